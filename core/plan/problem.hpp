@@ -1,0 +1,62 @@
+// Problem: a validated descriptor with every derived size filled in, one Stage a convolution. What planning starts from.
+// Also the dispatch key: all members compare and hash by value, and nothing in it is allocated.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "tandem/descriptor.hpp"
+#include "tandem/layout.hpp"
+
+namespace tandem {
+
+inline constexpr int max_stages = 2;
+
+/// One convolution of a problem: the descriptor's fields with "same" padding resolved, and the sizes that follow.
+struct Stage {
+    Conv conv{};
+    Padding padding{};
+    std::int64_t in_channels = 0, in_h = 0, in_w = 0;
+    std::int64_t out_channels = 0, out_h = 0, out_w = 0;
+
+    bool depthwise() const noexcept { return conv.kind == ConvKind::depthwise; }
+    bool pointwise() const noexcept;  // dense 1x1, stride 1, no padding
+    /// Multiplications and additions of one image, taps in the padding included.
+    double flops() const noexcept;
+    std::int64_t weight_count() const noexcept;
+    /// Channels of the residual tensor of +sum; 0 without one.
+    std::int64_t residual_channels() const noexcept;
+    bool operator==(const Stage&) const = default;
+};
+
+struct Problem {
+    InputShape input{};
+    DataType dtype = DataType::f32;
+    Layout layout = Layout::nhwc;
+    Math math = Math::fast;
+    int stage_count = 0;
+    std::array<Stage, max_stages> stages{};
+
+    const Stage& stage(int i) const noexcept { return stages[static_cast<std::size_t>(i)]; }
+    const Stage& last() const noexcept { return stage(stage_count - 1); }
+    TensorShape input_shape() const noexcept;
+    TensorShape output_shape(int i) const noexcept;    // of stage i
+    TensorShape residual_shape(int i) const noexcept;  // all zero without +sum
+    double flops() const noexcept;                     // whole batch
+
+    std::string text() const;  // canonical pair text
+    std::string name() const;  // text, then /layout/dtype/math
+    bool operator==(const Problem&) const = default;
+};
+
+/// Validates (see validate() in descriptor.hpp) and resolves.
+Result<Problem> make_problem(const ConvPair& pair);
+Result<Problem> make_problem(const SingleConv& single);
+/// A single-stage problem of stage i of `problem`.
+Problem stage_alone(const Problem& problem, int i);
+
+std::size_t hash_value(const Problem& problem) noexcept;
+
+}  // namespace tandem

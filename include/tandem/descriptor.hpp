@@ -1,0 +1,148 @@
+// What to compute: two convolutions in a row, as plain values, and the one text form that names them everywhere.
+//
+//   pair   = <N>x<C>x<H>x<W>:<conv>:<conv>            a single convolution has one <conv>
+//   conv   = dw<k> | conv<k>o<OC>                     then, in this order, any of
+//            m<multiplier> s<stride> p<pad> d<dilation>     (m: depthwise only), then up to 4 post-ops
+//   postop = +bias +relu +relu6 +leaky(a) +clip(lo,hi) +sigmoid +tanh +swish +hsigmoid +hswish +elu(a) +gelu_erf +gelu_tanh
+//            +prelu +scale +sum +sum(<channels>)
+//   k, s, d = one number or HxW;  p = one number or TxLxBxR;  omitted: s1, d1, m1, p = "same"
+//            ((k-1)*d/2 before, the rest after)
+//
+// Example: 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6
+//
+// Vocabulary: docs/glossary.md. Thread safety: values; concurrent reads are fine.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "tandem/result.hpp"
+
+namespace tandem {
+
+enum class DataType : std::uint8_t { f32 };
+enum class Layout : std::uint8_t {
+    nhwc,      // [N][H][W][C]
+    nchw16c,   // [N][ceil(C/16)][H][W][16]; padding channels are ignored on input and zero on output
+    nchw8c,    // [N][ceil(C/8)][H][W][8]
+};
+
+/// Which arithmetic may be chosen. `strict`: sums of products in a fixed order, exact on small integers.
+/// `fast`: any algorithm within 1e-5 of max|y|.
+enum class Math : std::uint8_t { fast, strict };
+
+enum class ConvKind : std::uint8_t { depthwise, dense };
+
+enum class PostOpKind : std::uint8_t {
+    bias,       // + bias[channel]
+    relu,       // max(x, 0)
+    relu6,      // min(max(x, 0), 6)
+    leaky,      // x < 0 ? alpha * x : x
+    clip,       // min(max(x, alpha), beta)
+    sigmoid,    // 1 / (1 + exp(-x))
+    tanh,
+    swish,      // x * sigmoid(x)
+    hsigmoid,   // min(max(x + 3, 0), 6) / 6
+    hswish,     // x * hsigmoid(x)
+    elu,        // x < 0 ? alpha * (exp(x) - 1) : x
+    gelu_erf,   // x/2 * (1 + erf(x / sqrt 2))
+    gelu_tanh,  // x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
+    prelu,      // x < 0 ? slope[channel] * x : x
+    scale,      // x * scale[channel]
+    sum,        // + residual tensor of the stage's output height and width and `channels` channels
+};
+
+struct PostOp {
+    PostOpKind kind = PostOpKind::bias;
+    float alpha = 0;             // leaky, elu: slope; clip: lower bound
+    float beta = 0;              // clip: upper bound
+    std::int64_t channels = 0;   // sum: channels of the residual; 0 = the stage's output channels. Missing ones count as zero
+
+    bool operator==(const PostOp&) const = default;
+};
+
+struct Size2 {
+    std::int64_t h = 1, w = 1;
+    bool operator==(const Size2&) const = default;
+};
+
+struct Padding {
+    std::int64_t top = 0, left = 0, bottom = 0, right = 0;
+    bool operator==(const Padding&) const = default;
+};
+
+inline constexpr int max_post_ops = 4;
+
+struct Conv {
+    ConvKind kind = ConvKind::dense;
+    Size2 kernel{};
+    Size2 stride{};
+    Size2 dilation{};
+    std::optional<Padding> padding{};  // nullopt: "same"
+    std::int64_t out_channels = 0;     // dense only
+    std::int64_t multiplier = 1;       // depthwise only: output channels per input channel; output channel o reads o / multiplier
+    std::array<PostOp, max_post_ops> post_ops{};
+    int post_op_count = 0;
+
+    static Conv depthwise(std::int64_t k, std::int64_t stride = 1);
+    static Conv dense(std::int64_t k, std::int64_t out_channels, std::int64_t stride = 1);
+    /// A copy with one more post-op at the end of the chain. A fifth one makes the descriptor invalid.
+    Conv with(PostOpKind kind, float alpha = 0, float beta = 0) const;
+    Conv with(const PostOp& op) const;
+
+    bool has(PostOpKind kind) const noexcept;
+    /// The explicit padding, with "same" resolved.
+    Padding resolved_padding() const noexcept;
+    bool operator==(const Conv&) const = default;
+};
+
+/// Batch, channels, height, width of the input tensor, in elements.
+struct InputShape {
+    std::int64_t n = 1, c = 0, h = 0, w = 0;
+    bool operator==(const InputShape&) const = default;
+};
+
+struct ConvPair {
+    InputShape input{};
+    Conv first{}, second{};
+    DataType dtype = DataType::f32;
+    Layout layout = Layout::nhwc;
+    Math math = Math::fast;
+
+    static Result<ConvPair> parse(std::string_view text);  // the text form names neither dtype, layout nor math
+    bool operator==(const ConvPair&) const = default;
+};
+
+/// One convolution alone: the "separate" kernels, and what fusion is compared with.
+struct SingleConv {
+    InputShape input{};
+    Conv conv{};
+    DataType dtype = DataType::f32;
+    Layout layout = Layout::nhwc;
+    Math math = Math::fast;
+
+    static Result<SingleConv> parse(std::string_view text);
+    bool operator==(const SingleConv&) const = default;
+};
+
+/// Canonical text: parse(to_string(x)) == x up to dtype, layout, math and an explicitly written "same" padding.
+std::string to_string(const ConvPair& pair);
+std::string to_string(const SingleConv& single);
+std::string to_string(const Conv& conv);
+const char* to_string(Layout layout) noexcept;
+const char* to_string(DataType dtype) noexcept;
+const char* to_string(Math math) noexcept;
+const char* to_string(PostOpKind kind) noexcept;
+
+/// Ok, or which field is wrong, its value and what is accepted. Every size computation is overflow-checked.
+Status validate(const ConvPair& pair);
+Status validate(const SingleConv& single);
+
+/// The two convolutions of a pair on their own (the second reads what the first writes). The pair must be valid.
+SingleConv first_of(const ConvPair& pair);
+SingleConv second_of(const ConvPair& pair);
+
+}  // namespace tandem

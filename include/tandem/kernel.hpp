@@ -1,0 +1,105 @@
+// Kernel: the generated code for one descriptor and plan, ready to be called from any thread.
+//
+//   auto kernel  = context.dispatch(pair);                  // Result<Kernel>
+//   auto weights = kernel->pack(w1, b1, w2, b2);            // once; Result<PackedWeights>
+//   (*kernel)({.input = x, .output = y, .weights = &*weights});
+//
+// A Kernel is a cheap handle: it shares ownership of its code and outlives the Context and the cache entry it came from.
+// All member functions are const and safe to call from many threads at once.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tandem/descriptor.hpp"
+#include "tandem/layout.hpp"
+
+namespace tandem {
+
+struct Plan;            // core/plan/plan.hpp: every tiling and blocking decision
+struct KernelImpl;      // core/run/kernel_impl.hpp
+
+/// Weights of one stage as frameworks store them, all f32.
+struct StageWeights {
+    std::span<const float> weights;  // dense: OIHW; depthwise: [C*multiplier][1][H][W]
+    std::span<const float> bias;     // output channels; empty if the stage has no +bias
+    std::span<const float> prelu;    // output channels; empty if the stage has no +prelu
+    std::span<const float> scale;    // output channels; empty if the stage has no +scale
+};
+
+/// Weights in the order one particular kernel reads them. Immutable, may be shared by threads, must outlive the calls.
+class PackedWeights {
+public:
+    std::size_t bytes() const noexcept;
+
+private:
+    friend struct KernelImpl;
+    friend class Kernel;
+    std::shared_ptr<const struct PackedData> data_;
+};
+
+/// One call's tensors. Layouts and sizes are those of the descriptor. Alignment: that of the element type is enough.
+/// A size of 0 means "not stated" and is not checked; a stated one that is too small is an error.
+/// Input, output and residuals must not overlap.
+struct Args {
+    const void* input = nullptr;
+    void* output = nullptr;
+    const PackedWeights* weights = nullptr;
+    std::array<const void*, 2> residual{};  // for +sum after the first and the second stage
+    std::size_t input_bytes = 0, output_bytes = 0;
+    std::array<std::size_t, 2> residual_bytes{};
+};
+
+struct CodeLabel {
+    std::size_t offset;  // into Kernel::code()
+    std::string text;    // e.g. "first: depthwise rows 0-1, left edge"
+};
+
+class Kernel {
+public:
+    Kernel() = default;  // empty; calls on it return an error
+    explicit Kernel(std::shared_ptr<const KernelImpl> impl) : impl_(std::move(impl)) {}
+    explicit operator bool() const noexcept { return impl_ != nullptr; }
+
+    /// Packs both stages' plain weights; spans are read during the call only. Errors name the span and the size it should have.
+    Result<PackedWeights> pack(std::span<const float> w1, std::span<const float> b1, std::span<const float> w2,
+                               std::span<const float> b2) const;
+    Result<PackedWeights> pack(std::span<const StageWeights> stages) const;
+
+    /// Computes the whole output on the calling thread, in scratch of its own (one per thread, kept).
+    Status operator()(const Args& args) const noexcept;
+
+    /// Computes part `part` of `nparts` (any nparts >= 1; parts past the number of tiles are empty). Parts never wait for
+    /// each other and may run in any order on any threads. `scratch`: scratch_bytes() bytes, 64-byte aligned, one per
+    /// concurrently running part, contents undefined before and after.
+    Status run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept;
+    std::size_t scratch_bytes() const noexcept;
+
+    /// Independent output tiles, the most parts that can be busy at once.
+    std::int64_t tiles() const noexcept;
+
+    /// Canonical name: pair text, layout, data type, math, ISA.
+    const std::string& name() const noexcept;
+    const Plan& plan() const noexcept;
+    std::span<const std::byte> code() const noexcept;
+    std::span<const CodeLabel> labels() const noexcept;
+    /// Why this kernel is the way it is, in sentences; names every fallback taken.
+    std::string explain() const;
+    /// Both stages in one generated function (true), or one function a stage with the intermediate in memory.
+    bool fused() const noexcept;
+    TensorShape input_shape() const noexcept;
+    TensorShape output_shape() const noexcept;
+    TensorShape residual_shape(int stage) const noexcept;  // all zero where the stage has no +sum
+    Layout layout() const noexcept;
+
+    const KernelImpl* impl() const noexcept { return impl_.get(); }
+
+private:
+    std::shared_ptr<const KernelImpl> impl_;
+};
+
+}  // namespace tandem

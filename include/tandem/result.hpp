@@ -1,0 +1,70 @@
+// Result<T>: a value or an error that says, in one sentence, which field is wrong, its value, and what would be accepted.
+// Nothing in Tandem throws, prints or aborts across its API; every function that can fail returns one of these.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace tandem {
+
+enum class ErrorCode {
+    invalid_argument,  // a field of a descriptor, an option or a call argument is out of its range
+    parse_error,       // a text is not of the documented form
+    overflow,          // a size or an offset does not fit its integer type
+    unsupported,       // valid, but this build or this machine cannot do it
+    buffer_too_small,  // a buffer's stated size is below what the descriptor needs
+    system,            // the operating system refused memory, protection or a file
+};
+
+/// Name of an error code as used in messages, e.g. "invalid_argument".
+const char* to_string(ErrorCode code) noexcept;
+
+struct Error {
+    ErrorCode code;
+    std::string message;
+};
+
+template <class T>
+class [[nodiscard]] Result {
+public:
+    Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+    Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+
+    bool ok() const noexcept { return state_.index() == 0; }
+    explicit operator bool() const noexcept { return ok(); }
+
+    /// The value; only to be asked for when ok().
+    T& value() & noexcept { return *std::get_if<0>(&state_); }
+    const T& value() const& noexcept { return *std::get_if<0>(&state_); }
+    T&& value() && noexcept { return std::move(*std::get_if<0>(&state_)); }
+    T& operator*() & noexcept { return value(); }
+    const T& operator*() const& noexcept { return value(); }
+    T* operator->() noexcept { return &value(); }
+    const T* operator->() const noexcept { return &value(); }
+
+    /// The error; only to be asked for when !ok().
+    const Error& error() const noexcept { return *std::get_if<1>(&state_); }
+
+private:
+    std::variant<T, Error> state_;
+};
+
+/// The result of a call that returns nothing but may fail.
+template <>
+class [[nodiscard]] Result<void> {
+public:
+    Result() = default;
+    Result(Error error) : error_(std::move(error)), ok_(false) {}
+    bool ok() const noexcept { return ok_; }
+    explicit operator bool() const noexcept { return ok_; }
+    const Error& error() const noexcept { return error_; }
+
+private:
+    Error error_{};
+    bool ok_ = true;
+};
+
+using Status = Result<void>;
+
+}  // namespace tandem

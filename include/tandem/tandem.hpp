@@ -1,0 +1,10 @@
+// Tandem: two convolutions in a row, run as one. Describe, dispatch, call.
+#pragma once
+
+#include "tandem/context.hpp"
+#include "tandem/descriptor.hpp"
+#include "tandem/kernel.hpp"
+#include "tandem/layout.hpp"
+#include "tandem/reference.hpp"
+#include "tandem/result.hpp"
+#include "tandem/thread_pool.hpp"
