@@ -1,0 +1,96 @@
+#include "core/plan/panel.hpp"
+
+#include <algorithm>
+
+namespace tandem {
+namespace {
+
+// The group starting at output vector `first`, with what tells it from its neighbours.
+GroupRun describe_group(const Stage& stage, int lanes, std::int64_t first, int vectors) {
+    GroupRun run;
+    run.first_vector = first;
+    run.count = 1;
+    run.vectors = vectors;
+    const std::int64_t channels_left = stage.out_channels - first * lanes;
+    if (channels_left < static_cast<std::int64_t>(vectors) * lanes) run.tail_lanes = static_cast<int>(channels_left % lanes);
+    const std::int64_t residual_left = std::max<std::int64_t>(0, stage.residual_channels() - first * lanes);
+    const std::int64_t residual = std::min<std::int64_t>(residual_left, static_cast<std::int64_t>(vectors) * lanes);
+    run.residual_vectors = static_cast<int>((residual + lanes - 1) / lanes);
+    run.residual_tail_lanes = static_cast<int>(residual % lanes);
+    return run;
+}
+
+bool same_code(const GroupRun& a, const GroupRun& b) noexcept {
+    return a.vectors == b.vectors && a.tail_lanes == b.tail_lanes && a.residual_vectors == b.residual_vectors &&
+           a.residual_tail_lanes == b.residual_tail_lanes;
+}
+
+// Groups of `at_most` vectors, balanced (5 in at most 4 -> 3 + 2). A blocked tensor whose blocks hold two vectors wants
+// every group to start at a block, so there the groups stay even.
+std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t at_most, bool even) {
+    if (!even) return balanced_split(vectors, at_most);
+    std::vector<std::int64_t> sizes;
+    const std::int64_t size = std::max<std::int64_t>(2, at_most / 2 * 2);
+    for (std::int64_t v = 0; v < vectors; v += size) sizes.push_back(std::min(size, vectors - v));
+    return sizes;
+}
+
+}  // namespace
+
+bool is_per_channel(PostOpKind kind) noexcept {
+    return kind == PostOpKind::bias || kind == PostOpKind::prelu || kind == PostOpKind::scale;
+}
+
+int param_index(const Conv& conv, int op) noexcept {
+    int index = 0;
+    for (int i = 0; i < op; ++i) index += is_per_channel(conv.post_ops[static_cast<std::size_t>(i)].kind);
+    return index;
+}
+
+PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
+    const Stage& stage = problem.stage(i);
+    PanelLayout panel;
+    panel.lanes = vector_lanes(plan.isa, problem.layout);
+    panel.vector_bytes = panel.lanes * 4;
+    panel.param_count = param_index(stage.conv, stage.conv.post_op_count);
+    panel.permute = stage.depthwise() && stage.conv.multiplier > 1;
+    panel.taps = stage.conv.kernel.h * stage.conv.kernel.w * (stage.depthwise() ? 1 : stage.in_channels);
+    const std::int64_t vectors = (stage.out_channels + panel.lanes - 1) / panel.lanes;
+    const std::int64_t at_most = stage.depthwise() ? 1 : plan.stages[static_cast<std::size_t>(i)].block_vectors;
+    const bool even = !stage.depthwise() && problem.layout == Layout::nchw16c && panel.lanes == 8;
+    std::int64_t first = 0;
+    for (const std::int64_t size : group_sizes(vectors, at_most, even)) {
+        GroupRun group = describe_group(stage, panel.lanes, first, static_cast<int>(size));
+        group.offset = panel.bytes;
+        if (!panel.runs.empty() && same_code(panel.runs.back(), group)) {
+            ++panel.runs.back().count;
+        } else {
+            panel.runs.push_back(group);
+        }
+        panel.bytes += panel.group_bytes(group.vectors);
+        first += size;
+    }
+    return panel;
+}
+
+std::vector<GroupRun> split_runs(const PanelLayout& panel, int split, int splits) {
+    std::int64_t groups = 0;
+    for (const GroupRun& run : panel.runs) groups += run.count;
+    const std::int64_t begin = groups * split / splits, end = groups * (split + 1) / splits;
+    std::vector<GroupRun> runs;
+    std::int64_t at = 0;
+    for (const GroupRun& run : panel.runs) {
+        const std::int64_t lo = std::max(begin, at), hi = std::min(end, at + run.count);
+        if (lo < hi) {
+            GroupRun piece = run;
+            piece.count = hi - lo;
+            piece.first_vector += (lo - at) * run.vectors;
+            piece.offset += (lo - at) * panel.group_bytes(run.vectors);
+            runs.push_back(piece);
+        }
+        at += run.count;
+    }
+    return runs;
+}
+
+}  // namespace tandem

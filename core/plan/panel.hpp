@@ -1,0 +1,64 @@
+// Panels: the byte layout of packed weights, agreed between packing (writes it) and the emitter (reads it).
+//
+// A stage's panel is a sequence of groups of output-channel vectors (depthwise: one vector a group). Each group is
+//
+//   header   one vector: GroupHeader
+//   params   one vector per output vector for each per-channel post-op (bias, prelu, scale), in post-op order
+//   permute  depthwise with a channel multiplier: one vector of lane indices
+//   weights  dense: [kh][ic][kw][vector][lane]      depthwise: [kh][kw][lane]
+//
+// Channels past the last are zero everywhere.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/plan/tile_geometry.hpp"
+
+namespace tandem {
+
+/// Byte offsets of a group's first channel from a pixel; they fill one 8-lane vector.
+struct GroupHeader {
+    std::int64_t input = 0;     // depthwise: of the input channels it reads
+    std::int64_t output = 0;
+    std::int64_t residual = 0;  // 0 where the residual has no such channel
+    std::int64_t unused = 0;
+};
+
+/// A run of equal groups, one after the other in the panel: the same code serves them all.
+struct GroupRun {
+    std::int64_t first_vector = 0;    // index of the first output vector
+    std::int64_t count = 0;           // groups
+    int vectors = 1;                  // of each group
+    int tail_lanes = 0;               // valid lanes of the last vector; 0 = all
+    int residual_vectors = 0;         // vectors with a residual, the partly covered one included
+    int residual_tail_lanes = 0;      // valid lanes of the last of them; 0 = all
+    std::int64_t offset = 0;          // of the first group, from the panel's start, in bytes
+};
+
+struct PanelLayout {
+    int lanes = 8;
+    std::int64_t vector_bytes = 32;
+    int param_count = 0;               // per-channel post-ops
+    bool permute = false;
+    std::int64_t taps = 0;             // weight vectors per output vector
+    std::vector<GroupRun> runs;
+    std::int64_t bytes = 0;
+
+    std::int64_t params_offset() const noexcept { return vector_bytes; }
+    std::int64_t permute_offset(int vectors) const noexcept { return params_offset() + param_count * vectors * vector_bytes; }
+    std::int64_t weights_offset(int vectors) const noexcept { return permute_offset(vectors) + (permute ? vector_bytes : 0); }
+    std::int64_t group_bytes(int vectors) const noexcept { return weights_offset(vectors) + taps * vectors * vector_bytes; }
+};
+
+/// Panel of stage i of a problem under a plan.
+PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i);
+
+/// The runs of split `split` of `splits`: whole groups, balanced.
+std::vector<GroupRun> split_runs(const PanelLayout& panel, int split, int splits);
+
+bool is_per_channel(PostOpKind kind) noexcept;
+/// Position of post-op `op` among the stage's per-channel post-ops.
+int param_index(const Conv& conv, int op) noexcept;
+
+}  // namespace tandem

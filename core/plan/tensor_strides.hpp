@@ -1,0 +1,24 @@
+// Where an element of an activation tensor lies, in bytes. NHWC, blocked tensors and scratch differ only in these numbers.
+#pragma once
+
+#include <cstdint>
+
+#include "core/plan/plan.hpp"
+
+namespace tandem {
+
+/// Byte strides. Channel c of a pixel is at (c / block) * block_stride + (c % block) * sizeof(float).
+struct TensorStrides {
+    std::int64_t pixel = 0, row = 0, image = 0;
+    std::int64_t block = 1, block_stride = 0;
+
+    std::int64_t channel(std::int64_t c) const noexcept { return c / block * block_stride + c % block * 4; }
+};
+
+/// Strides of an activation tensor in memory.
+TensorStrides tensor_strides(const TensorShape& shape, Layout layout) noexcept;
+
+/// f32 lanes of the vectors that a plan's code works with: the ISA's, or 8 where nChw8c blocks are narrower than a register.
+int vector_lanes(Isa isa, Layout layout) noexcept;
+
+}  // namespace tandem

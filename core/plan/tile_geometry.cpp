@@ -1,0 +1,139 @@
+#include "core/plan/tile_geometry.hpp"
+
+#include <algorithm>
+
+namespace tandem {
+namespace {
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept { return (a + b - 1) / b; }
+std::int64_t round_up(std::int64_t a, std::int64_t b) noexcept { return ceil_div(a, b) * b; }
+
+Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) noexcept {
+    return {index * size, std::min((index + 1) * size, total)};
+}
+
+StageTile stage_tile(const Stage& stage, const Span& rows, const Span& cols) {
+    const Axis y = row_axis(stage), x = column_axis(stage);
+    StageTile tile;
+    tile.rows = rows;
+    tile.cols = cols;
+    tile.in_rows = y.inputs(rows);
+    tile.in_column = x.first_tap(cols.begin);
+    const Span in_cols = x.inputs(cols);
+    tile.segment = {cols.size(), {in_cols.begin - tile.in_column, in_cols.end - tile.in_column}};
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) tile.taps.push_back(y.taps(row));
+    return tile;
+}
+
+}  // namespace
+
+Span Axis::taps(std::int64_t o) const noexcept {
+    const std::int64_t first = first_tap(o);
+    const std::int64_t lo = first < 0 ? ceil_div(-first, dilation) : 0;
+    const std::int64_t hi = first >= in ? 0 : std::min(kernel, (in - 1 - first) / dilation + 1);
+    return lo < hi ? Span{lo, hi} : Span{0, 0};
+}
+
+Span Axis::inputs(const Span& outputs) const noexcept {
+    if (outputs.size() <= 0) return {0, 0};
+    const std::int64_t lo = std::clamp<std::int64_t>(first_tap(outputs.begin), 0, in);
+    const std::int64_t hi = std::clamp<std::int64_t>(first_tap(outputs.end - 1) + (kernel - 1) * dilation + 1, lo, in);
+    return {lo, hi};
+}
+
+Axis row_axis(const Stage& s) noexcept {
+    return {s.in_h, s.out_h, s.conv.kernel.h, s.conv.stride.h, s.conv.dilation.h, s.padding.top};
+}
+Axis column_axis(const Stage& s) noexcept {
+    return {s.in_w, s.out_w, s.conv.kernel.w, s.conv.stride.w, s.conv.dilation.w, s.padding.left};
+}
+
+TensorStrides tensor_strides(const TensorShape& shape, Layout layout) noexcept {
+    TensorStrides s;
+    if (layout == Layout::nhwc) {
+        s.block = shape.c;
+        s.pixel = shape.c * 4;
+        s.row = shape.w * s.pixel;
+        s.image = shape.h * s.row;
+        s.block_stride = s.pixel;
+        return s;
+    }
+    s.block = layout == Layout::nchw16c ? 16 : 8;
+    s.pixel = s.block * 4;
+    s.row = shape.w * s.pixel;
+    s.block_stride = shape.h * s.row;
+    s.image = ceil_div(shape.c, s.block) * s.block_stride;
+    return s;
+}
+
+int vector_lanes(Isa isa, Layout layout) noexcept {
+    return isa == Isa::avx512 && layout != Layout::nchw8c ? 16 : 8;
+}
+
+TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept {
+    const Stage& last = problem.last();
+    return {problem.input.n, ceil_div(last.out_h, plan.tile_h), ceil_div(last.out_w, plan.tile_w), plan.channel_splits};
+}
+
+bool is_flat(const Problem& problem, const Plan& plan) noexcept {
+    return problem.last().pointwise() && plan.tile_w >= problem.last().out_w;
+}
+
+TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start) {
+    const Stage& last = problem.last();
+    const Span rows = tile_span(ty, plan.tile_h, last.out_h);
+    const Span cols = tile_span(tx, plan.tile_w, last.out_w);
+    TileShape shape;
+    StageTile final_stage = stage_tile(last, rows, cols);
+    if (problem.stage_count == 2) {
+        shape.mid_rows = final_stage.in_rows;
+        Span fresh = shape.mid_rows;
+        if (plan.fusion == Fusion::sliding && !start && ty > 0) {
+            const Span before = row_axis(last).inputs(tile_span(ty - 1, plan.tile_h, last.out_h));
+            fresh.begin = std::clamp(before.end, fresh.begin, fresh.end);
+        }
+        shape.stages.push_back(stage_tile(problem.stage(0), fresh, column_axis(last).inputs(cols)));
+    }
+    if (is_flat(problem, plan)) {
+        const std::int64_t pixels = rows.size() * cols.size();
+        final_stage.segment = {pixels, {0, pixels}};
+        final_stage.taps.assign(1, Span{0, 1});
+    }
+    shape.stages.push_back(std::move(final_stage));
+    return shape;
+}
+
+MidBuffer mid_buffer(const Problem& problem, const Plan& plan) {
+    MidBuffer mid;
+    if (problem.stage_count < 2) return mid;
+    const Stage& first = problem.stage(0);
+    const Stage& last = problem.last();
+    const TileGrid grid = tile_grid(problem, plan);
+    for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
+        mid.slots = std::max(mid.slots, row_axis(last).inputs(tile_span(ty, plan.tile_h, last.out_h)).size());
+    for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
+        mid.width = std::max(mid.width, column_axis(last).inputs(tile_span(tx, plan.tile_w, last.out_w)).size());
+    const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
+    const std::int64_t blocks = ceil_div(first.out_channels, lanes);
+    const bool flat = is_flat(problem, plan);
+    TensorStrides& s = mid.strides;
+    s.block = lanes;
+    s.pixel = lanes * 4;
+    s.block_stride = mid.width * s.pixel * (flat ? mid.slots : 1);
+    // An odd number of cache lines between channel blocks keeps them from falling into the same few L1 sets.
+    s.block_stride = round_up(s.block_stride, 64);
+    if (s.block_stride / 64 % 2 == 0) s.block_stride += 64;
+    s.row = flat ? mid.width * s.pixel : blocks * s.block_stride;
+    mid.bytes = flat ? blocks * s.block_stride : mid.slots * s.row;
+    return mid;
+}
+
+std::vector<std::int64_t> balanced_split(std::int64_t total, std::int64_t at_most) {
+    if (total <= 0) return {};
+    const std::int64_t pieces = ceil_div(total, at_most);
+    std::vector<std::int64_t> sizes(static_cast<std::size_t>(pieces), total / pieces);
+    for (std::int64_t i = 0; i < total % pieces; ++i) ++sizes[static_cast<std::size_t>(i)];
+    return sizes;
+}
+
+}  // namespace tandem

@@ -1,0 +1,79 @@
+// Which rows and columns a tile computes and reads: pure functions of (Problem, Plan).
+//
+// Vocabulary. Span: a half-open range. Taps of an output row: the kernel rows that fall inside the image; those in the padding
+// are never computed. Virtual column: the column that tap 0 of a segment's first pixel reads, possibly left of the image.
+// Flat: the last stage is pointwise and its tiles are full-width, so a tile's rows are one long row of pixels.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/plan/plan.hpp"
+#include "core/plan/tensor_strides.hpp"
+
+namespace tandem {
+
+struct Span {
+    std::int64_t begin = 0, end = 0;
+    std::int64_t size() const noexcept { return end - begin; }
+    bool operator==(const Span&) const = default;
+};
+
+/// One axis of a stage.
+struct Axis {
+    std::int64_t in, out, kernel, stride, dilation, pad;
+
+    std::int64_t first_tap(std::int64_t o) const noexcept { return o * stride - pad; }
+    Span taps(std::int64_t o) const noexcept;          // kernel positions inside the image for output o; may be empty
+    Span inputs(const Span& outputs) const noexcept;   // input positions read for a range of outputs, clipped to the image
+};
+Axis row_axis(const Stage& stage) noexcept;
+Axis column_axis(const Stage& stage) noexcept;
+
+/// A run of output pixels in one row: width, and the input columns that exist, counted from the virtual column.
+struct SegmentShape {
+    std::int64_t width = 0;
+    Span columns{};
+    bool operator==(const SegmentShape&) const = default;
+};
+
+/// What one stage does in one tile, in image coordinates.
+struct StageTile {
+    Span rows{}, cols{};        // outputs computed
+    Span in_rows{};             // first to last input row any of them reads
+    std::int64_t in_column = 0; // virtual column
+    SegmentShape segment{};
+    std::vector<Span> taps;     // per computed row
+};
+
+/// The shape of a tile: tiles of equal shape run the same code.
+struct TileShape {
+    std::vector<StageTile> stages;
+    Span mid_rows{};  // rows of the intermediate that the second stage reads; stages[0].rows are those computed now
+};
+
+/// How a plan cuts the output; all counts follow from problem and plan.
+struct TileGrid {
+    std::int64_t images = 1, tiles_y = 1, tiles_x = 1, splits = 1;
+    std::int64_t count() const noexcept { return images * tiles_y * tiles_x * splits; }
+};
+TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept;
+
+/// Rows of a flat tile are laid end to end.
+bool is_flat(const Problem& problem, const Plan& plan) noexcept;
+
+/// The tile in row ty and column tx of the grid. `start`: nothing of the intermediate is there yet (always so in recompute).
+TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start);
+
+/// The intermediate's buffer: `slots` rows of `width` pixels, channel-blocked by vector. In flat tiles the rows are adjacent.
+struct MidBuffer {
+    std::int64_t slots = 0, width = 0;
+    TensorStrides strides{};
+    std::int64_t bytes = 0;
+};
+MidBuffer mid_buffer(const Problem& problem, const Plan& plan);
+
+/// Equal pieces, the larger ones first: 49 in pieces of at most 14 -> 13 12 12 12.
+std::vector<std::int64_t> balanced_split(std::int64_t total, std::int64_t at_most);
+
+}  // namespace tandem

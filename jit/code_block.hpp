@@ -1,0 +1,77 @@
+// CodeBlock: the one subclass of Xbyak::CodeGenerator. Emits into a staging buffer; finish() copies the bytes into pages of
+// their own, which are writable before and executable after, never both. Xbyak's errors become Result here and nowhere else.
+#pragma once
+
+#define XBYAK_NO_OP_NAMES
+#include <xbyak/xbyak.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tandem/kernel.hpp"
+#include "tandem/result.hpp"
+
+namespace tandem::jit {
+
+/// A vector register of any width: Ymm and Zmm keep their kind when held as Xmm.
+using Vec = Xbyak::Xmm;
+using Gpr = Xbyak::Reg64;
+using Xbyak::Address;
+using Xbyak::Label;
+
+/// Executable pages: the bytes of one kernel. Unmapped with the last owner.
+class ExecutableMemory {
+public:
+    static Result<std::shared_ptr<const ExecutableMemory>> create(std::span<const std::byte> code);
+    ~ExecutableMemory();
+    ExecutableMemory(const ExecutableMemory&) = delete;
+    ExecutableMemory& operator=(const ExecutableMemory&) = delete;
+    std::span<const std::byte> bytes() const noexcept { return {static_cast<const std::byte*>(base_), size_}; }
+
+private:
+    ExecutableMemory(void* base, std::size_t size, std::size_t mapped) : base_(base), size_(size), mapped_(mapped) {}
+    void* base_;
+    std::size_t size_, mapped_;
+};
+
+class CodeBlock : public Xbyak::CodeGenerator {
+public:
+    CodeBlock(void* staging, std::size_t size) : CodeGenerator(size, staging) {}
+
+    /// Records what the code from here on does, for listings.
+    void note(std::string text) { labels_.push_back({getSize(), std::move(text)}); }
+
+    /// The vector-wide constant `bits` in every lane, as a memory operand; stored once behind the code.
+    Address constant_bits(std::uint32_t bits);
+    Address constant(float value);
+    /// 16 lanes: all ones in the first `lanes`, zero behind. As a memory operand.
+    Address lane_mask(int lanes);
+    /// Writes the constants; call once after the last instruction.
+    void emit_constants();
+
+    std::vector<CodeLabel> take_labels() { return std::move(labels_); }
+
+private:
+    struct Constant {
+        std::uint32_t bits;
+        int lanes;  // valid lanes
+        std::unique_ptr<Label> label;
+    };
+    Address constant_vector(std::uint32_t bits, int lanes);
+    std::vector<CodeLabel> labels_;
+    std::vector<Constant> constants_;
+};
+
+struct EmittedCode {
+    std::shared_ptr<const ExecutableMemory> memory;
+    std::vector<CodeLabel> labels;
+};
+
+/// Runs `emit` on a fresh CodeBlock (again on a larger one if it did not fit) and makes the bytes executable.
+Result<EmittedCode> emit_code(const std::function<void(CodeBlock&)>& emit);
+
+}  // namespace tandem::jit

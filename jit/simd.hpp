@@ -1,0 +1,44 @@
+// Simd: the few vector instructions that differ between AVX2 and AVX-512, behind one set of names. The ISA is a value handed in.
+//
+// A vector is `lanes` floats wide; AVX-512 may work with 8 lanes (nChw8c), then still with 32 registers. Tails: a partial vector
+// is loaded with its missing lanes zero and stored without touching them, by k1/k2 on AVX-512 and by a mask vector on AVX2.
+#pragma once
+
+#include "core/plan/plan.hpp"
+#include "jit/code_block.hpp"
+
+namespace tandem::jit {
+
+struct Simd {
+    CodeBlock& code;
+    Isa isa;
+    int lanes;
+
+    bool avx512() const noexcept { return isa == Isa::avx512; }
+    int registers() const noexcept { return avx512() ? 32 : 16; }
+    int bytes() const noexcept { return lanes * 4; }
+
+    Vec vec(int index) const { return lanes == 16 ? Vec(Xbyak::Zmm(index)) : Vec(Xbyak::Ymm(index)); }
+    /// Register `index` in the width of `other`.
+    static Vec like(const Vec& other, int index) { return other.isZMM() ? Vec(Xbyak::Zmm(index)) : Vec(Xbyak::Ymm(index)); }
+
+    /// acc += w * x with x broadcast from memory; one instruction, AVX-512 only.
+    void fma_broadcast(const Vec& acc, const Vec& w, const Xbyak::RegExp& x) const {
+        code.vfmadd231ps(acc, w, code.ptr_b[x]);
+    }
+    void zero(const Vec& v) const;
+
+    /// Lanes that one load or store touches: all, or the first `lanes`, masked by k`mask` or by mask vector `mask`.
+    struct Lanes {
+        int count = 0;     // 0 = all
+        int mask = 0;      // AVX-512: number of the k register; AVX2: index of the vector register holding the mask
+    };
+    /// Prepares the mask of `lanes` valid lanes; `scratch` is clobbered on AVX-512.
+    void set_mask(const Lanes& lanes, const Gpr& scratch) const;
+    void load(const Vec& v, const Address& from, const Lanes& lanes) const;
+    void store(const Address& to, const Vec& v, const Lanes& lanes) const;
+    /// Clears the lanes past lanes.count, in register.
+    void clear_tail(const Vec& v, const Lanes& lanes) const;
+};
+
+}  // namespace tandem::jit
