@@ -12,6 +12,11 @@ void Simd::zero(const Vec& v) const {
     }
 }
 
+void Simd::permute(const Vec& to, int index_register, const Vec& from) const {
+    const auto wide = [](const Vec& v) { return v.isZMM() ? Xbyak::Ymm(Xbyak::Zmm(v.getIdx())) : Xbyak::Ymm(v.getIdx()); };
+    code.vpermps(wide(to), wide(like(to, index_register)), from);
+}
+
 void Simd::set_mask(const Lanes& lanes, const Gpr& scratch) const {
     if (lanes.count == 0) return;
     if (avx512()) {

@@ -27,6 +27,8 @@ struct Simd {
         code.vfmadd231ps(acc, w, code.ptr_b[x]);
     }
     void zero(const Vec& v) const;
+    /// to[i] = from[index register[i]]
+    void permute(const Vec& to, int index_register, const Vec& from) const;
 
     /// Lanes that one load or store touches: all, or the first `lanes`, masked by k`mask` or by mask vector `mask`.
     struct Lanes {

@@ -13,6 +13,10 @@ GroupRun describe_group(const Stage& stage, int lanes, std::int64_t first, int v
     run.vectors = vectors;
     const std::int64_t channels_left = stage.out_channels - first * lanes;
     if (channels_left < static_cast<std::int64_t>(vectors) * lanes) run.tail_lanes = static_cast<int>(channels_left % lanes);
+    if (stage.depthwise()) {
+        const std::int64_t inputs_left = stage.in_channels - first / stage.conv.multiplier * lanes;
+        if (inputs_left < lanes) run.input_tail_lanes = static_cast<int>(inputs_left);
+    }
     const std::int64_t residual_left = std::max<std::int64_t>(0, stage.residual_channels() - first * lanes);
     const std::int64_t residual = std::min<std::int64_t>(residual_left, static_cast<std::int64_t>(vectors) * lanes);
     run.residual_vectors = static_cast<int>((residual + lanes - 1) / lanes);
@@ -21,8 +25,8 @@ GroupRun describe_group(const Stage& stage, int lanes, std::int64_t first, int v
 }
 
 bool same_code(const GroupRun& a, const GroupRun& b) noexcept {
-    return a.vectors == b.vectors && a.tail_lanes == b.tail_lanes && a.residual_vectors == b.residual_vectors &&
-           a.residual_tail_lanes == b.residual_tail_lanes;
+    return a.vectors == b.vectors && a.tail_lanes == b.tail_lanes && a.input_tail_lanes == b.input_tail_lanes &&
+           a.residual_vectors == b.residual_vectors && a.residual_tail_lanes == b.residual_tail_lanes;
 }
 
 // Groups of `at_most` vectors, balanced (5 in at most 4 -> 3 + 2). A blocked tensor whose blocks hold two vectors wants

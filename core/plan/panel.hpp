@@ -31,6 +31,7 @@ struct GroupRun {
     std::int64_t count = 0;           // groups
     int vectors = 1;                  // of each group
     int tail_lanes = 0;               // valid lanes of the last vector; 0 = all
+    int input_tail_lanes = 0;         // depthwise: valid lanes of the input vector; 0 = all
     int residual_vectors = 0;         // vectors with a residual, the partly covered one included
     int residual_tail_lanes = 0;      // valid lanes of the last of them; 0 = all
     std::int64_t offset = 0;          // of the first group, from the panel's start, in bytes

@@ -28,6 +28,7 @@ struct StagePlan {
     int block_pixels = 0;   // dense: output pixels of a microkernel; depthwise: output pixels of a row at a time
     int block_vectors = 1;  // dense: output-channel vectors of a microkernel
     int block_rows = 1;     // depthwise: output rows at a time
+    bool channels_inner = false;  // depthwise: all channels of a pixel block before the next block (NHWC input), else the reverse
     bool operator==(const StagePlan&) const = default;
 };
 

@@ -93,6 +93,7 @@ TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, 
             fresh.begin = std::clamp(before.end, fresh.begin, fresh.end);
         }
         shape.stages.push_back(stage_tile(problem.stage(0), fresh, column_axis(last).inputs(cols)));
+        final_stage.shift = final_stage.in_column - shape.stages[0].cols.begin;
     }
     if (is_flat(problem, plan)) {
         const std::int64_t pixels = rows.size() * cols.size();

@@ -42,6 +42,7 @@ struct StageTile {
     Span rows{}, cols{};        // outputs computed
     Span in_rows{};             // first to last input row any of them reads
     std::int64_t in_column = 0; // virtual column
+    std::int64_t shift = 0;     // virtual column minus the column that the input row pointers point at
     SegmentShape segment{};
     std::vector<Span> taps;     // per computed row
 };

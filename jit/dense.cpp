@@ -1,0 +1,275 @@
+#include "jit/dense.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace tandem::jit {
+namespace {
+
+// FMAs unrolled in one loop iteration: long enough to hide the loop, short enough that the variants of a kernel share L1i.
+constexpr std::int64_t unrolled_fmas = 512;
+
+}  // namespace
+
+DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, PrefetchPlan prefetch)
+    : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv), args_(args), prefetch_(prefetch),
+      group_(gprs.lease("group panel")), rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
+      residuals_(gprs.lease("residual rows")), out_(gprs.lease("output pixel")), residual_(gprs.lease("residual pixel")),
+      column_(gprs.lease("input column")), table_(gprs.lease("tap rows")), input_(gprs.lease("input pixel")),
+      weights_(gprs.lease("weights")), taps_left_(gprs.lease("taps left")), count_(gprs.lease("channel loop")),
+      blocks_(gprs.lease("block loop")), next_(gprs.lease("prefetch")) {}
+
+void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
+    if (runs.empty() || tile.taps.empty()) return;
+    const Gpr group = group_, next = next_;
+    code_.note(fmt::format("{}: {} rows, GEMM over {} output vectors groups", context_.name(), tile.taps.size(), runs.size()));
+    code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
+    emit_add(code_, group, runs.front().offset);
+    if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
+    for (const GroupRun& run : runs) {
+        const Gpr scratch = count_;
+        if (context_.simd.avx512()) {
+            context_.simd.set_mask({tail_vector(context_.simd, run.tail_lanes).lanes, output_mask}, scratch);
+            context_.simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
+        }
+        emit_loop(code_, code_.qword[args_ + local_offset(Local::groups)], run.count, [&] {
+            emit_group(tile, run, first_row);
+            emit_add(code_, group, context_.panel.group_bytes(run.vectors));
+        });
+    }
+}
+
+// All rows of the tile for one group of output vectors.
+void DenseBody::emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row) {
+    const Gpr rows = rows_, outs = outs_, residuals = residuals_;
+    const Axis axis = row_axis(*context_.stage);
+    code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
+    emit_add(code_, outs, first_row * 8);
+    if (post_ops_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
+    code_.mov(rows, code_.ptr[args_ + context_.source_rows]);
+    emit_add(code_, rows, (axis.first_tap(tile.rows.begin) - tile.in_rows.begin) * 8);
+    for (std::size_t row = 0; row < tile.taps.size();) {
+        std::size_t end = row + 1;
+        while (end < tile.taps.size() && tile.taps[end] == tile.taps[row]) ++end;
+        emit_loop(code_, code_.qword[args_ + local_offset(Local::rows)], static_cast<std::int64_t>(end - row), [&] {
+            emit_row(tile, run, tile.taps[row]);
+            emit_add(code_, rows, axis.stride * 8);
+            emit_add(code_, outs, 8);
+            if (post_ops_.has_sum()) emit_add(code_, residuals, 8);
+        });
+        row = end;
+    }
+}
+
+// One output row: calls the inner routine for each block of pixels.
+void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Span& taps) {
+    const Gpr group = group_, rows = rows_, out = out_, residual = residual_, column = column_, table = table_, weights = weights_,
+              taps_left = taps_left_, blocks = blocks_;
+    const Stage& stage = *context_.stage;
+    const Axis axis = column_axis(stage);
+    const std::int64_t tap_bytes = stage.in_channels * stage.conv.kernel.w * run.vectors * context_.panel.vector_bytes;
+    code_.mov(out, code_.ptr[outs_.operator Gpr()]);
+    code_.add(out, code_.ptr[group + offsetof(GroupHeader, output)]);
+    if (post_ops_.has_sum()) {
+        code_.mov(residual, code_.ptr[residuals_.operator Gpr()]);
+        code_.add(residual, code_.ptr[group + offsetof(GroupHeader, residual)]);
+    }
+    code_.mov(column, column_bias() + tile.shift * context_.in.pixel);
+    for (const BlockRun& blocks_run : block_runs(axis, tile.segment, context_.plan.block_pixels)) {
+        const Block block{blocks_run, run.vectors, run.tail_lanes, run.residual_vectors, run.residual_tail_lanes, taps.size() > 0};
+        const std::string key = fmt::format("{} {}-{} x{} t{} r{}.{} {}", block.run.width, block.run.columns.begin,
+                                            block.run.columns.end, block.vectors, block.tail_lanes, block.residual_vectors,
+                                            block.residual_tail_lanes, block.any_taps);
+        emit_loop(code_, blocks, blocks_run.count, [&] {
+            if (taps.size() > 0) {
+                code_.lea(table, code_.ptr[rows + static_cast<std::size_t>(taps.begin * stage.conv.dilation.h * 8)]);
+                code_.lea(weights, code_.ptr[group + static_cast<std::size_t>(context_.panel.weights_offset(run.vectors) + taps.begin * tap_bytes)]);
+                code_.mov(taps_left.cvt32(), static_cast<std::uint32_t>(taps.size()));
+            }
+            code_.call(routines_.get(key, [this, block] { emit_block(block); }));
+            emit_add(code_, out, block.run.width * context_.out.pixel);
+            emit_add(code_, column, block.run.width * axis.stride * context_.in.pixel);
+            if (post_ops_.has_sum()) emit_add(code_, residual, block.run.width * context_.residual.pixel);
+        });
+    }
+}
+
+// The microkernel: one block of pixels by one group of vectors, all input channels, all taps inside the image.
+void DenseBody::emit_block(const Block& block) {
+    code_.note(fmt::format("{}: GEMM {} px x {} vectors{}, input columns {}-{}", context_.name(), block.run.width, block.vectors,
+                           block.tail_lanes ? fmt::format(" (tail of {} channels)", block.tail_lanes) : "",
+                           block.run.columns.begin, block.run.columns.end));
+    const Gpr group = group_;
+    for (std::int64_t p = 0; p < block.run.width; ++p) {
+        for (int v = 0; v < block.vectors; ++v) {
+            const Vec a = acc(block, p, v);
+            if (!post_ops_.starts_with_bias()) {
+                context_.simd.zero(a);
+            } else if (p == 0) {
+                code_.vmovups(a, code_.ptr[group + static_cast<std::size_t>(context_.panel.params_offset() + v * context_.panel.vector_bytes)]);
+            } else {
+                code_.vmovaps(a, acc(block, 0, v));
+            }
+        }
+    }
+    if (block.any_taps) emit_accumulate(block);
+    emit_post_ops_and_store(block);
+}
+
+void DenseBody::emit_accumulate(const Block& block) {
+    const Gpr table = table_, input = input_, column = column_, taps_left = taps_left_;
+    const bool looped = context_.stage->conv.kernel.h > 1;
+    Label next_tap;
+    if (looped) code_.L(next_tap);
+    code_.mov(input, code_.ptr[table]);
+    code_.add(input, column);
+    emit_channels(block);
+    if (looped) {
+        emit_add(code_, table, context_.stage->conv.dilation.h * 8);
+        code_.dec(taps_left.cvt32());
+        code_.jnz(next_tap, CodeBlock::T_NEAR);
+    }
+}
+
+// All input channels of one kernel row. A chunk of channels is unrolled; chunks never straddle a channel block.
+void DenseBody::emit_channels(const Block& block) {
+    const Gpr input = input_, weights = weights_, count = count_, next = next_;
+    const std::int64_t channels = context_.stage->in_channels;
+    const int chunk = unroll(block);
+    const bool one_block = context_.in.block >= channels;
+    const std::int64_t per_block = one_block ? chunk : context_.in.block;
+    const std::int64_t block_stride = one_block ? chunk * 4 : context_.in.block_stride;
+    const std::int64_t full = channels / per_block, rest = channels % per_block;
+    const std::int64_t chunk_weights = std::int64_t{chunk} * context_.stage->conv.kernel.w * block.vectors * context_.panel.vector_bytes;
+
+    const std::int64_t chunks = per_block / chunk;
+    emit_loop(code_, code_.qword[args_ + local_offset(Local::channels)], full, [&] {
+        emit_loop(code_, count, chunks, [&] {
+            emit_chunk(block, chunk, chunks == 1);
+            emit_add(code_, weights, chunk_weights);
+            emit_add(code_, input, chunk * 4);
+        });
+        emit_add(code_, input, block_stride - per_block * 4);
+        if (prefetch_.lines > 0) emit_add(code_, next, prefetch_.source.channel(per_block));
+    });
+    for (std::int64_t done = 0; done < rest; done += chunk) {
+        const int now = static_cast<int>(std::min<std::int64_t>(chunk, rest - done));
+        emit_chunk(block, now, false);
+        emit_add(code_, weights, std::int64_t{now} * context_.stage->conv.kernel.w * block.vectors * context_.panel.vector_bytes);
+        if (done + now < rest) emit_add(code_, input, now * 4);
+    }
+    if (prefetch_.lines > 0) emit_add(code_, next, prefetch_.lines * prefetch_.source.pixel - full * prefetch_.source.channel(per_block));
+}
+
+void DenseBody::emit_chunk(const Block& block, int channels, bool prefetch) {
+    const std::int64_t taps = context_.stage->conv.kernel.w;
+    std::int64_t prefetched = 0;
+    for (int channel = 0; channel < channels; ++channel) {
+        for (int kw = 0; kw < taps; ++kw) emit_taps(block, channel, kw);
+        if (!prefetch) continue;
+        const std::int64_t due = prefetch_.lines * (channel + 1) / channels;
+        const Gpr next = next_;
+        for (; prefetched < due; ++prefetched)
+            code_.prefetcht1(code_.ptr[next + static_cast<std::size_t>(prefetched * prefetch_.source.pixel)]);
+    }
+}
+
+// One channel of one kernel column: the vectors' weights times every pixel that has this column.
+void DenseBody::emit_taps(const Block& block, int channel, int kw) {
+    const Simd& simd = context_.simd;
+    const Conv& conv = context_.stage->conv;
+    const Gpr weights = weights_;
+    std::vector<std::int64_t> pixels;
+    for (std::int64_t p = 0; p < block.run.width; ++p) {
+        const std::int64_t column = p * conv.stride.w + kw * conv.dilation.w;
+        if (column >= block.run.columns.begin && column < block.run.columns.end) pixels.push_back(p);
+    }
+    if (pixels.empty()) return;
+    const int first_weight = first_free(block), first_broadcast = first_weight + block.vectors;
+    const int broadcasts = simd.registers() - first_broadcast;
+    const std::int64_t at = (std::int64_t{channel} * conv.kernel.w + kw) * block.vectors * context_.panel.vector_bytes;
+    for (int v = 0; v < block.vectors; ++v)
+        code_.vmovups(in_width(block, v, first_weight + v), code_.ptr[weights + static_cast<std::size_t>(at + v * context_.panel.vector_bytes)]);
+    // One embedded broadcast a FMA costs a load each; from three vectors on a broadcast register is cheaper.
+    const bool embedded = simd.avx512() && (block.vectors <= 2 || broadcasts < 1);
+    int turn = 0;
+    for (const std::int64_t p : pixels) {
+        const Xbyak::RegExp from = pixel_address(p, kw, channel);
+        if (embedded) {
+            for (int v = 0; v < block.vectors; ++v) simd.fma_broadcast(acc(block, p, v), in_width(block, v, first_weight + v), from);
+            continue;
+        }
+        const int x = first_broadcast + turn++ % broadcasts;
+        code_.vbroadcastss(simd.vec(x), code_.dword[from]);
+        for (int v = 0; v < block.vectors; ++v)
+            code_.vfmadd231ps(acc(block, p, v), in_width(block, v, first_weight + v), in_width(block, v, x));
+    }
+}
+
+void DenseBody::emit_post_ops_and_store(const Block& block) {
+    const Simd& simd = context_.simd;
+    const Gpr group = group_, out = out_, residual = residual_;
+    std::vector<int> temps;
+    for (int i = first_free(block); i < simd.registers(); ++i) temps.push_back(i);
+    const std::string chain = post_ops_.text();
+    code_.note(fmt::format("{}: {}{}store", context_.name(), chain, chain.empty() ? "" : ", "));
+    for (std::int64_t p = 0; p < block.run.width; ++p) {
+        for (int v = 0; v < block.vectors; ++v) {
+            PostOpOperands operands;
+            operands.param = [&, v](int param) {
+                const std::int64_t at = context_.panel.params_offset() + (std::int64_t{param} * block.vectors + v) * context_.panel.vector_bytes;
+                return code_.ptr[group + static_cast<std::size_t>(at)];
+            };
+            operands.residual = [&, v] {
+                return code_.ptr[residual + static_cast<std::size_t>(p * context_.residual.pixel + context_.residual.channel(std::int64_t{v} * simd.lanes))];
+            };
+            operands.has_residual = v < block.residual_vectors;
+            if (v == block.residual_vectors - 1) operands.residual_lanes = {block.residual_tail_lanes, residual_mask};
+            post_ops_.apply(simd, acc(block, p, v), temps, operands);
+        }
+    }
+    const int mask = simd.avx512() ? output_mask : temps[0];
+    if (!simd.avx512()) simd.set_mask({block.tail_lanes, mask}, group);
+    for (std::int64_t p = 0; p < block.run.width; ++p) {
+        for (int v = 0; v < block.vectors; ++v) {
+            const auto at = static_cast<std::size_t>(p * context_.out.pixel + context_.out.channel(std::int64_t{v} * simd.lanes));
+            emit_store(context_, code_.ptr[out + at], acc(block, p, v), v == block.vectors - 1 ? block.tail_lanes : 0, mask);
+        }
+    }
+}
+
+int DenseBody::unroll(const Block& block) const {
+    const std::int64_t fmas = block.run.width * block.vectors * context_.stage->conv.kernel.w;
+    int channels = 16;
+    if (context_.in.block < context_.stage->in_channels) channels = static_cast<int>(std::min<std::int64_t>(channels, context_.in.block));
+    while (channels > 1 && (channels * fmas > unrolled_fmas || channels > context_.stage->in_channels)) channels /= 2;
+    return channels;
+}
+
+// Half-width for the last vector where its channels fit: a narrower FMA costs less on some CPUs and never more.
+Vec DenseBody::in_width(const Block& block, int vector, int index) const {
+    const bool tail = vector == block.vectors - 1 && block.tail_lanes > 0;
+    if (tail && tail_vector(context_.simd, block.tail_lanes).half) return Vec(Xbyak::Ymm(index));
+    return context_.simd.vec(index);
+}
+
+Vec DenseBody::acc(const Block& block, std::int64_t pixel, int vector) const {
+    return in_width(block, vector, static_cast<int>(pixel) * block.vectors + vector);
+}
+
+// Added to the column register and taken off every address, so that more of them fit an 8-bit displacement.
+std::int64_t DenseBody::column_bias() const {
+    const std::int64_t reach = (context_.plan.block_pixels - 1) * context_.stage->conv.stride.w * context_.in.pixel;
+    return std::min<std::int64_t>(context_.simd.avx512() ? 512 : 128, reach / 2 / 64 * 64);
+}
+
+Xbyak::RegExp DenseBody::pixel_address(std::int64_t pixel, int kw, int channel) const {
+    const Conv& conv = context_.stage->conv;
+    const std::int64_t column = pixel * conv.stride.w + kw * conv.dilation.w;
+    const Gpr input = input_;
+    const std::int64_t at = column * context_.in.pixel + channel * 4 - column_bias();
+    return at < 0 ? input - static_cast<std::size_t>(-at) : input + static_cast<std::size_t>(at);
+}
+
+}  // namespace tandem::jit

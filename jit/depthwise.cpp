@@ -1,0 +1,299 @@
+#include "jit/depthwise.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace tandem::jit {
+namespace {
+
+// Of 15 general registers: the arguments, the three row tables and the panel are held throughout.
+constexpr int pointer_registers = 15 - 5;
+
+std::int64_t input_row_count(const Stage& stage, int rows) noexcept {
+    const Axis axis = row_axis(stage);
+    std::int64_t count = 0, reached = 0;
+    for (int row = 0; row < rows; ++row) {
+        for (std::int64_t tap = 0; tap < axis.kernel; ++tap) {
+            const std::int64_t input = row * axis.stride + tap * axis.dilation;
+            bool seen = false;  // by an earlier row
+            for (int before = 0; before < row; ++before) {
+                const std::int64_t distance = input - before * axis.stride;
+                seen = seen || (distance >= 0 && distance % axis.dilation == 0 && distance / axis.dilation < axis.kernel);
+            }
+            count += !seen;
+            reached = std::max(reached, input);
+        }
+    }
+    return count;
+}
+
+}  // namespace
+
+int max_depthwise_rows(const Stage& stage) noexcept {
+    const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
+    int rows = 1;
+    while (rows < 4 && input_row_count(stage, rows + 1) + (rows + 1) * outputs <= pointer_registers) ++rows;
+    return rows;
+}
+
+DepthwiseBody::DepthwiseBody(StageContext context, const Gpr& args, RegPool& gprs)
+    : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv), args_(args),
+      rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")), residuals_(gprs.lease("residual rows")),
+      panel_(gprs.lease("channel panel")) {
+    const int rows = context_.plan.block_rows;
+    for (std::int64_t i = 0; i < input_row_count(*context_.stage, rows); ++i) input_.push_back(gprs.lease(fmt::format("input row {}", i)));
+    for (int i = 0; i < rows; ++i) output_.push_back(gprs.lease(fmt::format("output row {}", i)));
+    for (int i = 0; i < rows && post_ops_.has_sum(); ++i) residual_.push_back(gprs.lease(fmt::format("residual row {}", i)));
+}
+
+std::string DepthwiseBody::RowGroup::key() const {
+    std::string key = fmt::format("w{} c{}-{} s{}", segment.width, segment.columns.begin, segment.columns.end, shift);
+    for (const Span& t : taps) key += fmt::format(" t{}-{}", t.begin, t.end);
+    for (const GroupRun& run : runs) key += fmt::format(" v{}x{}", run.first_vector, run.count);
+    return key;
+}
+
+void DepthwiseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
+    if (runs.empty() || tile.taps.empty()) return;
+    const Gpr rows = rows_, outs = outs_, residuals = residuals_;
+    const Axis axis = row_axis(*context_.stage);
+    code_.note(fmt::format("{}: depthwise, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
+    code_.mov(rows, code_.ptr[args_ + context_.source_rows]);
+    emit_add(code_, rows, (axis.first_tap(tile.rows.begin) - tile.in_rows.begin) * 8);
+    code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
+    emit_add(code_, outs, first_row * 8);
+    if (post_ops_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
+
+    const auto group_at = [&](std::size_t row) {
+        const std::size_t end = std::min(row + static_cast<std::size_t>(context_.plan.block_rows), tile.taps.size());
+        return RowGroup{{tile.taps.begin() + static_cast<std::ptrdiff_t>(row), tile.taps.begin() + static_cast<std::ptrdiff_t>(end)},
+                        tile.segment, tile.shift, {runs.begin(), runs.end()}};
+    };
+    for (std::size_t row = 0; row < tile.taps.size();) {
+        const RowGroup group = group_at(row);
+        const std::size_t size = group.taps.size();
+        std::size_t end = row + size;
+        while (end < tile.taps.size() && group_at(end).taps == group.taps) end += size;
+        emit_loop(code_, local(Local::rows), static_cast<std::int64_t>((end - row) / size), [&] {
+            code_.call(routines_.get(group.key(), [this, group] { emit_row_group(group); }));
+            emit_add(code_, rows, static_cast<std::int64_t>(size) * axis.stride * 8);
+            emit_add(code_, outs, static_cast<std::int64_t>(size) * 8);
+            if (post_ops_.has_sum()) emit_add(code_, residuals, static_cast<std::int64_t>(size) * 8);
+        });
+        row = end;
+    }
+}
+
+std::vector<std::int64_t> DepthwiseBody::input_rows(const RowGroup& group) const {
+    const Axis axis = row_axis(*context_.stage);
+    std::vector<std::int64_t> rows;
+    for (std::size_t row = 0; row < group.taps.size(); ++row)
+        for (std::int64_t tap = group.taps[row].begin; tap < group.taps[row].end; ++tap)
+            rows.push_back(static_cast<std::int64_t>(row) * axis.stride + tap * axis.dilation);
+    std::sort(rows.begin(), rows.end());
+    rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+    return rows;
+}
+
+void DepthwiseBody::emit_row_group(const RowGroup& group) {
+    std::string taps;
+    for (const Span& t : group.taps) taps += fmt::format(" {}-{}", t.begin, t.end);
+    code_.note(fmt::format("{}: depthwise rows, {} at once, kernel rows{}", context_.name(), group.taps.size(), taps));
+    const Gpr panel = panel_, scratch = input_.front();
+    const Simd& simd = context_.simd;
+    code_.mov(panel, code_.ptr[args_ + panel_offset(context_.index)]);
+    emit_add(code_, panel, group.runs.front().offset);
+    for (const GroupRun& run : group.runs) {
+        if (simd.avx512()) {
+            simd.set_mask({tail_vector(simd, run.tail_lanes).lanes, output_mask}, scratch);
+            simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
+        }
+        simd.set_mask(input_lanes(run), scratch);
+        if (context_.plan.channels_inner) {
+            emit_channels_inner(group, run);
+        } else {
+            emit_channels_outer(group, run);
+        }
+    }
+}
+
+void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& run) {
+    const Gpr panel = panel_;
+    const Axis axis = column_axis(*context_.stage);
+    emit_loop(code_, local(Local::groups), run.count, [&] {
+        emit_pointers(group, false);
+        for (const BlockRun& block : block_runs(axis, group.segment, context_.plan.block_pixels)) {
+            emit_loop(code_, local(Local::blocks), block.count, [&] {
+                emit_block(group, run, block);
+                const std::size_t inputs = input_rows(group).size();
+                for (std::size_t i = 0; i < inputs; ++i) emit_add(code_, input_[i], block.width * axis.stride * context_.in.pixel);
+                for (std::size_t i = 0; i < group.taps.size(); ++i) emit_add(code_, output_[i], block.width * context_.out.pixel);
+                for (std::size_t i = 0; i < group.taps.size() && post_ops_.has_sum(); ++i)
+                    emit_add(code_, residual_[i], block.width * context_.residual.pixel);
+            });
+        }
+        emit_add(code_, panel, context_.panel.group_bytes(1));
+    });
+}
+
+void DepthwiseBody::emit_channels_inner(const RowGroup& group, const GroupRun& run) {
+    const Gpr panel = panel_;
+    const Axis axis = column_axis(*context_.stage);
+    for (const Local x : {Local::input_x, Local::output_x, Local::residual_x}) code_.mov(local(x), 0);
+    for (const BlockRun& block : block_runs(axis, group.segment, context_.plan.block_pixels)) {
+        emit_loop(code_, local(Local::blocks), block.count, [&] {
+            emit_loop(code_, local(Local::groups), run.count, [&] {
+                emit_pointers(group, true);
+                emit_block(group, run, block);
+                emit_add(code_, panel, context_.panel.group_bytes(1));
+            });
+            emit_add(code_, panel, -run.count * context_.panel.group_bytes(1));
+            code_.add(local(Local::input_x), static_cast<std::uint32_t>(block.width * axis.stride * context_.in.pixel));
+            code_.add(local(Local::output_x), static_cast<std::uint32_t>(block.width * context_.out.pixel));
+            code_.add(local(Local::residual_x), static_cast<std::uint32_t>(block.width * context_.residual.pixel));
+        });
+    }
+    emit_add(code_, panel, run.count * context_.panel.group_bytes(1));
+}
+
+// Points input_, output_ and residual_ at the current channels of the first pixel of the row, or of the current block.
+void DepthwiseBody::emit_pointers(const RowGroup& group, bool with_columns) {
+    const Gpr rows = rows_, outs = outs_, residuals = residuals_, panel = panel_;
+    const auto point = [&](const Gpr& reg, const Gpr& table, std::int64_t row, std::size_t header, Local column) {
+        code_.mov(reg, code_.ptr[table + static_cast<std::size_t>(row * 8)]);
+        code_.add(reg, code_.ptr[panel + header]);
+        if (with_columns) code_.add(reg, local(column));
+    };
+    const std::vector<std::int64_t> inputs = input_rows(group);
+    for (std::size_t i = 0; i < inputs.size(); ++i) point(input_[i], rows, inputs[i], offsetof(GroupHeader, input), Local::input_x);
+    for (std::size_t i = 0; i < inputs.size(); ++i) emit_add(code_, input_[i], group.shift * context_.in.pixel);
+    for (std::size_t i = 0; i < group.taps.size(); ++i) {
+        const auto row = static_cast<std::int64_t>(i);
+        point(output_[i], outs, row, offsetof(GroupHeader, output), Local::output_x);
+        if (post_ops_.has_sum()) point(residual_[i], residuals, row, offsetof(GroupHeader, residual), Local::residual_x);
+    }
+}
+
+void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
+    code_.note(fmt::format("{}: depthwise block, {} rows x {} px, input columns {}-{}{}", context_.name(), group.taps.size(), block.width,
+                           block.columns.begin, block.columns.end, run.tail_lanes ? fmt::format(", tail of {} channels", run.tail_lanes) : ""));
+    if (context_.panel.permute)
+        code_.vmovups(context_.simd.vec(permute_register()), panel_vector(context_.panel.permute_offset(1)));
+    for (std::size_t row = 0; row < group.taps.size(); ++row) {
+        for (std::int64_t p = 0; p < block.width; ++p) {
+            const Vec a = acc(group, run, row, p);
+            if (!post_ops_.starts_with_bias()) {
+                context_.simd.zero(a);
+            } else if (row == 0 && p == 0) {
+                code_.vmovups(a, panel_vector(context_.panel.params_offset()));
+            } else {
+                code_.vmovaps(a, acc(group, run, 0, 0));
+            }
+        }
+    }
+    for (std::size_t i = 0; i < input_rows(group).size(); ++i) emit_input_row(group, run, block, i);
+    emit_post_ops_and_store(group, run, block);
+}
+
+// One input row into every accumulator it reaches.
+void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index) {
+    const Simd& simd = context_.simd;
+    const Axis y = row_axis(*context_.stage), x = column_axis(*context_.stage);
+    const std::int64_t input_row = input_rows(group)[input_index];
+    const Gpr input = input_[input_index];
+    struct Use { std::size_t row; int first_weight; };
+    std::vector<Use> uses;
+    int next = first_free(group, block);
+    for (std::size_t row = 0; row < group.taps.size(); ++row) {
+        const std::int64_t distance = input_row - static_cast<std::int64_t>(row) * y.stride;
+        const std::int64_t tap = distance / y.dilation;
+        if (distance < 0 || distance % y.dilation != 0 || tap < group.taps[row].begin || tap >= group.taps[row].end) continue;
+        uses.push_back({row, next});
+        for (std::int64_t kw = 0; kw < x.kernel; ++kw)
+            code_.vmovups(in_width(run, next++), panel_vector(context_.panel.weights_offset(1) + (tap * x.kernel + kw) * context_.panel.vector_bytes));
+    }
+    const int loaders = simd.registers() - reserved_registers(run) - next;
+    const Simd::Lanes lanes = input_lanes(run);
+    int turn = 0;
+    for (std::int64_t column = block.columns.begin; column < block.columns.end; ++column) {
+        struct Tap { Vec acc, weight; };
+        std::vector<Tap> taps;
+        for (const Use& use : uses) {
+            for (std::int64_t kw = 0; kw < x.kernel; ++kw) {
+                const std::int64_t distance = column - kw * x.dilation;
+                if (distance < 0 || distance % x.stride != 0 || distance / x.stride >= block.width) continue;
+                taps.push_back({acc(group, run, use.row, distance / x.stride), in_width(run, use.first_weight + static_cast<int>(kw))});
+            }
+        }
+        if (taps.empty()) continue;
+        const Address from = code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel)];
+        if (taps.size() == 1 && lanes.count == 0 && !context_.panel.permute) {
+            code_.vfmadd231ps(taps.front().acc, taps.front().weight, from);
+            continue;
+        }
+        const Vec value = in_width(run, next + turn++ % loaders);
+        simd.load(value, from, lanes);
+        if (context_.panel.permute) simd.permute(value, permute_register(), value);
+        for (const Tap& tap : taps) code_.vfmadd231ps(tap.acc, tap.weight, value);
+    }
+}
+
+void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
+    const Simd& simd = context_.simd;
+    std::vector<int> temps;
+    for (int i = first_free(group, block); i < simd.registers() - reserved_registers(run); ++i) temps.push_back(i);
+    PostOpOperands operands;
+    operands.has_residual = run.residual_vectors > 0;
+    operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
+    operands.param = [&](int param) { return panel_vector(context_.panel.params_offset() + param * context_.panel.vector_bytes); };
+    for (std::size_t row = 0; row < group.taps.size(); ++row) {
+        for (std::int64_t p = 0; p < block.width; ++p) {
+            operands.residual = [&, row, p] {
+                const Gpr residual = residual_[row];
+                return code_.ptr[residual + static_cast<std::size_t>(p * context_.residual.pixel)];
+            };
+            post_ops_.apply(simd, acc(group, run, row, p), temps, operands);
+        }
+    }
+    const int mask = simd.avx512() ? output_mask : temps.front();
+    if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel_);
+    for (std::size_t row = 0; row < group.taps.size(); ++row) {
+        const Gpr output = output_[row];
+        for (std::int64_t p = 0; p < block.width; ++p)
+            emit_store(context_, code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)], acc(group, run, row, p), run.tail_lanes, mask);
+    }
+}
+
+// A permuted vector of output channels is always full-width: its lanes come from anywhere in the input vector.
+bool DepthwiseBody::half_width(const GroupRun& run) const {
+    return !context_.panel.permute && tail_vector(context_.simd, run.tail_lanes).half;
+}
+
+// Which lanes an input load may touch. Blocked tensors and scratch hold whole vectors.
+Simd::Lanes DepthwiseBody::input_lanes(const GroupRun& run) const {
+    if (context_.in.block % context_.simd.lanes == 0 && context_.in.block != context_.stage->in_channels) return {0, input_mask_register()};
+    const int lanes = half_width(run) ? tail_vector(context_.simd, run.tail_lanes).lanes : run.input_tail_lanes;
+    return {lanes, input_mask_register()};
+}
+
+// The highest registers, held through a block: the permutation, and the input mask on AVX2.
+int DepthwiseBody::reserved_registers(const GroupRun& run) const {
+    if (!context_.simd.avx512() && input_lanes(run).count > 0) return 2;
+    return context_.panel.permute ? 1 : 0;
+}
+
+Vec DepthwiseBody::in_width(const GroupRun& run, int index) const {
+    return half_width(run) ? Vec(Xbyak::Ymm(index)) : context_.simd.vec(index);
+}
+
+Vec DepthwiseBody::acc(const RowGroup& group, const GroupRun& run, std::size_t row, std::int64_t pixel) const {
+    return in_width(run, static_cast<int>(pixel) * static_cast<int>(group.taps.size()) + static_cast<int>(row));
+}
+
+Address DepthwiseBody::panel_vector(std::int64_t offset) const {
+    const Gpr panel = panel_;
+    return code_.ptr[panel + static_cast<std::size_t>(offset)];
+}
+
+}  // namespace tandem::jit

@@ -1,0 +1,65 @@
+// Depthwise k x k stage.
+//
+//   for each group of output rows (block_rows of them)          -> inner routine, one for each set of taps inside the image
+//     for each channel vector                                      (or pixel blocks outside, channels inside: channels_inner)
+//       for each block of pixels
+//         acc(row, pixel) = bias
+//         for each input row: load the kernel rows that meet it; for each column: load once, FMA into every accumulator it reaches
+//         post-ops, store
+//
+// Each input vector is loaded once a block however many taps use it. Rows and columns of padding are never touched.
+#pragma once
+
+#include "jit/stage_body.hpp"
+
+namespace tandem::jit {
+
+/// Output rows that can be computed at once, so that pointers to all their input rows fit the general registers.
+int max_depthwise_rows(const Stage& stage) noexcept;
+
+class DepthwiseBody final : public StageBody {
+public:
+    DepthwiseBody(StageContext context, const Gpr& args, RegPool& gprs);
+    void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
+
+private:
+    struct RowGroup {                // output rows computed together
+        std::vector<Span> taps;      // of each
+        SegmentShape segment;
+        std::int64_t shift;          // see StageTile
+        std::vector<GroupRun> runs;
+        std::string key() const;
+    };
+    /// Input rows of a row group, counted from tap 0 of its first row.
+    std::vector<std::int64_t> input_rows(const RowGroup& group) const;
+    void emit_row_group(const RowGroup& group);
+    void emit_channels_outer(const RowGroup& group, const GroupRun& run);
+    void emit_channels_inner(const RowGroup& group, const GroupRun& run);
+    void emit_pointers(const RowGroup& group, bool with_columns);
+    void emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index);
+    void emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    bool half_width(const GroupRun& run) const;
+    Simd::Lanes input_lanes(const GroupRun& run) const;
+    int reserved_registers(const GroupRun& run) const;
+    Vec in_width(const GroupRun& run, int index) const;
+    Vec acc(const RowGroup& group, const GroupRun& run, std::size_t row, std::int64_t pixel) const;
+    Address panel_vector(std::int64_t offset) const;
+    Address local(Local name) const { return code_.qword[args_ + local_offset(name)]; }
+
+    // Vector registers behind the accumulators.
+    int first_free(const RowGroup& group, const BlockRun& block) const {
+        return static_cast<int>(group.taps.size()) * static_cast<int>(block.width);
+    }
+    int permute_register() const { return context_.simd.registers() - 1; }
+    int input_mask_register() const { return context_.simd.avx512() ? input_mask : context_.simd.registers() - 2; }
+
+    StageContext context_;
+    CodeBlock& code_;
+    PostOps post_ops_;
+    Gpr args_;
+    RegPool::Lease rows_, outs_, residuals_, panel_;
+    std::vector<RegPool::Lease> input_, output_, residual_;  // pointers of the current pixel block, one a row
+};
+
+}  // namespace tandem::jit

@@ -1,0 +1,190 @@
+#include "jit/pair_kernel.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "jit/dense.hpp"
+#include "jit/depthwise.hpp"
+
+namespace tandem::jit {
+namespace {
+
+using Key = std::vector<std::int64_t>;
+
+// Everything of a tile's shape that depends on its row in the grid.
+Key row_key(const Problem& problem, const TileShape& shape) {
+    Key key;
+    for (std::size_t i = 0; i < shape.stages.size(); ++i) {
+        const StageTile& tile = shape.stages[i];
+        const Stage& stage = problem.stage(problem.stage_count - static_cast<int>(shape.stages.size() - i));
+        key.insert(key.end(), {tile.rows.size(), row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin,
+                               tile.rows.begin - shape.mid_rows.begin * (i == 0)});
+        if (i > 0 || shape.stages.size() == 1) key.back() = 0;
+        for (const Span& taps : tile.taps) key.insert(key.end(), {taps.begin, taps.end});
+    }
+    return key;
+}
+
+Key column_key(const TileShape& shape) {
+    Key key;
+    for (const StageTile& tile : shape.stages)
+        key.insert(key.end(), {tile.cols.size(), tile.segment.columns.begin, tile.segment.columns.end, tile.shift});
+    return key;
+}
+
+std::size_t class_of(std::map<Key, std::size_t>& known, std::vector<TileTable::Class>& classes, Key key, const TileTable::Class& tile) {
+    const auto [it, fresh] = known.try_emplace(std::move(key), classes.size());
+    if (fresh) classes.push_back(tile);
+    return it->second;
+}
+
+class PairEmitter {
+public:
+    PairEmitter(CodeBlock& code, const Problem& problem, const Plan& plan)
+        : code_(code), problem_(problem), plan_(plan), mid_(mid_buffer(problem, plan)) {
+        for (int i = 0; i < problem.stage_count; ++i) {
+            panels_.push_back(panel_layout(problem, plan, i));
+            pools_.push_back(RegPool::general_purpose());
+        }
+        for (int i = 0; i < problem.stage_count; ++i) bodies_.push_back(make_body(i));
+    }
+
+    void emit_function(const TileShape& shape, std::int64_t split, bool reuse) {
+        emit_prologue();
+        const bool pair = problem_.stage_count == 2;
+        if (pair && !reuse) bodies_[0]->emit_tile(shape.stages[0], panels_[0].runs, shape.stages[0].rows.begin - shape.mid_rows.begin);
+        const std::vector<GroupRun> runs = split_runs(panels_.back(), static_cast<int>(split), plan_.channel_splits);
+        bodies_.back()->emit_tile(shape.stages.back(), runs, 0);
+        emit_epilogue();
+    }
+
+    void emit_routines() {
+        for (const auto& body : bodies_) body->routines().emit_pending(code_);
+    }
+
+private:
+    StageContext stage_context(int i) const {
+        const bool first = i == 0, last = i == problem_.stage_count - 1;
+        const Stage& stage = problem_.stage(i);
+        StageContext context{.simd = {code_, plan_.isa, vector_lanes(plan_.isa, problem_.layout)},
+                             .stage = &stage,
+                             .plan = plan_.stages[static_cast<std::size_t>(i)],
+                             .index = i,
+                             .panel = panels_[static_cast<std::size_t>(i)],
+                             .in = first ? tensor_strides(problem_.input_shape(), problem_.layout) : mid_.strides,
+                             .out = last ? tensor_strides(problem_.output_shape(i), problem_.layout) : mid_.strides,
+                             .residual = tensor_strides(problem_.residual_shape(i), problem_.layout),
+                             .tail_store = TailStore::anything,
+                             .source_rows = first ? offsetof(TileArgs, source_rows) : offsetof(TileArgs, mid_rows),
+                             .output_rows = last ? offsetof(TileArgs, output_rows) : offsetof(TileArgs, mid_rows)};
+        if (last) context.tail_store = problem_.layout == Layout::nhwc ? TailStore::masked : TailStore::zeroed;
+        return context;
+    }
+
+    std::unique_ptr<StageBody> make_body(int i) {
+        RegPool& pool = pools_[static_cast<std::size_t>(i)];
+        args_.push_back(pool.lease("arguments"));
+        const Gpr args = args_.back();
+        if (problem_.stage(i).depthwise()) return std::make_unique<DepthwiseBody>(stage_context(i), args, pool);
+        return std::make_unique<DenseBody>(stage_context(i), args, pool, prefetch_plan(i));
+    }
+
+    // The last stage's GEMM walks the channel blocks of the intermediate, which are those of the input when the first stage is
+    // depthwise: while it works on a block it fetches the next band's pixels of that block.
+    PrefetchPlan prefetch_plan(int i) const {
+        if (!plan_.prefetch_next || i != 1 || !problem_.stage(0).depthwise() || problem_.stage(0).conv.multiplier != 1) return {};
+        const Stage& first = problem_.stage(0);
+        std::int64_t calls = 0;
+        for (const GroupRun& run : split_runs(panels_[1], 0, plan_.channel_splits)) calls += run.count;
+        const std::int64_t blocks = (plan_.tile_h * plan_.tile_w + plan_.stages[1].block_pixels - 1) / plan_.stages[1].block_pixels;
+        const std::int64_t pixels = std::min<std::int64_t>(plan_.tile_h * first.conv.stride.h, first.in_h) * first.in_w;
+        const std::int64_t all = std::max<std::int64_t>(1, calls * blocks);
+        return {(pixels + all - 1) / all, tensor_strides(problem_.input_shape(), problem_.layout)};
+    }
+
+    void emit_prologue() {
+        code_.align(64);
+        code_.note("prologue");
+        for (const int reg : saved_) code_.push(Gpr(reg));
+        const Gpr args = args_.front();
+        code_.mov(args, Gpr(Xbyak::Operand::RDI));
+    }
+
+    void emit_epilogue() {
+        code_.note("epilogue");
+        code_.vzeroupper();
+        for (auto reg = saved_.rbegin(); reg != saved_.rend(); ++reg) code_.pop(Gpr(*reg));
+        code_.ret();
+    }
+
+    CodeBlock& code_;
+    const Problem& problem_;
+    const Plan& plan_;
+    MidBuffer mid_;
+    std::vector<PanelLayout> panels_;
+    std::deque<RegPool> pools_;
+    std::deque<RegPool::Lease> args_;
+    std::vector<std::unique_ptr<StageBody>> bodies_;
+    const std::vector<int> saved_{Xbyak::Operand::RBX, Xbyak::Operand::RBP, Xbyak::Operand::R12,
+                                  Xbyak::Operand::R13, Xbyak::Operand::R14, Xbyak::Operand::R15};
+};
+
+std::string describe(const TileShape& shape, std::int64_t split, bool reuse) {
+    const StageTile& last = shape.stages.back();
+    std::string text = fmt::format("tile function: {} x {} output pixels", last.rows.size(), last.cols.size());
+    if (shape.stages.size() == 2) {
+        text += reuse ? ", intermediate reused"
+                      : fmt::format(", {} of {} intermediate rows computed", shape.stages[0].rows.size(), shape.mid_rows.size());
+    }
+    return text + (split > 0 ? fmt::format(", channel split {}", split) : "");
+}
+
+}  // namespace
+
+TileTable::TileTable(const Problem& problem, const Plan& plan) : splits_(static_cast<std::size_t>(plan.channel_splits)) {
+    const TileGrid grid = tile_grid(problem, plan);
+    std::map<Key, std::size_t> rows, columns;
+    for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
+        for (const bool start : {false, true})
+            row_of_.push_back(class_of(rows, row_classes_, row_key(problem, tile_shape(problem, plan, ty, 0, start)), {ty, 0, start}));
+    for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
+        column_of_.push_back(class_of(columns, column_classes_, column_key(tile_shape(problem, plan, 0, tx, true)), {0, tx, true}));
+}
+
+Result<PairCode> emit_pair_kernel(const Problem& problem, const Plan& plan) {
+    TileTable table(problem, plan);
+    std::vector<std::size_t> offsets(table.size(), 0);
+    auto code = emit_code([&](CodeBlock& block) {
+        PairEmitter emitter(block, problem, plan);
+        std::size_t at = 0;
+        for (const TileTable::Class& row : table.row_classes()) {
+            for (const TileTable::Class& column : table.column_classes()) {
+                const TileShape shape = tile_shape(problem, plan, row.ty, column.tx, row.start);
+                for (std::int64_t split = 0; split < plan.channel_splits; ++split) {
+                    for (const bool reuse : {false, true}) {
+                        // The intermediate is reused only between the channel splits of one tile.
+                        if (reuse && (plan.channel_splits == 1 || problem.stage_count == 1)) {
+                            offsets[at] = offsets[at - 1];
+                        } else {
+                            block.align(64);
+                            block.note(describe(shape, split, reuse));
+                            offsets[at] = block.getSize();
+                            emitter.emit_function(shape, split, reuse);
+                        }
+                        ++at;
+                    }
+                }
+            }
+        }
+        emitter.emit_routines();
+    });
+    if (!code) return code.error();
+    std::vector<TileFunction> functions;
+    for (const std::size_t offset : offsets)
+        functions.push_back(reinterpret_cast<TileFunction>(reinterpret_cast<std::uintptr_t>(code->memory->bytes().data()) + offset));
+    return PairCode{std::move(*code), std::move(table), std::move(functions)};
+}
+
+}  // namespace tandem::jit

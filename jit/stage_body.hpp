@@ -1,0 +1,109 @@
+// StageBody: what a stage's emitter (depthwise.*, dense.*) offers to the composer (pair_kernel.*), and what both share.
+//
+// A body emits, into a tile function, the code that computes the stage's rows of the tile. Inner routines are asked for while
+// the tile functions are emitted, shared between them, and emitted behind them.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/plan/panel.hpp"
+#include "jit/post_ops.hpp"
+#include "jit/reg_pool.hpp"
+#include "jit/simd.hpp"
+#include "jit/tile_args.hpp"
+
+namespace tandem::jit {
+
+/// How a stage's output tensor wants a vector that is only partly channels.
+enum class TailStore {
+    masked,    // NHWC: the lanes behind belong to the next pixel
+    zeroed,    // blocked: padding channels are zero
+    anything,  // scratch: nobody reads them
+};
+
+/// What one stage's code is emitted for. Members are decided before any instruction.
+struct StageContext {
+    Simd simd;
+    const Stage* stage;
+    StagePlan plan;
+    int index;                    // 0 or 1: which panel and residual table
+    PanelLayout panel;
+    TensorStrides in, out, residual;
+    TailStore tail_store;
+    std::size_t source_rows;      // offset in TileArgs of the table of input rows
+    std::size_t output_rows;      // offset in TileArgs of the table of output rows
+    std::int64_t output_row_begin = 0;  // set per tile: index in that table of the first computed row
+
+    std::string name() const { return index == 0 ? "first" : "second"; }
+};
+
+/// Inner routines by key, each emitted once.
+class Routines {
+public:
+    /// The label of routine `key`; `emit` writes it when its turn comes.
+    Label& get(const std::string& key, std::function<void()> emit);
+    void emit_pending(CodeBlock& code);
+
+private:
+    struct Routine {
+        Label label;
+        std::function<void()> emit;
+    };
+    std::map<std::string, std::size_t> by_key_;
+    std::deque<Routine> routines_;
+    std::size_t emitted_ = 0;
+};
+
+class StageBody {
+public:
+    virtual ~StageBody() = default;
+    /// Emits the computation of `tile` for the output channels of `runs`. `first_row`: index of the tile's first computed row in
+    /// the table of output rows.
+    virtual void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) = 0;
+    Routines& routines() noexcept { return routines_; }
+
+protected:
+    Routines routines_;
+};
+
+/// A run of equal pixel blocks of a row.
+struct BlockRun {
+    std::int64_t width = 0, count = 0;
+    Span columns{};  // input columns that exist, from the block's virtual column
+    bool operator==(const BlockRun&) const = default;
+};
+/// Cuts a segment into balanced blocks of at most `at_most` pixels and joins equal neighbours.
+std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, std::int64_t at_most);
+
+/// Offsets in TileArgs.
+inline std::size_t local_offset(Local local) {
+    return offsetof(TileArgs, locals) + static_cast<std::size_t>(local) * sizeof(std::int64_t);
+}
+inline std::size_t panel_offset(int stage) { return offsetof(TileArgs, panels) + static_cast<std::size_t>(stage) * sizeof(void*); }
+inline std::size_t residual_offset(int stage) {
+    return offsetof(TileArgs, residual_rows) + static_cast<std::size_t>(stage) * sizeof(void*);
+}
+
+/// Emits `body` `count` times at run time, counting in `counter` (memory or register); count 1 emits no loop.
+void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t count, const std::function<void()>& body);
+/// reg += value, nothing for 0; any 32-bit value.
+void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
+
+/// The vector of lanes that `lanes` valid channels take: half a register where that is enough, with the lanes of it to touch.
+struct TailVector {
+    bool half = false;
+    int lanes = 0;  // of that register; 0 = all
+};
+TailVector tail_vector(const Simd& simd, int tail_lanes) noexcept;
+
+/// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes.
+void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask);
+
+inline constexpr int output_mask = 1, residual_mask = 2, input_mask = 3;  // k registers
+
+}  // namespace tandem::jit

@@ -1,0 +1,28 @@
+// TileArgs: the one argument of a generated tile function. The executor fills it; the emitter reads it at fixed offsets.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "jit/code_block.hpp"
+
+namespace tandem::jit {
+
+/// Tables hold one pointer a row. Source rows point at the virtual column of the tile's first pixel, destination and residual
+/// rows at its first pixel. Intermediate rows point at their first stored column.
+struct TileArgs {
+    const void* const* source_rows = nullptr;    // rows [in_rows) of the first stage
+    void* const* mid_rows = nullptr;             // rows [mid_rows) of the intermediate
+    void* const* output_rows = nullptr;
+    const void* const* residual_rows[2] = {nullptr, nullptr};  // of the rows each stage computes
+    const void* panels[2] = {nullptr, nullptr};  // packed weights of each stage
+    const void* prefetch = nullptr;              // first input row that the next tile needs and this one does not
+    std::int64_t locals[8] = {};                 // the generated code's own: counters of outer loops
+};
+
+/// Names of TileArgs::locals.
+enum class Local { groups, rows, blocks, channels, input_x, output_x, residual_x };
+
+using TileFunction = void (*)(TileArgs*);
+
+}  // namespace tandem::jit
