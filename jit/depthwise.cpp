@@ -4,45 +4,15 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/tiling.hpp"
+
 namespace tandem::jit {
-namespace {
-
-// Of 15 general registers: the arguments, the three row tables and the panel are held throughout.
-constexpr int pointer_registers = 15 - 5;
-
-std::int64_t input_row_count(const Stage& stage, int rows) noexcept {
-    const Axis axis = row_axis(stage);
-    std::int64_t count = 0, reached = 0;
-    for (int row = 0; row < rows; ++row) {
-        for (std::int64_t tap = 0; tap < axis.kernel; ++tap) {
-            const std::int64_t input = row * axis.stride + tap * axis.dilation;
-            bool seen = false;  // by an earlier row
-            for (int before = 0; before < row; ++before) {
-                const std::int64_t distance = input - before * axis.stride;
-                seen = seen || (distance >= 0 && distance % axis.dilation == 0 && distance / axis.dilation < axis.kernel);
-            }
-            count += !seen;
-            reached = std::max(reached, input);
-        }
-    }
-    return count;
-}
-
-}  // namespace
-
-int max_depthwise_rows(const Stage& stage) noexcept {
-    const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
-    int rows = 1;
-    while (rows < 4 && input_row_count(stage, rows + 1) + (rows + 1) * outputs <= pointer_registers) ++rows;
-    return rows;
-}
-
 DepthwiseBody::DepthwiseBody(StageContext context, const Gpr& args, RegPool& gprs)
     : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv), args_(args),
       rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")), residuals_(gprs.lease("residual rows")),
       panel_(gprs.lease("channel panel")) {
     const int rows = context_.plan.block_rows;
-    for (std::int64_t i = 0; i < input_row_count(*context_.stage, rows); ++i) input_.push_back(gprs.lease(fmt::format("input row {}", i)));
+    for (std::int64_t i = 0; i < distinct_input_rows(*context_.stage, rows); ++i) input_.push_back(gprs.lease(fmt::format("input row {}", i)));
     for (int i = 0; i < rows; ++i) output_.push_back(gprs.lease(fmt::format("output row {}", i)));
     for (int i = 0; i < rows && post_ops_.has_sum(); ++i) residual_.push_back(gprs.lease(fmt::format("residual row {}", i)));
 }

@@ -14,9 +14,6 @@
 
 namespace tandem::jit {
 
-/// Output rows that can be computed at once, so that pointers to all their input rows fit the general registers.
-int max_depthwise_rows(const Stage& stage) noexcept;
-
 class DepthwiseBody final : public StageBody {
 public:
     DepthwiseBody(StageContext context, const Gpr& args, RegPool& gprs);

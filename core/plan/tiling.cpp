@@ -1,0 +1,151 @@
+#include "core/plan/tiling.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "core/plan/panel.hpp"
+#include "core/plan/tile_geometry.hpp"
+
+namespace tandem {
+namespace {
+
+// General registers left for row pointers: of 15, the arguments, three row tables and the panel are held throughout.
+constexpr std::int64_t row_pointer_registers = 15 - 5;
+
+// Post-ops may need this many temporaries beside the accumulators (jit/post_ops.hpp).
+constexpr int post_op_temps = 4;
+
+std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
+
+StagePlan plan_dense(const Stage& stage, Isa isa, int lanes) {
+    StagePlan plan;
+    // Two vectors use each broadcast twice and leave long rows of pixels per weight load.
+    const std::int64_t at_most = 2;
+    plan.block_vectors = static_cast<int>(std::min(vectors_of(stage, lanes), at_most));
+    plan.block_pixels = accumulator_budget(isa) / plan.block_vectors;
+    return plan;
+}
+
+StagePlan plan_depthwise(const Stage& stage, Isa isa, Layout layout, bool reads_tensor) {
+    StagePlan plan;
+    // Two rows share input loads where the registers allow a decent run of pixels beside two sets of weights.
+    const int rows = isa == Isa::avx512 && stage.conv.kernel.w <= 5 ? 2 : 1;
+    plan.block_rows = static_cast<int>(std::min<std::int64_t>({rows, max_depthwise_rows(stage), stage.out_h}));
+    plan.block_pixels = max_depthwise_pixels(stage, isa, plan.block_rows);
+    plan.channels_inner = reads_tensor && layout == Layout::nhwc;
+    return plan;
+}
+
+// Rows per tile so that the intermediate stays in `budget` bytes, at least `least`.
+int rows_within(const Problem& problem, Plan plan, std::int64_t budget, int least) {
+    int rows = least;
+    for (int candidate = least; candidate <= problem.last().out_h; ++candidate) {
+        plan.tile_h = candidate;
+        if (mid_buffer(problem, plan).bytes > budget) break;
+        rows = candidate;
+    }
+    return rows;
+}
+
+void narrow_to(const Problem& problem, Plan& plan, std::int64_t budget) {
+    while (plan.tile_w > 16 && mid_buffer(problem, plan).bytes > budget) plan.tile_w = (plan.tile_w + 1) / 2;
+}
+
+// Equal bands: as many rows as needed for the number of bands that `rows` gives.
+int balanced_rows(std::int64_t out_h, int rows) { return static_cast<int>(balanced_split(out_h, rows).front()); }
+
+}  // namespace
+
+int accumulator_budget(Isa isa) noexcept { return isa == Isa::avx512 ? 28 : 12; }
+
+std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
+    std::set<std::int64_t> inputs;
+    for (int row = 0; row < rows; ++row)
+        for (std::int64_t tap = 0; tap < stage.conv.kernel.h; ++tap) inputs.insert(row * stage.conv.stride.h + tap * stage.conv.dilation.h);
+    return static_cast<std::int64_t>(inputs.size());
+}
+
+int max_depthwise_rows(const Stage& stage) noexcept {
+    const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
+    int rows = 1;
+    while (rows < 4 && distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= row_pointer_registers) ++rows;
+    return rows;
+}
+
+int max_depthwise_pixels(const Stage& stage, Isa isa, int rows) noexcept {
+    const int registers = isa == Isa::avx512 ? 32 : 16;
+    const int reserved = isa == Isa::avx512 ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask
+    const int loaders = isa == Isa::avx512 ? 3 : 1;
+    const int weights = rows * static_cast<int>(stage.conv.kernel.w);
+    return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
+}
+
+Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
+    Plan plan;
+    plan.isa = machine.isa;
+    const int lanes = vector_lanes(machine.isa, problem.layout);
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Stage& stage = problem.stage(i);
+        plan.stages[static_cast<std::size_t>(i)] =
+            stage.depthwise() ? plan_depthwise(stage, machine.isa, problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
+    }
+    const Stage& last = problem.last();
+    plan.tile_w = static_cast<int>(last.out_w);
+    const auto l2 = static_cast<std::int64_t>(machine.caches.l2);
+    if (problem.stage_count == 1) {
+        plan.fusion = Fusion::single;
+        plan.tile_h = static_cast<int>(std::clamp<std::int64_t>(224 / last.out_w, 1, last.out_h));
+        plan.tile_h = balanced_rows(last.out_h, plan.tile_h);
+    } else {
+        plan.fusion = row_axis(last).kernel > 1 ? Fusion::sliding : Fusion::recompute;
+        plan.tile_h = 1;
+        narrow_to(problem, plan, l2 / 2);
+        // Bands of a couple of hundred pixels amortise the walk over the weights; the scratch stays well inside L2.
+        const int rows = static_cast<int>(std::clamp<std::int64_t>(224 / plan.tile_w, 1, last.out_h));
+        plan.tile_h = balanced_rows(last.out_h, std::min(rows, rows_within(problem, plan, l2 / 2, 1)));
+    }
+    plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
+    const TileGrid grid = tile_grid(problem, plan);
+    if (threads > 1 && grid.count() < 2 * threads) {
+        const auto panel = panel_layout(problem, plan, problem.stage_count - 1);
+        std::int64_t groups = 0;
+        for (const GroupRun& run : panel.runs) groups += run.count;
+        plan.channel_splits = static_cast<int>(std::min<std::int64_t>(threads, groups));
+    }
+    return plan;
+}
+
+Status check_plan(const Problem& problem, const Plan& plan) {
+    const auto reject = [](std::string sentence) { return Status(Error{ErrorCode::invalid_argument, std::move(sentence)}); };
+    const Stage& last = problem.last();
+    if (plan.tile_h < 1 || plan.tile_h > last.out_h)
+        return reject(fmt::format("plan.tile_h is {}; 1 to {} output rows are accepted.", plan.tile_h, last.out_h));
+    if (plan.tile_w < 1 || plan.tile_w > last.out_w)
+        return reject(fmt::format("plan.tile_w is {}; 1 to {} output columns are accepted.", plan.tile_w, last.out_w));
+    if ((plan.fusion == Fusion::single) != (problem.stage_count == 1))
+        return reject(fmt::format("plan.fusion is {}; a problem of {} stages takes {}.", to_string(plan.fusion), problem.stage_count,
+                                  problem.stage_count == 1 ? "single" : "recompute or sliding"));
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+        const bool depthwise = problem.stage(i).depthwise();
+        const int rows = depthwise ? max_depthwise_rows(problem.stage(i)) : 1;
+        if (stage.block_rows < 1 || stage.block_rows > rows)
+            return reject(fmt::format("plan.stages[{}].block_rows is {}; 1 to {} are accepted.", i, stage.block_rows, rows));
+        const int vectors = depthwise ? 1 : 6;
+        if (stage.block_vectors < 1 || stage.block_vectors > vectors)
+            return reject(fmt::format("plan.stages[{}].block_vectors is {}; 1 to {} are accepted.", i, stage.block_vectors, vectors));
+        const int pixels = depthwise ? max_depthwise_pixels(problem.stage(i), plan.isa, stage.block_rows)
+                                     : accumulator_budget(plan.isa) / stage.block_vectors;
+        if (stage.block_pixels < 1 || stage.block_pixels > pixels)
+            return reject(fmt::format("plan.stages[{}].block_pixels is {}; 1 to {} are accepted.", i, stage.block_pixels, pixels));
+    }
+    std::int64_t groups = 0;
+    for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs) groups += run.count;
+    if (plan.channel_splits < 1 || plan.channel_splits > groups)
+        return reject(fmt::format("plan.channel_splits is {}; 1 to {} output-channel groups are accepted.", plan.channel_splits, groups));
+    return {};
+}
+
+}  // namespace tandem

@@ -1,0 +1,153 @@
+#include "core/run/packing.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+#include <fmt/format.h>
+
+namespace tandem {
+namespace {
+
+const char* stage_name(const Problem& problem, int i) {
+    if (problem.stage_count == 1) return "conv";
+    return i == 0 ? "first" : "second";
+}
+
+Status check_span(const Problem& problem, int i, const char* what, std::span<const float> span, std::int64_t expected) {
+    if (static_cast<std::int64_t>(span.size()) == expected && (expected == 0 || span.data() != nullptr)) return {};
+    return Error{ErrorCode::invalid_argument, fmt::format("{}.{} has {} elements{}; {} are needed.", stage_name(problem, i), what, span.size(),
+                                                          span.data() == nullptr ? " (null)" : "", expected)};
+}
+
+Status check_stage(const Problem& problem, int i, const StageWeights& w) {
+    const Stage& stage = problem.stage(i);
+    const auto per_channel = [&](PostOpKind kind) { return stage.conv.has(kind) ? stage.out_channels : 0; };
+    if (auto s = check_span(problem, i, "weights", w.weights, stage.weight_count()); !s) return s;
+    if (auto s = check_span(problem, i, "bias", w.bias, per_channel(PostOpKind::bias)); !s) return s;
+    if (auto s = check_span(problem, i, "prelu", w.prelu, per_channel(PostOpKind::prelu)); !s) return s;
+    return check_span(problem, i, "scale", w.scale, per_channel(PostOpKind::scale));
+}
+
+std::span<const float> param_of(const StageWeights& w, PostOpKind kind) {
+    if (kind == PostOpKind::bias) return w.bias;
+    return kind == PostOpKind::prelu ? w.prelu : w.scale;
+}
+
+// Writes one stage's panel, a group at a time.
+class PanelWriter {
+public:
+    PanelWriter(const Problem& problem, const Plan& plan, int i, const StageWeights& weights, std::byte* panel)
+        : stage_(problem.stage(i)), layout_(panel_layout(problem, plan, i)), weights_(weights), panel_(panel),
+          in_(i == 0 ? tensor_strides(problem.input_shape(), problem.layout) : mid_buffer(problem, plan).strides),
+          out_(i == problem.stage_count - 1 ? tensor_strides(problem.output_shape(i), problem.layout) : mid_buffer(problem, plan).strides),
+          residual_(tensor_strides(problem.residual_shape(i), problem.layout)) {}
+
+    void write() {
+        for (const GroupRun& run : layout_.runs) {
+            for (std::int64_t g = 0; g < run.count; ++g) {
+                group_ = panel_ + run.offset + g * layout_.group_bytes(run.vectors);
+                vectors_ = run.vectors;
+                first_channel_ = (run.first_vector + g * run.vectors) * layout_.lanes;
+                write_header(run);
+                write_params();
+                if (layout_.permute) write_permutation();
+                write_weights();
+            }
+        }
+    }
+
+private:
+    std::int64_t channels() const { return std::min<std::int64_t>(std::int64_t{vectors_} * layout_.lanes, stage_.out_channels - first_channel_); }
+
+    void write_header(const GroupRun& run) {
+        GroupHeader header;
+        const std::int64_t input_vector = first_channel_ / layout_.lanes / stage_.conv.multiplier;
+        if (stage_.depthwise()) header.input = in_.channel(input_vector * layout_.lanes);
+        header.output = out_.channel(first_channel_);
+        if (run.residual_vectors > 0) header.residual = residual_.channel(first_channel_);
+        std::memcpy(group_, &header, sizeof header);
+    }
+
+    void write_params() {
+        for (int op = 0; op < stage_.conv.post_op_count; ++op) {
+            const PostOpKind kind = stage_.conv.post_ops[static_cast<std::size_t>(op)].kind;
+            if (!is_per_channel(kind)) continue;
+            float* to = floats(layout_.params_offset() + param_index(stage_.conv, op) * vectors_ * layout_.vector_bytes);
+            std::memcpy(to, param_of(weights_, kind).data() + first_channel_, static_cast<std::size_t>(channels()) * 4);
+        }
+    }
+
+    // Lane of the input vector that each output lane reads.
+    void write_permutation() {
+        auto* to = reinterpret_cast<std::int32_t*>(group_ + layout_.permute_offset(vectors_));
+        for (std::int64_t lane = 0; lane < layout_.lanes; ++lane)
+            to[lane] = static_cast<std::int32_t>((first_channel_ + lane) / stage_.conv.multiplier % layout_.lanes);
+    }
+
+    void write_weights() {
+        const std::int64_t kernel = stage_.conv.kernel.h * stage_.conv.kernel.w, kw_count = stage_.conv.kernel.w;
+        const std::int64_t inputs = stage_.depthwise() ? 1 : stage_.in_channels;
+        const std::int64_t row = std::int64_t{vectors_} * layout_.lanes;
+        float* to = floats(layout_.weights_offset(vectors_));
+        for (std::int64_t c = 0; c < channels(); ++c) {
+            const float* from = weights_.weights.data() + (first_channel_ + c) * inputs * kernel;
+            for (std::int64_t ic = 0; ic < inputs; ++ic)
+                for (std::int64_t k = 0; k < kernel; ++k)
+                    to[((k / kw_count * inputs + ic) * kw_count + k % kw_count) * row + c] = from[ic * kernel + k];
+        }
+    }
+
+    float* floats(std::int64_t offset) const { return reinterpret_cast<float*>(group_ + offset); }
+
+    const Stage& stage_;
+    PanelLayout layout_;
+    const StageWeights& weights_;
+    std::byte* panel_;
+    TensorStrides in_, out_, residual_;
+    std::byte* group_ = nullptr;
+    int vectors_ = 0;
+    std::int64_t first_channel_ = 0;
+};
+
+}  // namespace
+
+void AlignedBuffer::Free::operator()(std::byte* p) const noexcept { std::free(p); }
+
+Result<AlignedBuffer> AlignedBuffer::create(std::size_t bytes) {
+    AlignedBuffer buffer;
+    buffer.size_ = (bytes + 63) / 64 * 64;
+    if (buffer.size_ == 0) return buffer;
+    buffer.data_.reset(static_cast<std::byte*>(std::aligned_alloc(64, buffer.size_)));
+    if (!buffer.data_) return Error{ErrorCode::system, fmt::format("Allocating {} bytes failed; less memory is available.", bytes)};
+    std::memset(buffer.data_.get(), 0, buffer.size_);
+    return buffer;
+}
+
+std::size_t pack_signature(const Problem& problem, const Plan& plan) {
+    Problem image = problem;
+    image.input.n = 1;
+    return hash_value(image) * 31 + hash_value(plan);
+}
+
+Result<PackedData> pack_weights(const Problem& problem, const Plan& plan, std::span<const StageWeights> stages) {
+    if (static_cast<int>(stages.size()) != problem.stage_count)
+        return Error{ErrorCode::invalid_argument, fmt::format("pack() got weights of {} stages; {} are needed.", stages.size(), problem.stage_count)};
+    std::size_t bytes = 0;
+    PackedData packed;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        if (auto status = check_stage(problem, i, stages[static_cast<std::size_t>(i)]); !status) return status.error();
+        packed.panel_offset[static_cast<std::size_t>(i)] = bytes;
+        bytes += (static_cast<std::size_t>(panel_layout(problem, plan, i).bytes) + 63) / 64 * 64;
+    }
+    auto buffer = AlignedBuffer::create(bytes);
+    if (!buffer) return buffer.error();
+    packed.buffer = std::move(*buffer);
+    packed.signature = pack_signature(problem, plan);
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const auto s = static_cast<std::size_t>(i);
+        PanelWriter(problem, plan, i, stages[s], packed.buffer.data() + packed.panel_offset[s]).write();
+    }
+    return packed;
+}
+
+}  // namespace tandem
