@@ -52,9 +52,9 @@ Conv written(const Stage& stage) {
 
 template <class Descriptor>
 Result<Problem> resolved(const Descriptor& descriptor) {
-    Result<Problem> result{Problem{}};
-    if (Status status = resolve(descriptor, *result); !status) return status.error();
-    return result;
+    Result<Problem> result{std::in_place};
+    if (Status status = resolve(descriptor, *result); !status) result = status.error();
+    return result;  // the only return, so that nothing is copied
 }
 
 }  // namespace

@@ -105,7 +105,7 @@ struct Axis {
 
     std::int64_t extent() const noexcept { return (kernel - 1) * dilation + 1; }
     std::int64_t padded() const noexcept { return in + before + after; }
-    std::int64_t out() const noexcept { return (padded() - extent()) / stride + 1; }
+    std::int64_t out() const noexcept { return (stride == 1 ? padded() - extent() : (padded() - extent()) / stride) + 1; }
 };
 
 void check_axis(Checks& check, const Axis& axis) {
