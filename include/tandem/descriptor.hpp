@@ -16,6 +16,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -94,6 +95,8 @@ struct Conv {
     Conv with(const PostOp& op) const;
 
     bool has(PostOpKind kind) const noexcept;
+    /// The post-ops in use, in order.
+    std::span<const PostOp> chain() const noexcept;
     /// The explicit padding, with "same" resolved.
     Padding resolved_padding() const noexcept;
     bool operator==(const Conv&) const = default;

@@ -15,6 +15,11 @@ struct TensorShape {
     bool operator==(const TensorShape&) const = default;
 };
 
+/// Channels that lie next to each other in memory; the channel count is padded to a multiple of it.
+constexpr std::int64_t channel_block(Layout layout) noexcept {
+    return layout == Layout::nchw16c ? 16 : layout == Layout::nchw8c ? 8 : 1;
+}
+
 /// Elements that a tensor takes in `layout`, padding channels of blocked layouts included; -1 if that overflows.
 std::int64_t element_count(const TensorShape& shape, Layout layout) noexcept;
 

@@ -1,6 +1,7 @@
 // The reference: naive loops in double over any valid descriptor, for tests and for checking kernels.
 #pragma once
 
+#include <array>
 #include <span>
 #include <vector>
 

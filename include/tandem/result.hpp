@@ -30,6 +30,8 @@ class [[nodiscard]] Result {
 public:
     Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
     Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+    /// A default-constructed value, made in place: for large values that are filled in afterwards.
+    explicit Result(std::in_place_t) : state_(std::in_place_index<0>) {}
 
     bool ok() const noexcept { return state_.index() == 0; }
     explicit operator bool() const noexcept { return ok(); }

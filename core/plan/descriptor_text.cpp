@@ -1,0 +1,207 @@
+// Reads the text form of descriptors; the grammar is in the head of tandem/descriptor.hpp. Syntax only: validate() judges
+// the values.
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "tandem/descriptor.hpp"
+
+namespace tandem {
+
+namespace {
+
+constexpr int post_op_kinds = static_cast<int>(PostOpKind::sum) + 1;
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_name_char(char c) { return (c >= 'a' && c <= 'z') || is_digit(c) || c == '_'; }
+
+/// Recursive descent without backtracking. Every member that reads returns false after recording the first error.
+class Parser {
+public:
+    explicit Parser(std::string_view text) : text_(text) {}
+
+    bool input_shape(InputShape& input);
+    bool conv(Conv& conv);
+    bool expect(std::string_view literal, const char* what);
+    bool end();
+    Error error() && { return {ErrorCode::parse_error, std::move(message_)}; }
+
+private:
+    bool at(char c) const { return position_ < text_.size() && text_[position_] == c; }
+    std::string_view rest() const { return text_.substr(position_); }
+    bool accept(std::string_view literal);
+    bool fail(std::string_view expected);
+
+    bool number(std::int64_t& value, const char* what);
+    bool finite_float(float& value);
+    bool size(Size2& value, const char* what);
+    bool padding(std::optional<Padding>& value);
+    bool field(char name, Conv& conv);
+    bool post_op(Conv& conv);
+    bool post_op_kind(PostOpKind& kind);
+    bool post_op_arguments(PostOp& op);
+
+    std::string_view text_;
+    std::size_t position_ = 0;
+    std::string message_;
+};
+
+bool Parser::fail(std::string_view expected) {
+    constexpr std::size_t shown = 20;
+    std::string found = "the end of the text";
+    if (!rest().empty()) found = fmt::format("'{}{}'", rest().substr(0, shown), rest().size() > shown ? "..." : "");
+    message_ = fmt::format("descriptor text, character {}: found {}; expected {}", position_ + 1, found, expected);
+    return false;
+}
+
+bool Parser::accept(std::string_view literal) {
+    if (!rest().starts_with(literal)) return false;
+    position_ += literal.size();
+    return true;
+}
+
+bool Parser::expect(std::string_view literal, const char* what) { return accept(literal) || fail(what); }
+
+bool Parser::end() {
+    return rest().empty() ||
+           fail("a field (m, s, p or d, each at most once, before the post-ops), a post-op or the end of the text");
+}
+
+bool Parser::number(std::int64_t& value, const char* what) {
+    if (rest().empty() || !is_digit(rest().front())) return fail(what);
+    const auto [stop, status] = std::from_chars(rest().data(), rest().data() + rest().size(), value);
+    if (status != std::errc{}) return fail(fmt::format("{} that fits 64 bits", what));
+    position_ = static_cast<std::size_t>(stop - text_.data());
+    return true;
+}
+
+bool Parser::finite_float(float& value) {
+    const auto [stop, status] = std::from_chars(rest().data(), rest().data() + rest().size(), value);
+    if (status != std::errc{} || !std::isfinite(value)) return fail("a finite number that fits a float");
+    position_ = static_cast<std::size_t>(stop - text_.data());
+    return true;
+}
+
+bool Parser::size(Size2& value, const char* what) {
+    if (!number(value.h, what)) return false;
+    value.w = value.h;
+    return !accept("x") || number(value.w, "the second number of HxW");
+}
+
+bool Parser::padding(std::optional<Padding>& value) {
+    constexpr const char* form = "a padding: one number or TxLxBxR";
+    std::int64_t top = 0;
+    if (!number(top, form)) return false;
+    Padding p{top, top, top, top};
+    if (at('x')) {
+        for (std::int64_t* side : {&p.left, &p.bottom, &p.right})
+            if (!expect("x", form) || !number(*side, form)) return false;
+    }
+    value = p;
+    return true;
+}
+
+bool Parser::input_shape(InputShape& input) {
+    constexpr const char* form = "the input shape <N>x<C>x<H>x<W>";
+    return number(input.n, form) && expect("x", form) && number(input.c, form) && expect("x", form) &&
+           number(input.h, form) && expect("x", form) && number(input.w, form);
+}
+
+bool Parser::field(char name, Conv& conv) {
+    switch (name) {
+        case 'm': return number(conv.multiplier, "a multiplier");
+        case 's': return size(conv.stride, "a stride: one number or HxW");
+        case 'd': return size(conv.dilation, "a dilation: one number or HxW");
+        default: return padding(conv.padding);
+    }
+}
+
+bool Parser::conv(Conv& conv) {
+    const bool depthwise = accept("dw");
+    if (!depthwise && !expect("conv", "a convolution: dw<k> or conv<k>o<OC>")) return false;
+    conv.kind = depthwise ? ConvKind::depthwise : ConvKind::dense;
+    if (!size(conv.kernel, "a kernel size: one number or HxW")) return false;
+    if (!depthwise && (!expect("o", "o<output channels>") || !number(conv.out_channels, "the number of output channels")))
+        return false;
+
+    std::string_view fields = depthwise ? "mspd" : "spd";
+    std::string seen;
+    while (!rest().empty() && fields.find(rest().front()) != fields.npos) {
+        const char name = rest().front();
+        if (seen.find(name) != seen.npos) return fail(fmt::format("field '{}' at most once", name));
+        seen += name;
+        ++position_;
+        if (!field(name, conv)) return false;
+    }
+    if (at('m')) return fail("m<multiplier> after dw only");
+    while (at('+'))
+        if (!post_op(conv)) return false;
+    return true;
+}
+
+bool Parser::post_op(Conv& conv) {
+    if (conv.post_op_count == max_post_ops) return fail("at most 4 post-ops");
+    ++position_;
+    PostOp op;
+    if (!post_op_kind(op.kind) || !post_op_arguments(op)) return false;
+    conv = conv.with(op);
+    return true;
+}
+
+bool Parser::post_op_kind(PostOpKind& kind) {
+    std::size_t length = 0;
+    while (length < rest().size() && is_name_char(rest()[length])) ++length;
+    const std::string_view name = rest().substr(0, length);
+    std::string accepted;
+    for (int i = 0; i < post_op_kinds; ++i) {
+        kind = static_cast<PostOpKind>(i);
+        if (name == to_string(kind)) {
+            position_ += length;
+            return true;
+        }
+        accepted += fmt::format("{}{}", i == 0 ? "" : ", ", to_string(kind));
+    }
+    return fail("a post-op: one of " + accepted);
+}
+
+bool Parser::post_op_arguments(PostOp& op) {
+    switch (op.kind) {
+        case PostOpKind::leaky:
+        case PostOpKind::elu:
+            return expect("(", "'(' and a slope") && finite_float(op.alpha) && expect(")", "')' after the slope");
+        case PostOpKind::clip:
+            return expect("(", "'(' and two bounds") && finite_float(op.alpha) && expect(",", "',' and the upper bound") &&
+                   finite_float(op.beta) && expect(")", "')' after the bounds");
+        case PostOpKind::sum:
+            return !accept("(") || (number(op.channels, "a number of channels") && expect(")", "')' after the channels"));
+        default: return true;
+    }
+}
+
+}  // namespace
+
+Result<ConvPair> ConvPair::parse(std::string_view text) {
+    ConvPair pair;
+    Parser parser(text);
+    const bool ok = parser.input_shape(pair.input) && parser.expect(":", "':' before the first convolution") &&
+                    parser.conv(pair.first) &&
+                    parser.expect(":", "a field (m, s, p or d), a post-op, or ':' before the second convolution") &&
+                    parser.conv(pair.second) && parser.end();
+    if (!ok) return std::move(parser).error();
+    return pair;
+}
+
+Result<SingleConv> SingleConv::parse(std::string_view text) {
+    SingleConv single;
+    Parser parser(text);
+    const bool ok = parser.input_shape(single.input) && parser.expect(":", "':' before the convolution") &&
+                    parser.conv(single.conv) && parser.end();
+    if (!ok) return std::move(parser).error();
+    return single;
+}
+
+}  // namespace tandem

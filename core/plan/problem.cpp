@@ -1,0 +1,132 @@
+#include "core/plan/problem.hpp"
+
+#include <bit>
+
+#include "core/plan/resolve.hpp"
+
+namespace tandem {
+
+namespace {
+
+/// Multiply-and-fold mixing of 64-bit words.
+class Hash {
+public:
+    void add(std::uint64_t word) noexcept {
+        state_ = (state_ ^ word) * 0x9e3779b97f4a7c15u;  // 2^64 / golden ratio
+        state_ ^= state_ >> 32;
+    }
+    void add(std::int64_t high, std::int64_t low) noexcept {
+        add(static_cast<std::uint64_t>(high) << 32 ^ static_cast<std::uint64_t>(low));
+    }
+    std::size_t value() const noexcept { return state_; }
+
+private:
+    std::uint64_t state_ = 0x2545f4914f6cdd1du;  // any odd number
+};
+
+/// Only what the rest of the stage follows from. Kernel and stride are below 8, post-op kinds below 16.
+void add_stage(Hash& hash, const Stage& stage) noexcept {
+    const Conv& conv = stage.conv;
+    std::uint64_t small = static_cast<std::uint64_t>(conv.kind);
+    for (std::int64_t size : {conv.kernel.h, conv.kernel.w, conv.stride.h, conv.stride.w})
+        small = small << 4 | static_cast<std::uint64_t>(size);
+    for (const PostOp& op : conv.chain()) small = small << 5 | 16u | static_cast<std::uint64_t>(op.kind);
+    hash.add(small);
+    hash.add(conv.out_channels, conv.multiplier);
+    hash.add(conv.dilation.h, conv.dilation.w);
+    hash.add(stage.padding.top, stage.padding.left);
+    hash.add(stage.padding.bottom, stage.padding.right);
+    for (const PostOp& op : conv.chain()) {
+        if (op.channels != 0) hash.add(static_cast<std::uint64_t>(op.channels));
+        if (op.alpha != 0 || op.beta != 0) hash.add(std::bit_cast<std::uint32_t>(op.alpha), std::bit_cast<std::uint32_t>(op.beta));
+    }
+}
+
+/// The stage's convolution as a descriptor would have it.
+Conv written(const Stage& stage) {
+    Conv conv = stage.conv;
+    for (PostOp& op : conv.post_ops)
+        if (op.kind == PostOpKind::sum && op.channels == stage.out_channels) op.channels = 0;
+    return conv;
+}
+
+template <class Descriptor>
+Result<Problem> resolved(const Descriptor& descriptor) {
+    Result<Problem> result{std::in_place};
+    if (Status status = resolve(descriptor, *result); !status) result = status.error();
+    return result;  // the only return, so that nothing is copied
+}
+
+}  // namespace
+
+bool Stage::pointwise() const noexcept {
+    return conv.kind == ConvKind::dense && conv.kernel == Size2{1, 1} && conv.stride == Size2{1, 1} && padding == Padding{};
+}
+
+double Stage::flops() const noexcept {
+    return 2.0 * static_cast<double>(weight_count()) * static_cast<double>(out_h * out_w);
+}
+
+std::int64_t Stage::weight_count() const noexcept {
+    return out_channels * (depthwise() ? 1 : in_channels) * conv.kernel.h * conv.kernel.w;
+}
+
+std::int64_t Stage::residual_channels() const noexcept {
+    for (const PostOp& op : conv.chain())
+        if (op.kind == PostOpKind::sum) return op.channels;
+    return 0;
+}
+
+TensorShape Problem::input_shape() const noexcept { return {input.n, input.c, input.h, input.w}; }
+
+TensorShape Problem::output_shape(int i) const noexcept {
+    const Stage& s = stage(i);
+    return {input.n, s.out_channels, s.out_h, s.out_w};
+}
+
+TensorShape Problem::residual_shape(int i) const noexcept {
+    const Stage& s = stage(i);
+    const std::int64_t channels = s.residual_channels();
+    if (channels == 0) return {0, 0, 0, 0};
+    return {input.n, channels, s.out_h, s.out_w};
+}
+
+double Problem::flops() const noexcept {
+    double image = 0;
+    for (int i = 0; i < stage_count; ++i) image += stage(i).flops();
+    return image * static_cast<double>(input.n);
+}
+
+std::string Problem::text() const {
+    if (stage_count == 1) return to_string(SingleConv{.input = input, .conv = written(stage(0))});
+    return to_string(ConvPair{.input = input, .first = written(stage(0)), .second = written(stage(1))});
+}
+
+std::string Problem::name() const {
+    return text() + '/' + to_string(layout) + '/' + to_string(dtype) + '/' + to_string(math);
+}
+
+Result<Problem> make_problem(const ConvPair& pair) { return resolved(pair); }
+Result<Problem> make_problem(const SingleConv& single) { return resolved(single); }
+
+Problem stage_alone(const Problem& problem, int i) {
+    Problem alone = problem;
+    const Stage& stage = problem.stage(i);
+    alone.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w};
+    alone.stage_count = 1;
+    alone.stages = {stage, Stage{}};
+    return alone;
+}
+
+std::size_t hash_value(const Problem& problem) noexcept {
+    Hash hash;
+    const std::uint64_t options = static_cast<std::uint64_t>(problem.dtype) << 16 | static_cast<std::uint64_t>(problem.layout) << 8 |
+                                  static_cast<std::uint64_t>(problem.math) << 4 | static_cast<std::uint64_t>(problem.stage_count);
+    hash.add(static_cast<std::uint64_t>(problem.input.n));
+    hash.add(problem.input.c, problem.input.h);
+    hash.add(static_cast<std::int64_t>(options), problem.input.w);
+    for (int i = 0; i < problem.stage_count; ++i) add_stage(hash, problem.stage(i));
+    return hash.value();
+}
+
+}  // namespace tandem

@@ -1,0 +1,272 @@
+#include "core/plan/resolve.hpp"
+
+#include <cmath>
+#include <optional>
+
+#include <fmt/format.h>
+
+namespace tandem {
+
+namespace {
+
+constexpr std::int64_t max_kernel = 7;
+constexpr std::int64_t max_stride = 4;
+// Generated code addresses an image with 32-bit displacements.
+constexpr std::int64_t image_limit = std::int64_t{1} << 31;
+constexpr std::int64_t no_limit = std::numeric_limits<std::int64_t>::max();
+// Packed weights are padded to the widest vector, whatever the layout of the activations.
+constexpr std::int64_t weight_block = 16;
+
+/// Overflow-checked product of sizes that are not negative.
+class Product {
+public:
+    Product& times(std::int64_t factor) noexcept {
+        overflow_ |= __builtin_mul_overflow(value_, factor, &value_);
+        return *this;
+    }
+    Product& times_padded(std::int64_t factor, std::int64_t block) noexcept {
+        std::int64_t raised = 0;
+        overflow_ |= __builtin_add_overflow(factor, block - 1, &raised);
+        return times(raised & -block);
+    }
+    bool overflow() const noexcept { return overflow_; }
+    bool below(std::int64_t limit) const noexcept { return !overflow_ && value_ < limit; }
+    std::string text() const { return overflow_ ? "more than 2^63" : std::to_string(value_); }
+
+private:
+    std::int64_t value_ = 1;
+    bool overflow_ = false;
+};
+
+/// Checks fields of one part of the descriptor ("input", "first", ...) and keeps the first failure.
+class Checks {
+public:
+    explicit Checks(const char* part) : part_(part) {}
+    bool ok() const noexcept { return error_.ok(); }
+    Status status() && { return std::move(error_); }
+
+    /// `accepted` completes "... is accepted".
+    void range(const char* field, std::int64_t value, std::int64_t low, std::int64_t high, const char* accepted) {
+        if (value < low || value > high) [[unlikely]]
+            fail(ErrorCode::invalid_argument, "{}.{} is {}; {} is accepted", part_, field, value, accepted);
+    }
+
+    void bytes(const char* tensor, const Product& size) {
+        if (!size.below(image_limit)) [[unlikely]]
+            fail(ErrorCode::overflow, "{}: {} takes {} bytes; less than {} is accepted, so that offsets fit a 32-bit displacement",
+                 part_, tensor, size.text(), image_limit);
+    }
+
+    void activations(const char* tensor, const TensorShape& shape, Layout layout) {
+        Product size;
+        bytes(tensor, size.times(sizeof(float)).times_padded(shape.c, channel_block(layout)).times(shape.h).times(shape.w));
+        if (ok() && size.times(shape.n).overflow())
+            fail(ErrorCode::overflow, "{}: {} of a batch of {} takes {} bytes; a size that fits 64 bits is accepted", part_,
+                 tensor, shape.n, size.text());
+    }
+
+    template <class... Values>
+    [[gnu::noinline, gnu::cold]] void fail(ErrorCode code, fmt::format_string<const char*&, const Values&...> format,
+                                           const char* part, const Values&... values) {
+        if (ok()) error_ = Error{code, fmt::format(format, part, values...)};
+    }
+
+    const char* part() const noexcept { return part_; }
+
+private:
+    const char* part_;
+    Status error_;
+};
+
+void check_fields(Checks& check, const Conv& conv) {
+    check.range("kind", static_cast<int>(conv.kind), 0, 1, "depthwise or dense");
+    check.range("kernel.h", conv.kernel.h, 1, max_kernel, "a kernel from 1 to 7");
+    check.range("kernel.w", conv.kernel.w, 1, max_kernel, "a kernel from 1 to 7");
+    check.range("stride.h", conv.stride.h, 1, max_stride, "a stride from 1 to 4");
+    check.range("stride.w", conv.stride.w, 1, max_stride, "a stride from 1 to 4");
+    check.range("dilation.h", conv.dilation.h, 1, image_limit, "a dilation from 1 to 2^31");
+    check.range("dilation.w", conv.dilation.w, 1, image_limit, "a dilation from 1 to 2^31");
+    if (conv.kind == ConvKind::dense) {
+        check.range("out_channels", conv.out_channels, 1, no_limit, "at least 1 output channel");
+        check.range("multiplier", conv.multiplier, 1, 1, "1, as the stage is dense,");
+    } else {
+        check.range("out_channels", conv.out_channels, 0, 0, "0, as a depthwise stage has a multiplier instead,");
+        check.range("multiplier", conv.multiplier, 1, no_limit, "a multiplier of at least 1");
+    }
+    check.range("post_op_count", conv.post_op_count, 0, max_post_ops, "a chain of 0 to 4 post-ops");
+}
+
+/// One spatial dimension of a convolution, with the names that messages need.
+struct Axis {
+    const char* before_name;
+    const char* after_name;
+    const char* extent_name;
+    std::int64_t in, kernel, stride, dilation, before, after;
+
+    std::int64_t extent() const noexcept { return (kernel - 1) * dilation + 1; }
+    std::int64_t padded() const noexcept { return in + before + after; }
+    std::int64_t out() const noexcept { return (stride == 1 ? padded() - extent() : (padded() - extent()) / stride) + 1; }
+};
+
+void check_axis(Checks& check, const Axis& axis) {
+    const std::int64_t extent = axis.extent();
+    const auto side = [&](const char* name, std::int64_t value) {
+        if (value < 0 || value >= extent) [[unlikely]]
+            check.fail(ErrorCode::invalid_argument, "{}.padding.{} is {}; a padding from 0 to {}, one less than the kernel's extent, is accepted",
+                       check.part(), name, value, extent - 1);
+    };
+    side(axis.before_name, axis.before);
+    side(axis.after_name, axis.after);
+    if (check.ok() && extent > axis.padded()) [[unlikely]]
+        check.fail(ErrorCode::invalid_argument, "{}.kernel spans {} {} with its dilation; at most {}, those of the padded input, is accepted",
+                   check.part(), extent, axis.extent_name, axis.padded());
+}
+
+void resolve_geometry(Checks& check, Stage& stage, Layout layout) {
+    const Conv& conv = stage.conv;
+    stage.padding = conv.resolved_padding();
+    const Padding& pad = stage.padding;
+    const Axis rows{"top", "bottom", "rows", stage.in_h, conv.kernel.h, conv.stride.h, conv.dilation.h, pad.top, pad.bottom};
+    const Axis columns{"left", "right", "columns", stage.in_w, conv.kernel.w, conv.stride.w, conv.dilation.w, pad.left, pad.right};
+    check_axis(check, rows);
+    check_axis(check, columns);
+    if (!check.ok()) return;
+    check.bytes("the padded input image", Product().times(sizeof(float)).times_padded(stage.in_channels, channel_block(layout))
+                                              .times(rows.padded()).times(columns.padded()));
+    stage.out_h = rows.out();
+    stage.out_w = columns.out();
+}
+
+void resolve_channels(Checks& check, Stage& stage) {
+    const Conv& conv = stage.conv;
+    stage.out_channels = conv.out_channels;
+    if (stage.depthwise() && __builtin_mul_overflow(stage.in_channels, conv.multiplier, &stage.out_channels)) {
+        check.fail(ErrorCode::overflow, "{}.multiplier is {}; one for which {} input channels give a number of output channels that fits 64 bits is accepted",
+                   check.part(), conv.multiplier, stage.in_channels);
+        return;
+    }
+    Product weights;
+    weights.times(sizeof(float)).times(conv.kernel.h * conv.kernel.w).times_padded(stage.out_channels, weight_block);
+    if (!stage.depthwise()) weights.times_padded(stage.in_channels, weight_block);
+    check.bytes("the packed weights", weights);
+}
+
+/// bias, prelu, scale and sum have one tensor a stage, hence may appear once.
+constexpr unsigned tensor_post_ops = 1u << static_cast<int>(PostOpKind::bias) | 1u << static_cast<int>(PostOpKind::prelu) |
+                                     1u << static_cast<int>(PostOpKind::scale) | 1u << static_cast<int>(PostOpKind::sum);
+
+void check_bounds(Checks& check, int index, const PostOp& op) {
+    if (!std::isfinite(op.alpha))
+        check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].alpha is {}; a finite number is accepted", check.part(), index, op.alpha);
+    if (op.kind == PostOpKind::clip && !std::isfinite(op.beta))
+        check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].beta is {}; a finite number is accepted", check.part(), index, op.beta);
+    if (op.kind == PostOpKind::clip && op.alpha > op.beta)
+        check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}] clips from {} to {}; a lower bound that is not above the upper one is accepted",
+                   check.part(), index, op.alpha, op.beta);
+}
+
+/// The op with every parameter that its kind does not use at zero, and the residual's channels spelled out.
+PostOp normalized(const PostOp& op, std::int64_t out_channels) noexcept {
+    PostOp result{.kind = op.kind};
+    const bool clip = op.kind == PostOpKind::clip;
+    // Adding zero turns -0 into +0, which compare equal and so have to hash equal.
+    if (clip || op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu) result.alpha = op.alpha + 0.0f;
+    if (clip) result.beta = op.beta + 0.0f;
+    if (op.kind == PostOpKind::sum) result.channels = op.channels == 0 ? out_channels : op.channels;
+    return result;
+}
+
+void resolve_post_ops(Checks& check, const Conv& conv, Stage& stage) {
+    unsigned seen = 0;
+    for (int i = 0; i < conv.post_op_count; ++i) {
+        const PostOp& op = conv.post_ops[static_cast<std::size_t>(i)];
+        if (op.kind > PostOpKind::sum) [[unlikely]] {
+            check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].kind is {}; 0 to {} is accepted", check.part(), i,
+                       static_cast<int>(op.kind), static_cast<int>(PostOpKind::sum));
+            return;
+        }
+        const unsigned bit = 1u << static_cast<int>(op.kind);
+        if (seen & bit & tensor_post_ops) [[unlikely]]
+            check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}] is a second {}; at most one a stage is accepted", check.part(), i,
+                       to_string(op.kind));
+        seen |= bit;
+        if (op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu || op.kind == PostOpKind::clip) check_bounds(check, i, op);
+        if (op.kind == PostOpKind::sum && (op.channels < 0 || op.channels > stage.out_channels)) [[unlikely]]
+            check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].channels is {}; 0 to {}, the stage's output channels, is accepted",
+                       check.part(), i, op.channels, stage.out_channels);
+        stage.conv.post_ops[static_cast<std::size_t>(i)] = normalized(op, stage.out_channels);
+    }
+    stage.conv.post_op_count = conv.post_op_count;
+}
+
+Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, Layout layout, Stage& stage) {
+    Checks check(name);
+    check_fields(check, conv);
+    if (!check.ok()) return std::move(check).status();
+    Conv& resolved = stage.conv;
+    resolved.kind = conv.kind;
+    resolved.kernel = conv.kernel;
+    resolved.stride = conv.stride;
+    resolved.dilation = conv.dilation;
+    resolved.padding = conv.padding;
+    resolved.out_channels = conv.out_channels;
+    resolved.multiplier = conv.multiplier;
+    stage.in_channels = in.c;
+    stage.in_h = in.h;
+    stage.in_w = in.w;
+    resolve_geometry(check, stage, layout);
+    if (check.ok()) resolve_channels(check, stage);
+    if (check.ok()) check.activations("the output tensor", {in.n, stage.out_channels, stage.out_h, stage.out_w}, layout);
+    if (check.ok()) resolve_post_ops(check, conv, stage);
+    resolved.padding = stage.padding;
+    return std::move(check).status();
+}
+
+template <class Descriptor>
+Status resolve_input(const Descriptor& descriptor, Problem& problem) {
+    Checks options("descriptor");
+    options.range("dtype", static_cast<int>(descriptor.dtype), 0, 0, "f32");
+    options.range("layout", static_cast<int>(descriptor.layout), 0, 2, "nhwc, nchw16c or nchw8c");
+    options.range("math", static_cast<int>(descriptor.math), 0, 1, "fast or strict");
+    if (!options.ok()) return std::move(options).status();
+    const InputShape& input = descriptor.input;
+    Checks check("input");
+    check.range("n", input.n, 1, no_limit, "a batch of at least 1");
+    check.range("c", input.c, 1, no_limit, "at least 1 channel");
+    check.range("h", input.h, 1, no_limit, "a height of at least 1");
+    check.range("w", input.w, 1, no_limit, "a width of at least 1");
+    if (check.ok()) check.activations("the input tensor", {input.n, input.c, input.h, input.w}, descriptor.layout);
+    problem.input = input;
+    problem.dtype = descriptor.dtype;
+    problem.layout = descriptor.layout;
+    problem.math = descriptor.math;
+    return std::move(check).status();
+}
+
+}  // namespace
+
+Status resolve(const ConvPair& pair, Problem& problem) {
+    if (Status status = resolve_input(pair, problem); !status) return status;
+    problem.stage_count = 2;
+    if (Status status = resolve_stage("first", pair.first, problem.input_shape(), pair.layout, problem.stages[0]); !status)
+        return status;
+    return resolve_stage("second", pair.second, problem.output_shape(0), pair.layout, problem.stages[1]);
+}
+
+Status resolve(const SingleConv& single, Problem& problem) {
+    if (Status status = resolve_input(single, problem); !status) return status;
+    problem.stage_count = 1;
+    return resolve_stage("conv", single.conv, problem.input_shape(), single.layout, problem.stages[0]);
+}
+
+Status validate(const ConvPair& pair) {
+    Problem problem;
+    return resolve(pair, problem);
+}
+
+Status validate(const SingleConv& single) {
+    Problem problem;
+    return resolve(single, problem);
+}
+
+}  // namespace tandem

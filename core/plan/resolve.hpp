@@ -1,0 +1,13 @@
+// From a descriptor to a Problem: checks every field once, in the order of the descriptor, and fills in what follows from it.
+#pragma once
+
+#include "core/plan/problem.hpp"
+
+namespace tandem {
+
+/// Fills `problem`, which must be default-constructed; after an error its contents are unspecified.
+/// Does not allocate on success: dispatch does this on every call.
+Status resolve(const ConvPair& pair, Problem& problem);
+Status resolve(const SingleConv& single, Problem& problem);
+
+}  // namespace tandem

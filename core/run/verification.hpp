@@ -1,0 +1,38 @@
+// Verification: runs a generated kernel on made-up data and compares it with the reference. What the tests and
+// `tandem check` share.
+//
+// One call checks that results agree with the reference (equal on integers, else within 1e-5 of max|ref|), that splitting
+// the work into parts, run in any order or at once, changes no bit, that every output is written and padding channels are
+// zero, that padding channels of the inputs are ignored, and that nothing outside the stated buffers is touched.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/run/verification_data.hpp"
+#include "tandem/context.hpp"
+
+namespace tandem {
+
+struct VerifyOptions {
+    DispatchOptions dispatch{};
+    int threads = 1;  // parts, and threads that run them
+    std::uint64_t seed = 1;
+    DataKind data = DataKind::integers;
+    bool guard_pages = true;  // an access out of bounds then faults: it ends the process
+};
+
+struct VerifyReport {
+    bool passed = false;
+    double max_error = 0;     // max|y - ref| / max|ref|
+    bool exact = false;       // every output equals the reference
+    std::string message;      // empty if passed; else what differs first, and the command that reruns it
+    std::string kernel_name;
+    bool fused = false;
+};
+
+/// An error means that there was nothing to compare: invalid descriptor, failed dispatch, packing, call or mapping.
+Result<VerifyReport> verify(Context& context, const ConvPair& pair, const VerifyOptions& options = {});
+Result<VerifyReport> verify(Context& context, const SingleConv& single, const VerifyOptions& options = {});
+
+}  // namespace tandem

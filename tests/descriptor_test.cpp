@@ -1,0 +1,211 @@
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <utility>
+
+#include <doctest/doctest.h>
+
+#include "support/random_pair.hpp"
+#include "tandem/descriptor.hpp"
+
+using namespace tandem;
+
+namespace {
+
+constexpr const char* mobile_pair = "1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6";
+
+std::string parse_error(const std::string& text) {
+    const auto pair = ConvPair::parse(text);
+    return pair ? "parsed" : pair.error().message;
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
+
+void check_round_trip(const std::string& text) {
+    const auto pair = ConvPair::parse(text);
+    REQUIRE_MESSAGE(pair.ok(), text);
+    CHECK(to_string(*pair) == text);
+}
+
+}  // namespace
+
+TEST_CASE("descriptor: canonical texts survive a round trip") {
+    check_round_trip(mobile_pair);
+    check_round_trip("1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+bias:dw5m2s2p0");
+    check_round_trip("2x3x224x224:conv3o32s2+leaky(0.1)+clip(-1.5,1e+20):conv1o8+sum(4)+elu(1)+prelu+scale");
+    check_round_trip("1x1x1x1:conv1o1+sigmoid+tanh+swish+hsigmoid:conv1o1+hswish+gelu_erf+gelu_tanh+sum");
+    const auto single = SingleConv::parse("1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+bias");
+    REQUIRE(single.ok());
+    CHECK(to_string(*single) == "1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+bias");
+    CHECK(single->conv.kernel == Size2{1, 7});
+    CHECK(single->conv.padding == Padding{1, 2, 1, 2});
+    CHECK(single->conv.dilation == Size2{2, 2});
+}
+
+TEST_CASE("descriptor: fields are read in any order and written in one") {
+    const auto pair = ConvPair::parse("1x8x9x9:dw3d2p1s2m3:conv3o4p1s1");
+    REQUIRE(pair.ok());
+    CHECK(to_string(*pair) == "1x8x9x9:dw3m3s2p1d2:conv3o4");
+}
+
+TEST_CASE("descriptor: the builders give what the text gives") {
+    ConvPair pair{.input = {1, 32, 112, 112}, .first = Conv::depthwise(3), .second = Conv::dense(1, 64)};
+    pair.first = pair.first.with(PostOpKind::bias).with(PostOpKind::relu6);
+    pair.second = pair.second.with(PostOpKind::bias).with(PostOpKind::relu6);
+    CHECK(pair == *ConvPair::parse(mobile_pair));
+    CHECK(pair.first.has(PostOpKind::bias));
+    CHECK_FALSE(pair.first.has(PostOpKind::relu));
+}
+
+TEST_CASE("descriptor: same padding puts the odd element after") {
+    Conv conv = Conv::dense(4, 1);
+    CHECK(conv.resolved_padding() == Padding{1, 1, 2, 2});
+    conv.dilation = {2, 3};
+    CHECK(conv.resolved_padding() == Padding{3, 4, 3, 5});
+}
+
+TEST_CASE("descriptor: parse errors name the place, what is there and what is accepted") {
+    const std::pair<std::string, std::string> cases[] = {
+        {"", "character 1: found the end of the text; expected the input shape"},
+        {"1x2x3:dw3", "character 6: found ':dw3'; expected the input shape"},
+        {"1x32x8x8", "expected ':' before the first convolution"},
+        {"1x32x8x8:pool3", "found 'pool3'; expected a convolution: dw<k> or conv<k>o<OC>"},
+        {"1x32x8x8:dw", "expected a kernel size"},
+        {"1x32x8x8:dw3x", "expected the second number of HxW"},
+        {"1x32x8x8:conv3", "expected o<output channels>"},
+        {"1x32x8x8:conv3o", "expected the number of output channels"},
+        {"1x32x8x8:dw3", "':' before the second convolution"},
+        {"1x32x8x8:dw3s2s2:dw3", "expected field 's' at most once"},
+        {"1x32x8x8:dw3m:dw3", "expected a multiplier"},
+        {"1x32x8x8:dw3s:dw3", "expected a stride"},
+        {"1x32x8x8:dw3d-1:dw3", "expected a dilation"},
+        {"1x32x8x8:dw3p1x2:dw3", "found ':dw3'; expected a padding: one number or TxLxBxR"},
+        {"1x32x8x8:conv3o4m2:dw3", "expected m<multiplier> after dw only"},
+        {"1x32x8x8:dw3+mish:dw3", "found 'mish:dw3'; expected a post-op: one of bias, relu"},
+        {"1x32x8x8:dw3+leaky:dw3", "'(' and a slope"},
+        {"1x32x8x8:dw3+leaky(x):dw3", "a finite number that fits a float"},
+        {"1x32x8x8:dw3+leaky(nan):dw3", "a finite number that fits a float"},
+        {"1x32x8x8:dw3+leaky(1e99):dw3", "a finite number that fits a float"},
+        {"1x32x8x8:dw3+leaky(1:dw3", "')' after the slope"},
+        {"1x32x8x8:dw3+clip(1):dw3", "',' and the upper bound"},
+        {"1x32x8x8:dw3+sum():dw3", "a number of channels"},
+        {"1x32x8x8:dw3+relu+relu+relu+relu+relu:dw3", "at most 4 post-ops"},
+        {"1x32x8x8:dw3:dw3:dw3", "found ':dw3'; expected a field"},
+        {"1x32x8x8:dw3:dw3 ", "found ' '; expected a field"},
+        {"1x99999999999999999999x8x8:dw3:dw3", "that fits 64 bits"},
+    };
+    for (const auto& [text, message] : cases) {
+        CAPTURE(text);
+        CHECK_MESSAGE(contains(parse_error(text), message), parse_error(text));
+        CHECK(ConvPair::parse(text).error().code == ErrorCode::parse_error);
+    }
+}
+
+TEST_CASE("descriptor: validation names the field, its value and what is accepted") {
+    const ConvPair valid = *ConvPair::parse(mobile_pair);
+    REQUIRE(validate(valid).ok());
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    struct Case {
+        std::function<void(ConvPair&)> change;
+        std::string message;
+        ErrorCode code = ErrorCode::invalid_argument;
+    };
+    const Case cases[] = {
+        {[](ConvPair& p) { p.input.n = 0; }, "input.n is 0; a batch of at least 1"},
+        {[](ConvPair& p) { p.input.c = 0; }, "input.c is 0"},
+        {[](ConvPair& p) { p.input.h = -1; }, "input.h is -1"},
+        {[](ConvPair& p) { p.input.w = 0; }, "input.w is 0"},
+        {[](ConvPair& p) { p.layout = static_cast<Layout>(9); }, "descriptor.layout is 9; nhwc, nchw16c or nchw8c"},
+        {[](ConvPair& p) { p.dtype = static_cast<DataType>(1); }, "descriptor.dtype is 1; f32"},
+        {[](ConvPair& p) { p.math = static_cast<Math>(7); }, "descriptor.math is 7; fast or strict"},
+        {[](ConvPair& p) { p.first.kind = static_cast<ConvKind>(2); }, "first.kind is 2"},
+        {[](ConvPair& p) { p.first.kernel.h = 8; }, "first.kernel.h is 8; a kernel from 1 to 7 is accepted"},
+        {[](ConvPair& p) { p.second.kernel.w = 0; }, "second.kernel.w is 0"},
+        {[](ConvPair& p) { p.first.stride.h = 5; }, "first.stride.h is 5; a stride from 1 to 4 is accepted"},
+        {[](ConvPair& p) { p.first.stride.w = 0; }, "first.stride.w is 0"},
+        {[](ConvPair& p) { p.first.dilation.w = 0; }, "first.dilation.w is 0; a dilation from 1"},
+        {[](ConvPair& p) { p.second.out_channels = 0; }, "second.out_channels is 0; at least 1"},
+        {[](ConvPair& p) { p.second.multiplier = 2; }, "second.multiplier is 2; 1, as the stage is dense"},
+        {[](ConvPair& p) { p.first.out_channels = 32; }, "first.out_channels is 32; 0, as a depthwise"},
+        {[](ConvPair& p) { p.first.multiplier = 0; }, "first.multiplier is 0; a multiplier of at least 1"},
+        {[](ConvPair& p) { p.first.padding = Padding{3, 0, 0, 0}; }, "first.padding.top is 3; a padding from 0 to 2"},
+        {[](ConvPair& p) { p.first.padding = Padding{0, 0, 0, -1}; }, "first.padding.right is -1"},
+        {[](ConvPair& p) { p.input.h = 2, p.first.padding = Padding{}; }, "first.kernel spans 3 rows with its dilation; at most 2"},
+        {[](ConvPair& p) { p.first.post_op_count = 5; }, "first.post_op_count is 5; a chain of 0 to 4"},
+        {[](ConvPair& p) { p.first.post_ops[0].kind = static_cast<PostOpKind>(16); }, "first.post_ops[0].kind is 16"},
+        {[](ConvPair& p) { p.first = p.first.with(PostOpKind::bias); }, "first.post_ops[2] is a second bias"},
+        {[&](ConvPair& p) { p.first = p.first.with(PostOpKind::leaky, nan); }, "first.post_ops[2].alpha is nan; a finite number"},
+        {[](ConvPair& p) { p.first = p.first.with(PostOpKind::clip, 0, HUGE_VALF); }, "first.post_ops[2].beta is inf"},
+        {[](ConvPair& p) { p.first = p.first.with(PostOpKind::clip, 3, 1); }, "clips from 3 to 1"},
+        {[](ConvPair& p) { p.second = p.second.with({PostOpKind::sum, 0, 0, 65}); }, "second.post_ops[2].channels is 65; 0 to 64"},
+        {[](ConvPair& p) { p.input.h = 1 << 20; }, "input: the input tensor takes 15032385536 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.input.w = INT64_MAX; }, "more than 2^63 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.input.n = INT64_MAX / 4; }, "a size that fits 64 bits", ErrorCode::overflow},
+        {[](ConvPair& p) { p.first.dilation.h = 1 << 30; }, "first: the padded input image", ErrorCode::overflow},
+        {[](ConvPair& p) { p.first.multiplier = INT64_MAX / 2; }, "first.multiplier is", ErrorCode::overflow},
+        {[](ConvPair& p) { p.second.out_channels = 1 << 26; }, "second: the packed weights takes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.second.out_channels = 1 << 18; }, "second: the output tensor takes", ErrorCode::overflow},
+    };
+    for (const Case& wrong : cases) {
+        ConvPair pair = valid;
+        wrong.change(pair);
+        CAPTURE(wrong.message);
+        const Status status = validate(pair);
+        REQUIRE_FALSE(status.ok());
+        CHECK_MESSAGE(contains(status.error().message, wrong.message), status.error().message);
+        CHECK(status.error().code == wrong.code);
+    }
+}
+
+TEST_CASE("descriptor: a fifth post-op makes it invalid") {
+    ConvPair pair = *ConvPair::parse(mobile_pair);
+    for (int i = 0; i < 6; ++i) pair.first = pair.first.with(PostOpKind::relu);
+    CHECK(pair.first.chain().size() == 4);
+    CHECK_FALSE(validate(pair).ok());
+}
+
+TEST_CASE("descriptor: first_of and second_of take a pair apart") {
+    const ConvPair pair = *ConvPair::parse("2x8x9x7:dw3m2s2+bias:conv1o5+relu");
+    CHECK(to_string(first_of(pair)) == "2x8x9x7:dw3m2s2+bias");
+    CHECK(to_string(second_of(pair)) == "2x16x5x4:conv1o5+relu");
+}
+
+TEST_CASE("descriptor: random valid pairs survive a round trip") {
+    std::mt19937_64 engine(1);
+    for (int i = 0; i < 500; ++i) {
+        const ConvPair pair = test::random_pair(engine);
+        const auto again = ConvPair::parse(to_string(pair));
+        REQUIRE_MESSAGE(again.ok(), to_string(pair));
+        CHECK(to_string(*again) == to_string(pair));
+        CHECK(validate(*again).ok());
+    }
+}
+
+TEST_CASE("descriptor: mutated texts are parsed or refused, and what is parsed round-trips") {
+    std::mt19937_64 engine(2);
+    const std::string alphabet = "0123456789x:+()mspdowcnv,.-e relu";
+    int parsed = 0;
+    for (int i = 0; i < 20000; ++i) {
+        std::string text = i % 2 == 0 ? mobile_pair : "1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+clip(-1,2.5):dw5m2s2+sum(3)";
+        for (auto mutations = engine() % 3 + 1; mutations-- > 0;) {
+            const std::size_t at = engine() % text.size();
+            const char c = alphabet[engine() % alphabet.size()];
+            if (engine() % 3 == 0) text.erase(at, 1 + engine() % 3);
+            else if (engine() % 2 == 0) text.insert(at, 1, c);
+            else text[at] = c;
+            if (text.empty()) text.push_back(c);
+        }
+        const auto pair = ConvPair::parse(text);
+        if (!pair) continue;
+        ++parsed;
+        (void)validate(*pair).ok();
+        const std::string canonical = to_string(*pair);
+        const auto again = ConvPair::parse(canonical);
+        REQUIRE_MESSAGE(again.ok(), text);
+        CHECK_MESSAGE(to_string(*again) == canonical, text);
+    }
+    CHECK(parsed > 1000);
+}

@@ -1,0 +1,124 @@
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "core/plan/problem.hpp"
+#include "core/run/verification_data.hpp"
+#include "support/random_pair.hpp"
+#include "tandem/reference.hpp"
+
+using namespace tandem;
+
+namespace {
+
+std::vector<double> run_single(const char* text, const std::vector<float>& input, const StageWeights& stage,
+                               const std::vector<float>& residual = {}) {
+    const auto result = reference(*SingleConv::parse(text), {.input = input, .stages = {&stage, 1}, .residual = {residual, {}}});
+    REQUIRE_MESSAGE(result.ok(), result.error().message);
+    return *result;
+}
+
+/// One output by the definition, straight from the tensors in memory; no post-ops.
+double convolve_at(const Stage& s, const std::vector<double>& in, Layout layout, std::int64_t n_images, const std::vector<float>& weights,
+                   std::int64_t n, std::int64_t o, std::int64_t y, std::int64_t x) {
+    const bool depthwise = s.depthwise();
+    const std::int64_t ins = depthwise ? 1 : s.in_channels;
+    double sum = 0;
+    for (std::int64_t i = 0; i < ins; ++i)
+        for (std::int64_t ky = 0; ky < s.conv.kernel.h; ++ky)
+            for (std::int64_t kx = 0; kx < s.conv.kernel.w; ++kx) {
+                const std::int64_t iy = y * s.conv.stride.h + ky * s.conv.dilation.h - s.padding.top;
+                const std::int64_t ix = x * s.conv.stride.w + kx * s.conv.dilation.w - s.padding.left;
+                if (iy < 0 || ix < 0 || iy >= s.in_h || ix >= s.in_w) continue;
+                const std::int64_t c = depthwise ? o / s.conv.multiplier : i;
+                const auto at = element_index({n_images, s.in_channels, s.in_h, s.in_w}, layout, n, c, iy, ix);
+                const auto w = ((o * ins + i) * s.conv.kernel.h + ky) * s.conv.kernel.w + kx;
+                sum += in[static_cast<std::size_t>(at)] * weights[static_cast<std::size_t>(w)];
+            }
+    return sum;
+}
+
+std::vector<double> convolve(const Problem& p, int stage, const std::vector<double>& in, const std::vector<float>& weights) {
+    const TensorShape out = p.output_shape(stage);
+    std::vector<double> result(static_cast<std::size_t>(element_count(out, p.layout)));
+    for (std::int64_t n = 0; n < out.n; ++n)
+        for (std::int64_t o = 0; o < out.c; ++o)
+            for (std::int64_t y = 0; y < out.h; ++y)
+                for (std::int64_t x = 0; x < out.w; ++x)
+                    result[static_cast<std::size_t>(element_index(out, p.layout, n, o, y, x))] =
+                        convolve_at(p.stage(stage), in, p.layout, out.n, weights, n, o, y, x);
+    return result;
+}
+
+}  // namespace
+
+TEST_CASE("reference: a dense 2x2 by hand") {
+    const std::vector<float> input{1, 2, 3, 4}, weights{1, 10, 100, 1000}, bias{0.5f};
+    CHECK(run_single("1x1x2x2:conv2o1p0+bias", input, {weights, bias, {}, {}}) == std::vector<double>{4321.5});
+    // "same": nothing before, one row and column after
+    CHECK(run_single("1x1x2x2:conv2o1", input, {weights, {}, {}, {}}) == std::vector<double>{4321, 402, 43, 4});
+}
+
+TEST_CASE("reference: a depthwise multiplier by hand") {
+    const std::vector<float> input{2, 3}, weights{1, 10, 100, 1000};
+    CHECK(run_single("1x2x1x1:dw1m2", input, {weights, {}, {}, {}}) == std::vector<double>{2, 20, 300, 3000});
+}
+
+TEST_CASE("reference: post-ops by hand") {
+    const std::vector<float> input{-1, 2}, weights{1, 0, 0, 1}, slope{0.5f, 3}, one{2};
+    const auto value = [&](const char* ops) {
+        return run_single((std::string("1x2x1x1:conv1o2") + ops).c_str(), input, {weights, {}, {}, {}});
+    };
+    using Values = std::vector<double>;
+    CHECK(value("+relu") == Values{0, 2});
+    CHECK(value("+leaky(4)+relu6") == Values{0, 2});
+    CHECK(value("+leaky(4)") == Values{-4, 2});
+    CHECK(value("+clip(-0.5,1)") == Values{-0.5, 1});
+    CHECK(value("+hsigmoid")[1] == doctest::Approx(5.0 / 6));
+    CHECK(value("+hswish")[0] == doctest::Approx(-1.0 / 3));
+    CHECK(value("+sigmoid")[1] == doctest::Approx(0.8807970779778823));
+    CHECK(value("+tanh")[0] == doctest::Approx(-0.7615941559557649));
+    CHECK(value("+swish")[1] == doctest::Approx(1.7615941559557646));
+    CHECK(value("+elu(2)")[0] == doctest::Approx(-1.2642411176571153));
+    CHECK(value("+gelu_erf")[1] == doctest::Approx(1.9544997361036416));
+    CHECK(value("+gelu_tanh")[1] == doctest::Approx(1.954597694087775));
+    CHECK(run_single("1x2x1x1:conv1o2+prelu", input, {weights, {}, slope, {}}) == Values{-0.5, 2});
+    CHECK(run_single("1x2x1x1:conv1o2+scale", input, {weights, {}, {}, slope}) == Values{-0.5, 6});
+    CHECK(run_single("1x2x1x1:conv1o2+sum(1)", input, {weights, {}, {}, {}}, one) == Values{1, 2});
+}
+
+TEST_CASE("reference: random pairs without post-ops equal the definition") {
+    std::mt19937_64 engine(4);
+    for (int i = 0; i < 40; ++i) {
+        ConvPair pair = test::random_pair(engine, {.max_flops = 2e5});
+        pair.first.post_op_count = pair.second.post_op_count = 0;
+        CAPTURE(to_string(pair));
+        const Problem problem = *make_problem(pair);
+        const VerificationData data = make_verification_data(problem, DataKind::integers, 5);
+        const StageWeights stages[] = {data.stages[0].view(), data.stages[1].view()};
+        const auto result = reference(pair, {.input = data.input, .stages = stages});
+        REQUIRE(result.ok());
+        const std::vector<double> input(data.input.begin(), data.input.end());
+        CHECK(*result == convolve(problem, 1, convolve(problem, 0, input, data.stages[0].weights), data.stages[1].weights));
+    }
+}
+
+TEST_CASE("reference: wrong spans are errors that name them") {
+    const SingleConv single = *SingleConv::parse("1x1x2x2:conv2o1+bias+prelu+scale+sum");
+    const std::vector<float> four(4), one(1), wrong(3);
+    const auto message = [&](const std::vector<float>& input, const StageWeights& stage, const std::vector<float>& residual) {
+        const auto result = reference(single, {.input = input, .stages = {&stage, 1}, .residual = {residual, {}}});
+        return result ? std::string("ok") : result.error().message;
+    };
+    CHECK(message(four, {four, one, one, one}, four) == "ok");
+    CHECK(message(wrong, {four, one, one, one}, four) == "input has 3 elements; 4 is accepted");
+    CHECK(message(four, {wrong, one, one, one}, four) == "stages[0].weights has 3 elements; 4 is accepted");
+    CHECK(message(four, {four, wrong, one, one}, four) == "stages[0].bias has 3 elements; 1 is accepted");
+    CHECK(message(four, {four, one, {}, one}, four) == "stages[0].prelu has 0 elements; 1 is accepted");
+    CHECK(message(four, {four, one, one, wrong}, four) == "stages[0].scale has 3 elements; 1 is accepted");
+    CHECK(message(four, {four, one, one, one}, wrong) == "residual[0] has 3 elements; 4 is accepted");
+    CHECK(reference(single, {.input = four, .stages = {}}).error().message == "stages has 0 elements; 1 is accepted");
+}

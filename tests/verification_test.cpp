@@ -1,0 +1,90 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <random>
+
+#include <doctest/doctest.h>
+
+#include "core/run/guarded_buffer.hpp"
+#include "core/run/verification_data.hpp"
+#include "support/random_pair.hpp"
+#include "tandem/reference.hpp"
+
+using namespace tandem;
+
+namespace {
+
+/// True if reading `address` ends a child process with a fault.
+bool read_faults(const std::byte* address) {
+    const pid_t child = fork();
+    if (child == 0) {
+        std::signal(SIGSEGV, SIG_DFL);
+        std::signal(SIGBUS, SIG_DFL);
+        const auto value = *static_cast<const volatile std::byte*>(address);
+        _exit(std::to_integer<int>(value) & 0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+}  // namespace
+
+TEST_CASE("guarded buffer: the byte past a flush end faults, and so does the one before a flush start") {
+    for (const std::size_t bytes : {std::size_t{4}, std::size_t{4096}, std::size_t{10000}}) {
+        const auto end = GuardedBuffer::create(bytes, Placement::flush_end);
+        const auto start = GuardedBuffer::create(bytes, Placement::flush_start);
+        REQUIRE(end.ok());
+        REQUIRE(start.ok());
+        CHECK(end->bytes().size() == bytes);
+        CHECK_FALSE(read_faults(end->bytes().data() + bytes - 1));
+        CHECK(read_faults(end->bytes().data() + bytes));
+        CHECK_FALSE(read_faults(start->bytes().data()));
+        CHECK(read_faults(start->bytes().data() - 1));
+    }
+}
+
+TEST_CASE("guarded buffer: empty, aligned and unguarded ones") {
+    CHECK(GuardedBuffer::create(0, Placement::flush_end)->bytes().empty());
+    const auto aligned = GuardedBuffer::create(100, Placement::flush_end, 64);
+    CHECK(reinterpret_cast<std::uintptr_t>(aligned->bytes().data()) % 64 == 0);
+    const auto plain = GuardedBuffer::create(100, Placement::unguarded);
+    CHECK_FALSE(read_faults(plain->bytes().data() - 1));
+}
+
+TEST_CASE("verification data: integers give results that a float holds exactly") {
+    std::mt19937_64 engine(6);
+    int exact = 0;
+    for (int i = 0; i < 100; ++i) {
+        const ConvPair pair = test::random_pair(engine, {.max_flops = 5e5, .exact_post_ops = true});
+        CAPTURE(to_string(pair));
+        const Problem problem = *make_problem(pair);
+        const VerificationData data = make_verification_data(problem, DataKind::integers, 7);
+        const StageWeights stages[] = {data.stages[0].view(), data.stages[1].view()};
+        const auto result = reference(pair, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
+        REQUIRE_MESSAGE(result.ok(), result.error().message);
+        if (!data.exact) continue;
+        ++exact;
+        CHECK(std::ranges::all_of(*result, [](double y) { return std::trunc(y) == y && std::abs(y) < 1 << 24; }));
+    }
+    CHECK(exact == 100);
+}
+
+TEST_CASE("verification data: NaN is in the padding channels only, and the seed decides") {
+    const auto pair = ConvPair::parse("1x11x3x4:dw3:conv1o5+sum(2)");
+    ConvPair blocked = *pair;
+    blocked.layout = Layout::nchw8c;
+    const Problem problem = *make_problem(blocked);
+    const VerificationData data = make_verification_data(problem, DataKind::random, 8);
+    const auto is_nan = [](float value) { return std::isnan(value); };
+    CHECK(std::ranges::count_if(data.input, is_nan) == 5 * 12);
+    CHECK(std::ranges::count_if(data.residual[1], is_nan) == 6 * 12);
+    CHECK(data.stages[0].weights == make_verification_data(problem, DataKind::random, 8).stages[0].weights);
+    CHECK(data.stages[0].weights != make_verification_data(problem, DataKind::random, 9).stages[0].weights);
+    CHECK_FALSE(data.exact);
+}
