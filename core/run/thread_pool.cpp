@@ -1,0 +1,148 @@
+// ThreadPool: placement, serialisation of runs and survival of fork(). The threads themselves are in worker_team.
+//
+// fork(): a child has none of its parent's workers, and whatever they were doing to the team's memory, or another thread to
+// the mutex, stays half done. So the child abandons the team (which leaks it, once a fork) and starts a new one at its first
+// run. A child forked from inside a part may only exec or exit.
+#include "tandem/thread_pool.hpp"
+
+#include <fmt/format.h>
+
+#include <exception>
+#include <memory>
+#include <mutex>
+
+#include "core/run/fork_hook.hpp"
+#include "core/run/topology.hpp"
+#include "core/run/worker_team.hpp"
+
+namespace tandem {
+namespace {
+
+/// Well above the CPUs of any machine, and low enough that a wrong number is noticed before memory is gone.
+constexpr int max_threads = 4096;
+
+Status validate(const PoolOptions& options) {
+    if (options.threads < 0 || options.threads > max_threads) {
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("threads is {}; accepted are 1 to {}, or 0 for one per physical core", options.threads, max_threads)};
+    }
+    return {};
+}
+
+struct KernelCall {
+    const Kernel& kernel;
+    const Args& args;
+    int nparts;
+};
+
+Status call_kernel(void* context, int part, Scratch& scratch) {
+    const KernelCall& call = *static_cast<const KernelCall*>(context);
+    const auto buffer = scratch.reserve(call.kernel.scratch_bytes());
+    if (!buffer) {
+        return buffer.error();
+    }
+    return call.kernel.run(part, call.nparts, call.args, *buffer);
+}
+
+Status call_function(void* context, int part, Scratch&) {
+    (*static_cast<const std::function<void(int)>*>(context))(part);
+    return {};
+}
+
+}  // namespace
+
+struct ThreadPool::Impl {
+    Impl(Topology host, Placement where, bool pin_workers)
+        : topology(std::move(host)), placement(std::move(where)), pin(pin_workers) {}
+
+    Status run(const Job& job);
+    Status start_team();
+    static void forget_team(void* impl) noexcept;
+
+    const Topology topology;
+    const Placement placement;
+    const bool pin;
+    std::mutex run_mutex;              // held during a run; guards `team`
+    std::unique_ptr<WorkerTeam> team;  // null in a forked child until its first run
+    ForkHook hook{&forget_team, this};
+};
+
+Status ThreadPool::Impl::run(const Job& job) {
+    if (WorkerTeam::inside_part()) {
+        return Error{ErrorCode::invalid_argument, "a thread pool's run was called from inside a part; call it from outside, or compute in the part itself"};
+    }
+    const std::lock_guard lock(run_mutex);
+    if (!team) {
+        if (Status status = start_team(); !status) {
+            return status;
+        }
+    }
+    return team->run(job);
+}
+
+Status ThreadPool::Impl::start_team() {
+    auto started = WorkerTeam::start(topology.get(), placement, pin);
+    if (!started) {
+        return started.error();
+    }
+    team = std::move(*started);
+    return {};
+}
+
+void ThreadPool::Impl::forget_team(void* impl) noexcept {
+    auto* self = static_cast<Impl*>(impl);
+    static_cast<void>(self->team.release());
+    std::construct_at(&self->run_mutex);
+}
+
+ThreadPool::ThreadPool(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ThreadPool::ThreadPool(ThreadPool&&) noexcept = default;
+ThreadPool& ThreadPool::operator=(ThreadPool&&) noexcept = default;
+ThreadPool::~ThreadPool() = default;
+
+Result<ThreadPool> ThreadPool::create(const PoolOptions& options) {
+    if (Status status = validate(options); !status) {
+        return status.error();
+    }
+    try {
+        auto topology = load_topology();
+        if (!topology) {
+            return topology.error();
+        }
+        Placement placement = place_on_host(topology->get(), options.threads);
+        auto impl = std::make_unique<Impl>(std::move(*topology), std::move(placement), options.pin);
+        if (Status status = impl->start_team(); !status) {
+            return status.error();
+        }
+        return ThreadPool(std::move(impl));
+    } catch (const std::exception& error) {
+        return Error{ErrorCode::system, fmt::format("the thread pool could not be created: {}", error.what())};
+    }
+}
+
+int ThreadPool::threads() const noexcept {
+    return impl_ ? static_cast<int>(impl_->placement.workers.size()) : 0;
+}
+
+Status ThreadPool::run(const Kernel& kernel, const Args& args) {
+    if (!impl_) {
+        return Error{ErrorCode::invalid_argument, "the thread pool was moved from; use the one it was moved to"};
+    }
+    if (!kernel) {
+        return Error{ErrorCode::invalid_argument, "kernel is empty; pass one that dispatch returned"};
+    }
+    KernelCall call{kernel, args, threads()};
+    return impl_->run({&call_kernel, &call});
+}
+
+Status ThreadPool::parallel(const std::function<void(int part)>& fn) {
+    if (!impl_) {
+        return Error{ErrorCode::invalid_argument, "the thread pool was moved from; use the one it was moved to"};
+    }
+    if (!fn) {
+        return Error{ErrorCode::invalid_argument, "fn is empty; pass a function that takes a part number"};
+    }
+    return impl_->run({&call_function, const_cast<std::function<void(int)>*>(&fn)});
+}
+
+}  // namespace tandem

@@ -1,0 +1,186 @@
+#include "core/run/worker_team.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <new>
+
+namespace tandem {
+namespace {
+
+/// How long a thread spins before it sleeps. About what sleeping and being woken costs (5 us on bare metal, up to 50 us in a
+/// virtual machine), which bounds the loss to twice the best choice, and longer than the gap between two kernels of a network.
+constexpr std::chrono::microseconds spin_time{30};
+
+constexpr std::size_t scratch_alignment = 64;
+constexpr std::size_t page_bytes = 4096;  // growth step; below a page, first touch decides nothing
+
+thread_local bool in_part = false;
+
+/// Blocks the signals that the kernel may deliver to any thread, for as long as this lives. Threads created meanwhile inherit
+/// that, so an application's handlers stay on its own threads. Faults go to the thread that caused them and stay deliverable.
+class SignalBlock {
+public:
+    SignalBlock() noexcept {
+        sigset_t blocked;
+        sigfillset(&blocked);
+        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
+            sigdelset(&blocked, fault);
+        }
+        pthread_sigmask(SIG_SETMASK, &blocked, &before_);
+    }
+    ~SignalBlock() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    SignalBlock(const SignalBlock&) = delete;
+    SignalBlock& operator=(const SignalBlock&) = delete;
+
+private:
+    sigset_t before_;
+};
+
+}  // namespace
+
+void Scratch::Free::operator()(std::byte* memory) const noexcept {
+    std::free(memory);
+}
+
+Result<std::span<std::byte>> Scratch::reserve(std::size_t bytes) noexcept {
+    if (bytes > bytes_) {
+        const std::size_t rounded = bytes > SIZE_MAX - page_bytes ? 0 : (bytes + page_bytes - 1) / page_bytes * page_bytes;
+        memory_.reset();
+        bytes_ = 0;
+        memory_.reset(rounded == 0 ? nullptr : static_cast<std::byte*>(std::aligned_alloc(scratch_alignment, rounded)));
+        if (!memory_) {
+            return Error{ErrorCode::system, fmt::format("a worker's scratch of {} bytes could not be allocated", bytes)};
+        }
+        std::memset(memory_.get(), 0, rounded);
+        bytes_ = rounded;
+    }
+    return std::span<std::byte>(memory_.get(), bytes_);
+}
+
+Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology, const Placement& placement, bool pin) {
+    try {
+        std::unique_ptr<WorkerTeam> team(new WorkerTeam(topology, placement, pin));
+        if (Status status = team->start_threads(); !status) {
+            return status.error();
+        }
+        return team;
+    } catch (const std::bad_alloc&) {
+        return Error{ErrorCode::system, "there is no memory for the thread pool's workers"};
+    }
+}
+
+WorkerTeam::WorkerTeam(hwloc_topology_t topology, const Placement& placement, bool pin)
+    : topology_(topology), placement_(placement), pin_(pin),
+      spin_(placement.oversubscribed ? std::chrono::nanoseconds(0) : spin_time),
+      parts_(static_cast<int>(placement.workers.size())), slots_(new Slot[placement.workers.size()]) {
+    for (int part = 0; part < parts_; ++part) {
+        slots_[part].team = this;
+        slots_[part].part = part;
+    }
+}
+
+WorkerTeam::~WorkerTeam() {
+    stop_.store(true, std::memory_order_relaxed);
+    start_.advance();
+    for (int part = 1; part <= started_; ++part) {
+        pthread_join(slots_[part].thread, nullptr);
+    }
+}
+
+Status WorkerTeam::start_threads() {
+    const SignalBlock block;
+    for (int part = 1; part < parts_; ++part) {
+        if (const int error = pthread_create(&slots_[part].thread, nullptr, &thread_main, &slots_[part]); error != 0) {
+            return Error{ErrorCode::system, fmt::format("thread {} of a pool of {} could not be started: {}; ask for fewer threads",
+                                                        part, parts_, std::strerror(error))};
+        }
+        ++started_;
+    }
+    return {};
+}
+
+bool WorkerTeam::inside_part() noexcept {
+    return in_part;
+}
+
+Status WorkerTeam::run(const Job& job) noexcept {
+    job_ = job;
+    failed_.store(false, std::memory_order_relaxed);
+    pending_.store(started_, std::memory_order_relaxed);
+    const std::uint32_t before = done_.load();
+    if (started_ > 0) {
+        start_.advance();
+    }
+    execute(slots_[0]);
+    if (started_ > 0) {
+        done_.wait_past(before, spin_);
+    }
+    return failed_.load(std::memory_order_relaxed) ? take_error() : Status();
+}
+
+void* WorkerTeam::thread_main(void* argument) noexcept {
+    Slot& slot = *static_cast<Slot*>(argument);
+    slot.team->settle(slot.part);
+    slot.team->work(slot);
+    return nullptr;
+}
+
+/// Gives the calling thread its name and its core.
+void WorkerTeam::settle(int part) const noexcept {
+    char name[16];  // the kernel's limit, terminator included
+    *fmt::format_to_n(name, sizeof name - 1, "tandem-{}", part).out = '\0';
+    pthread_setname_np(pthread_self(), name);
+    const Cpuset& cpuset = placement_.workers[static_cast<std::size_t>(part)].cpuset;
+    if (pin_ && cpuset) {
+        hwloc_set_cpubind(topology_, cpuset.get(), HWLOC_CPUBIND_THREAD);
+    }
+}
+
+void WorkerTeam::work(Slot& slot) noexcept {
+    // The first run may have been started before this thread got here, so the counter is compared with its initial value.
+    for (std::uint32_t seen = 0;;) {
+        seen = start_.wait_past(seen, spin_);
+        if (stop_.load(std::memory_order_relaxed)) {
+            return;
+        }
+        execute(slot);
+        if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            done_.advance();
+        }
+    }
+}
+
+void WorkerTeam::execute(Slot& slot) noexcept {
+    in_part = true;
+    Status status;
+    try {
+        status = job_.call(job_.context, slot.part, slot.scratch);
+    } catch (const std::exception& error) {
+        status = Error{ErrorCode::invalid_argument, fmt::format("fn threw in part {}, which it must not: {}", slot.part, error.what())};
+    } catch (...) {
+        status = Error{ErrorCode::invalid_argument, fmt::format("fn threw in part {}, which it must not", slot.part)};
+    }
+    in_part = false;
+    if (!status) {
+        slot.status = std::move(status);
+        failed_.store(true, std::memory_order_relaxed);
+    }
+}
+
+/// The error of the failed part with the lowest number; all are forgotten.
+Status WorkerTeam::take_error() noexcept {
+    Status first;
+    for (int part = parts_ - 1; part >= 0; --part) {
+        if (!slots_[part].status) {
+            first = std::exchange(slots_[part].status, Status());
+        }
+    }
+    return first;
+}
+
+}  // namespace tandem
