@@ -1,0 +1,68 @@
+// CodeCache: generated code by shape. A key is compiled once however many threads ask at once, outside every lock; hits take a
+// shared lock on one shard. Entries are reference-counted: a kernel outlives its eviction. A failed compile is not kept.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <shared_mutex>
+#include <unordered_map>
+
+#include "core/run/kernel_code.hpp"
+
+namespace tandem {
+
+/// What a dispatch asks for. The batch size is not part of it.
+struct CacheKey {
+    Problem problem;  // batch 1
+    Isa isa = Isa::avx2;
+    int threads = 1;
+    std::optional<Plan> plan;  // the caller's own
+    bool operator==(const CacheKey&) const = default;
+};
+
+class CodeCache {
+public:
+    using Compile = std::function<Result<std::shared_ptr<const KernelCode>>()>;
+
+    explicit CodeCache(std::size_t capacity) : capacity_(capacity) {}
+
+    /// The kernel for `key` at batch size `problem.input.n`; compiled by the first to ask, others wait for it.
+    Result<std::shared_ptr<const KernelImpl>> get(const CacheKey& key, const Problem& problem, const Compile& compile);
+
+    CacheStats stats() const;
+    void clear();
+
+private:
+    struct Entry {
+        std::atomic<std::shared_ptr<const KernelImpl>> kernel;  // of the batch size asked for last; null while compiling
+        std::atomic<std::uint64_t> last_used{0};
+        std::mutex mutex;
+        std::condition_variable ready;
+        bool done = false;
+        std::optional<Error> error;
+    };
+    struct KeyHash {
+        std::size_t operator()(const CacheKey& key) const noexcept;
+    };
+    struct alignas(64) Shard {
+        mutable std::shared_mutex mutex;
+        std::unordered_map<CacheKey, std::shared_ptr<Entry>, KeyHash> entries;
+        std::atomic<std::uint64_t> hits{0};
+    };
+    static constexpr std::size_t shard_count = 16;
+
+    Result<std::shared_ptr<const KernelImpl>> wait(Entry& entry);
+    Result<std::shared_ptr<const KernelImpl>> compile_into(Shard& shard, const CacheKey& key, Entry& entry, const Problem& problem, const Compile& compile);
+    void evict_beyond_capacity();
+
+    const std::size_t capacity_;
+    std::array<Shard, shard_count> shards_;
+    std::atomic<std::uint64_t> clock_{0}, misses_{0}, evictions_{0}, failures_{0}, emission_ns_{0};
+};
+
+}  // namespace tandem

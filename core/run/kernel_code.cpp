@@ -1,0 +1,53 @@
+#include "core/run/kernel_code.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+namespace tandem {
+namespace {
+
+// The row tables that a tile needs, and the strides that fill them.
+void derive(KernelCode& code) {
+    const Problem& problem = code.problem;
+    code.grid = tile_grid(problem, code.plan);
+    code.mid = mid_buffer(problem, code.plan);
+    code.input = tensor_strides(problem.input_shape(), problem.layout);
+    code.output = tensor_strides(problem.output_shape(problem.stage_count - 1), problem.layout);
+    for (int i = 0; i < problem.stage_count; ++i)
+        code.residual[static_cast<std::size_t>(i)] = tensor_strides(problem.residual_shape(i), problem.layout);
+    code.signature = pack_signature(problem, code.plan);
+    for (std::int64_t ty = 0; ty < code.grid.tiles_y; ++ty) {
+        const TileShape shape = tile_shape(problem, code.plan, ty, 0, true);
+        code.source_rows = std::max(code.source_rows, shape.stages.front().in_rows.size());
+        code.table_rows[0] = std::max(code.table_rows[0], shape.mid_rows.size());
+        code.table_rows[1] = std::max(code.table_rows[1], shape.stages.back().rows.size());
+    }
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& problem, const Plan& plan, std::string plan_reason) {
+    const auto begin = std::chrono::steady_clock::now();
+    auto pair = jit::emit_pair_kernel(problem, plan);
+    if (!pair) return pair.error();
+    auto code = std::make_shared<KernelCode>(KernelCode{.problem = problem, .plan = plan, .pair = std::move(*pair),
+                                                        .plan_reason = std::move(plan_reason)});
+    derive(*code);
+    code->emission_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return std::shared_ptr<const KernelCode>(std::move(code));
+}
+
+// The intermediate, then the tables of source, intermediate, output and the two residual tensors' rows.
+std::size_t KernelCode::scratch_bytes() const noexcept {
+    const std::int64_t pointers = source_rows + 2 * table_rows[0] + 2 * table_rows[1];
+    return static_cast<std::size_t>((mid.bytes + 63) / 64 * 64 + (pointers * 8 + 63) / 64 * 64);
+}
+
+std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem, std::shared_ptr<const KernelCode> code) {
+    std::string name = problem.name() + "/" + to_string(code->plan.isa);
+    return std::make_shared<const KernelImpl>(KernelImpl{problem, std::move(code), std::move(name)});
+}
+
+std::int64_t KernelImpl::tiles() const noexcept { return problem.input.n * code->grid.count(); }
+
+}  // namespace tandem

@@ -1,0 +1,44 @@
+// KernelCode: what the cache keeps for a shape: problem of one image, plan, generated functions. Shared by every Kernel handle
+// of the shape, whatever its batch size. KernelImpl: a handle's own part.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/run/packing.hpp"
+#include "jit/pair_kernel.hpp"
+
+namespace tandem {
+
+struct KernelCode {
+    Problem problem;  // batch 1
+    Plan plan;
+    jit::PairCode pair;
+    double emission_seconds = 0;
+    std::string plan_reason;  // who chose the plan, and every fallback taken
+
+    // Derived, so that a call computes nothing of it.
+    TileGrid grid{};    // of one image
+    MidBuffer mid{};
+    TensorStrides input{}, output{};
+    std::array<TensorStrides, max_stages> residual{};
+    std::array<std::int64_t, max_stages> table_rows{};  // most rows a tile's table of stage outputs has
+    std::int64_t source_rows = 0;                        // most rows of the source table
+    std::size_t signature = 0;
+
+    /// Emits a problem under a checked plan.
+    static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan, std::string plan_reason);
+    std::size_t scratch_bytes() const noexcept;
+};
+
+struct KernelImpl {
+    Problem problem;
+    std::shared_ptr<const KernelCode> code;
+    std::string name;
+
+    static std::shared_ptr<const KernelImpl> create(const Problem& problem, std::shared_ptr<const KernelCode> code);
+    std::int64_t tiles() const noexcept;
+};
+
+}  // namespace tandem
