@@ -26,7 +26,7 @@ void emit_sum(const Simd& simd, const Vec& x, const PostOpOperands& operands, st
     Simd::Lanes lanes = operands.residual_lanes;
     if (!simd.avx512()) {  // k masks last; a mask vector is fetched where it is used
         lanes.mask = temps[1];
-        simd.set_mask(lanes, {});
+        simd.set_mask(lanes, Gpr(0));
     }
     simd.load(residual, operands.residual(), lanes);
     simd.code.vaddps(x, x, residual);
