@@ -97,10 +97,10 @@ TEST_CASE("descriptor: parse errors name the place, what is there and what is ac
         {"1x32x8x8:dw3:dw3 ", "found ' '; expected a field"},
         {"1x99999999999999999999x8x8:dw3:dw3", "that fits 64 bits"},
     };
-    for (const auto& [text, message] : cases) {
-        CAPTURE(text);
-        CHECK_MESSAGE(contains(parse_error(text), message), parse_error(text));
-        CHECK(ConvPair::parse(text).error().code == ErrorCode::parse_error);
+    for (const auto& wrong : cases) {
+        CAPTURE(wrong.first);
+        CHECK_MESSAGE(contains(parse_error(wrong.first), wrong.second), parse_error(wrong.first));
+        CHECK(ConvPair::parse(wrong.first).error().code == ErrorCode::parse_error);
     }
 }
 
@@ -146,7 +146,7 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.input.n = INT64_MAX / 4; }, "a size that fits 64 bits", ErrorCode::overflow},
         {[](ConvPair& p) { p.first.dilation.h = 1 << 30; }, "first: the padded input image", ErrorCode::overflow},
         {[](ConvPair& p) { p.first.multiplier = INT64_MAX / 2; }, "first.multiplier is", ErrorCode::overflow},
-        {[](ConvPair& p) { p.second.out_channels = 1 << 26; }, "second: the packed weights takes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.second.out_channels = 1 << 26; }, "second: the packed weight tensor takes", ErrorCode::overflow},
         {[](ConvPair& p) { p.second.out_channels = 1 << 18; }, "second: the output tensor takes", ErrorCode::overflow},
     };
     for (const Case& wrong : cases) {

@@ -1,7 +1,9 @@
 #include "core/plan/resolve.hpp"
 
 #include <cmath>
-#include <optional>
+#include <limits>
+#include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -112,13 +114,15 @@ void check_axis(Checks& check, const Axis& axis) {
     const std::int64_t extent = axis.extent();
     const auto side = [&](const char* name, std::int64_t value) {
         if (value < 0 || value >= extent) [[unlikely]]
-            check.fail(ErrorCode::invalid_argument, "{}.padding.{} is {}; a padding from 0 to {}, one less than the kernel's extent, is accepted",
+            check.fail(ErrorCode::invalid_argument,
+                       "{}.padding.{} is {}; a padding from 0 to {}, one less than the kernel's extent, is accepted",
                        check.part(), name, value, extent - 1);
     };
     side(axis.before_name, axis.before);
     side(axis.after_name, axis.after);
     if (check.ok() && extent > axis.padded()) [[unlikely]]
-        check.fail(ErrorCode::invalid_argument, "{}.kernel spans {} {} with its dilation; at most {}, those of the padded input, is accepted",
+        check.fail(ErrorCode::invalid_argument,
+                   "{}.kernel spans {} {} with its dilation; at most {}, those of the padded input, is accepted",
                    check.part(), extent, axis.extent_name, axis.padded());
 }
 
@@ -141,14 +145,16 @@ void resolve_channels(Checks& check, Stage& stage) {
     const Conv& conv = stage.conv;
     stage.out_channels = conv.out_channels;
     if (stage.depthwise() && __builtin_mul_overflow(stage.in_channels, conv.multiplier, &stage.out_channels)) {
-        check.fail(ErrorCode::overflow, "{}.multiplier is {}; one for which {} input channels give a number of output channels that fits 64 bits is accepted",
+        check.fail(ErrorCode::overflow,
+                   "{}.multiplier is {}; one for which {} input channels give a number of output channels that fits "
+                   "64 bits is accepted",
                    check.part(), conv.multiplier, stage.in_channels);
         return;
     }
     Product weights;
     weights.times(sizeof(float)).times(conv.kernel.h * conv.kernel.w).times_padded(stage.out_channels, weight_block);
     if (!stage.depthwise()) weights.times_padded(stage.in_channels, weight_block);
-    check.bytes("the packed weights", weights);
+    check.bytes("the packed weight tensor", weights);
 }
 
 /// bias, prelu, scale and sum have one tensor a stage, hence may appear once.
@@ -157,11 +163,14 @@ constexpr unsigned tensor_post_ops = 1u << static_cast<int>(PostOpKind::bias) | 
 
 void check_bounds(Checks& check, int index, const PostOp& op) {
     if (!std::isfinite(op.alpha))
-        check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].alpha is {}; a finite number is accepted", check.part(), index, op.alpha);
+        check.fail(ErrorCode::invalid_argument,
+                   "{}.post_ops[{}].alpha is {}; a finite number is accepted", check.part(), index, op.alpha);
     if (op.kind == PostOpKind::clip && !std::isfinite(op.beta))
-        check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].beta is {}; a finite number is accepted", check.part(), index, op.beta);
+        check.fail(ErrorCode::invalid_argument,
+                   "{}.post_ops[{}].beta is {}; a finite number is accepted", check.part(), index, op.beta);
     if (op.kind == PostOpKind::clip && op.alpha > op.beta)
-        check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}] clips from {} to {}; a lower bound that is not above the upper one is accepted",
+        check.fail(ErrorCode::invalid_argument,
+                   "{}.post_ops[{}] clips from {} to {}; a lower bound that is not above the upper one is accepted",
                    check.part(), index, op.alpha, op.beta);
 }
 
@@ -187,12 +196,14 @@ void resolve_post_ops(Checks& check, const Conv& conv, Stage& stage) {
         }
         const unsigned bit = 1u << static_cast<int>(op.kind);
         if (seen & bit & tensor_post_ops) [[unlikely]]
-            check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}] is a second {}; at most one a stage is accepted", check.part(), i,
+            check.fail(ErrorCode::invalid_argument,
+                       "{}.post_ops[{}] is a second {}; at most one a stage is accepted", check.part(), i,
                        to_string(op.kind));
         seen |= bit;
         if (op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu || op.kind == PostOpKind::clip) check_bounds(check, i, op);
         if (op.kind == PostOpKind::sum && (op.channels < 0 || op.channels > stage.out_channels)) [[unlikely]]
-            check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].channels is {}; 0 to {}, the stage's output channels, is accepted",
+            check.fail(ErrorCode::invalid_argument,
+                       "{}.post_ops[{}].channels is {}; 0 to {}, the stage's output channels, is accepted",
                        check.part(), i, op.channels, stage.out_channels);
         stage.conv.post_ops[static_cast<std::size_t>(i)] = normalized(op, stage.out_channels);
     }

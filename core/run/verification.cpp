@@ -146,7 +146,8 @@ std::optional<std::pair<std::size_t, std::string>> first_difference(const Tensor
                 for (std::int64_t x = 0; x < shape.w; ++x) {
                     const auto index = static_cast<std::size_t>(element_index(shape, layout, n, c, y, x));
                     if (!differs(index, c >= shape.c)) continue;
-                    return std::pair{index, fmt::format("(n {}, c {}{}, y {}, x {})", n, c, c < shape.c ? "" : ", a padding channel", y, x)};
+                    return std::pair{index, fmt::format("(n {}, c {}{}, y {}, x {})", n, c,
+                                                        c < shape.c ? "" : ", a padding channel", y, x)};
                 }
     return std::nullopt;
 }
