@@ -19,7 +19,7 @@ namespace tandem::jit {
 namespace {
 
 constexpr float log2_e = 1.44269504f;
-constexpr float ln_2 = 0.693147181f;  // off by 1.9e-9; times |n| <= 30 still below half an ulp of r's contribution
+constexpr float ln_2 = 0.693147181f;  // off by 1.9e-9: adds a relative 1.9e-9 |n| to e^y, 2.4e-7 at the far end
 constexpr float round_and_bias = 12582912.0f + 127.0f;  // 1.5 * 2^23 + exponent bias
 
 // (e^r - 1) / r on |r| <= ln2/2. Relative error of e^r: 9.6e-8.
