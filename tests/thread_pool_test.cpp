@@ -17,7 +17,8 @@
 #include <thread>
 #include <vector>
 
-using tandem::PoolOptions;
+#include "core/run/worker_team.hpp"
+
 using tandem::ThreadPool;
 
 // The thread sanitizer does not support threads in a child of a process that had several.
@@ -211,6 +212,22 @@ TEST_CASE("wrong options and arguments are errors") {
     ThreadPool pool = make_pool(1);
     CHECK(!pool.parallel({}).ok());
     CHECK(!pool.run(tandem::Kernel(), {}).ok());
+}
+
+TEST_CASE("scratch is aligned, grows, keeps what it has, and says when there is no memory") {
+    tandem::Scratch scratch;
+    CHECK(scratch.reserve(0).value().empty());
+    std::byte* first = scratch.reserve(100).value().data();
+    CHECK(reinterpret_cast<std::uintptr_t>(first) % 64 == 0);
+    CHECK(scratch.reserve(50).value().data() == first);
+    const auto large = scratch.reserve(1 << 20);
+    REQUIRE(large.ok());
+    CHECK(large->size() >= 1 << 20);
+    std::memset(large->data(), 1, large->size());
+    const auto impossible = scratch.reserve(SIZE_MAX);
+    REQUIRE(!impossible.ok());
+    CHECK(impossible.error().code == tandem::ErrorCode::system);
+    CHECK(scratch.reserve(64).ok());
 }
 
 TEST_CASE("a moved pool works, the one moved from says so") {

@@ -34,7 +34,8 @@ void add_kind(const Topology& topology, const char* list, int efficiency, const 
     };
     add("CoreType", type);
     add("FrequencyMaxMHz", megahertz);
-    REQUIRE(hwloc_cpukinds_register(topology.get(), cpus(list).get(), efficiency, static_cast<unsigned>(infos.size()), infos.data(), 0) == 0);
+    const auto info_count = static_cast<unsigned>(infos.size());
+    REQUIRE(hwloc_cpukinds_register(topology.get(), cpus(list).get(), efficiency, info_count, infos.data(), 0) == 0);
 }
 
 Placement place(const Topology& topology, int requested = 0, double quota = 0, const char* allowed = "0-1023") {

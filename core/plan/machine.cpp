@@ -67,7 +67,7 @@ bool detect_fast_ymm(const Cpu& cpu) {
 
 std::string detect_cpu_name() {
     constexpr unsigned first_leaf = 0x80000002, leaves = 3;
-    if (__get_cpuid_max(0x80000000, nullptr) < first_leaf + leaves - 1) {
+    if (static_cast<unsigned>(__get_cpuid_max(0x80000000, nullptr)) < first_leaf + leaves - 1) {
         return "unknown x86-64 CPU";
     }
     std::array<unsigned, 4 * leaves> words{};
@@ -216,8 +216,9 @@ Result<Isa> choose_isa(std::optional<Isa> asked, std::optional<std::string_view>
         return available.back();
     }
     if (!contains(available, *asked)) {
-        return Error{ErrorCode::unsupported, fmt::format("{} is '{}', which this CPU or its operating system does not offer; accepted here: {}",
-                                                         from_environment ? "TANDEM_ISA" : "isa", to_string(*asked), list_of(available))};
+        return Error{ErrorCode::unsupported,
+                     fmt::format("{} is '{}', which this CPU or its operating system does not offer; accepted here: {}",
+                                 from_environment ? "TANDEM_ISA" : "isa", to_string(*asked), list_of(available))};
     }
     return *asked;
 }

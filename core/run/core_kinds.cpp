@@ -79,7 +79,8 @@ std::vector<CoreKind> core_kinds(hwloc_topology_t topology) {
 }
 
 int kind_of(const std::vector<CoreKind>& kinds, unsigned cpu) {
-    const auto found = std::ranges::find_if(kinds, [&](const CoreKind& kind) { return hwloc_bitmap_isset(kind.cpuset.get(), cpu) != 0; });
+    const auto has_cpu = [&](const CoreKind& kind) { return hwloc_bitmap_isset(kind.cpuset.get(), cpu) != 0; };
+    const auto found = std::ranges::find_if(kinds, has_cpu);
     return found == kinds.end() ? 0 : static_cast<int>(found - kinds.begin());
 }
 

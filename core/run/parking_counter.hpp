@@ -2,6 +2,7 @@
 #pragma once
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -41,18 +42,24 @@ public:
 private:
     bool spin_past(std::uint32_t seen, std::chrono::nanoseconds spin) const noexcept {
         constexpr int pauses_per_clock_read = 16;  // ~0.3-2 us of PAUSE, against ~25 ns for the clock
+        // After this long the awaited thread may be queued behind this one on a busy machine, and yielding lets it run at once
+        // (two CPUs under load 4: 14 us an empty run instead of 45 to 250). Where nobody is queued a yield is a short system call.
+        constexpr std::chrono::microseconds without_yielding{5};
         if (spin.count() <= 0) {
             return false;
         }
-        const auto deadline = std::chrono::steady_clock::now() + spin;
-        do {
+        const auto begin = std::chrono::steady_clock::now();
+        for (auto now = begin; now - begin < spin; now = std::chrono::steady_clock::now()) {
             for (int i = 0; i < pauses_per_clock_read; ++i) {
                 __builtin_ia32_pause();
                 if (load() != seen) {
                     return true;
                 }
             }
-        } while (std::chrono::steady_clock::now() < deadline);
+            if (now - begin > without_yielding) {
+                sched_yield();
+            }
+        }
         return false;
     }
 

@@ -24,7 +24,8 @@ constexpr int max_threads = 4096;
 Status validate(const PoolOptions& options) {
     if (options.threads < 0 || options.threads > max_threads) {
         return Error{ErrorCode::invalid_argument,
-                     fmt::format("threads is {}; accepted are 1 to {}, or 0 for one per physical core", options.threads, max_threads)};
+                     fmt::format("threads is {}; accepted are 1 to {}, or 0 for one per physical core", options.threads,
+                                 max_threads)};
     }
     return {};
 }
@@ -69,7 +70,8 @@ struct ThreadPool::Impl {
 
 Status ThreadPool::Impl::run(const Job& job) {
     if (WorkerTeam::inside_part()) {
-        return Error{ErrorCode::invalid_argument, "a thread pool's run was called from inside a part; call it from outside, or compute in the part itself"};
+        return Error{ErrorCode::invalid_argument, "a thread pool's run was called from inside a part; call it from outside, or "
+                                                  "compute in the part itself"};
     }
     const std::lock_guard lock(run_mutex);
     if (!team) {

@@ -12,9 +12,13 @@
 namespace tandem {
 namespace {
 
-/// How long a thread spins before it sleeps. About what sleeping and being woken costs (5 us on bare metal, up to 50 us in a
-/// virtual machine), which bounds the loss to twice the best choice, and longer than the gap between two kernels of a network.
-constexpr std::chrono::microseconds spin_time{30};
+/// How long a worker spins for the next run before it sleeps: longer than the gap between two kernels of a network, and of the
+/// order of what sleeping and being woken costs (5 us on bare metal, 70 us measured in a virtual machine), which bounds the loss.
+constexpr std::chrono::microseconds worker_spin{40};
+
+/// How long the caller spins for the last worker: above the slowest wake-up measured. If it were below, a pool whose workers
+/// once slept would stay slow: the caller sleeps while they wake, and they sleep again while it does.
+constexpr std::chrono::microseconds caller_spin{200};
 
 constexpr std::size_t scratch_alignment = 64;
 constexpr std::size_t page_bytes = 4096;  // growth step; below a page, first touch decides nothing
@@ -75,9 +79,8 @@ Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology,
 }
 
 WorkerTeam::WorkerTeam(hwloc_topology_t topology, const Placement& placement, bool pin)
-    : topology_(topology), placement_(placement), pin_(pin),
-      spin_(placement.oversubscribed ? std::chrono::nanoseconds(0) : spin_time),
-      parts_(static_cast<int>(placement.workers.size())), slots_(new Slot[placement.workers.size()]) {
+    : topology_(topology), placement_(placement), pin_(pin), parts_(static_cast<int>(placement.workers.size())),
+      slots_(new Slot[placement.workers.size()]) {
     for (int part = 0; part < parts_; ++part) {
         slots_[part].team = this;
         slots_[part].part = part;
@@ -104,6 +107,11 @@ Status WorkerTeam::start_threads() {
     return {};
 }
 
+/// Where threads outnumber CPUs, one that spins keeps the one it waits for from running.
+std::chrono::nanoseconds WorkerTeam::spin_or_none(std::chrono::nanoseconds spin) const noexcept {
+    return placement_.oversubscribed ? std::chrono::nanoseconds(0) : spin;
+}
+
 bool WorkerTeam::inside_part() noexcept {
     return in_part;
 }
@@ -118,7 +126,7 @@ Status WorkerTeam::run(const Job& job) noexcept {
     }
     execute(slots_[0]);
     if (started_ > 0) {
-        done_.wait_past(before, spin_);
+        done_.wait_past(before, spin_or_none(caller_spin));
     }
     return failed_.load(std::memory_order_relaxed) ? take_error() : Status();
 }
@@ -144,7 +152,7 @@ void WorkerTeam::settle(int part) const noexcept {
 void WorkerTeam::work(Slot& slot) noexcept {
     // The first run may have been started before this thread got here, so the counter is compared with its initial value.
     for (std::uint32_t seen = 0;;) {
-        seen = start_.wait_past(seen, spin_);
+        seen = start_.wait_past(seen, spin_or_none(worker_spin));
         if (stop_.load(std::memory_order_relaxed)) {
             return;
         }
@@ -161,7 +169,8 @@ void WorkerTeam::execute(Slot& slot) noexcept {
     try {
         status = job_.call(job_.context, slot.part, slot.scratch);
     } catch (const std::exception& error) {
-        status = Error{ErrorCode::invalid_argument, fmt::format("fn threw in part {}, which it must not: {}", slot.part, error.what())};
+        status = Error{ErrorCode::invalid_argument,
+                       fmt::format("fn threw in part {}, which it must not: {}", slot.part, error.what())};
     } catch (...) {
         status = Error{ErrorCode::invalid_argument, fmt::format("fn threw in part {}, which it must not", slot.part)};
     }

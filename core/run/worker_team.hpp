@@ -76,11 +76,11 @@ private:
     void work(Slot& slot) noexcept;
     void execute(Slot& slot) noexcept;
     Status take_error() noexcept;
+    std::chrono::nanoseconds spin_or_none(std::chrono::nanoseconds spin) const noexcept;
 
     hwloc_topology_t topology_;
     const Placement& placement_;
     bool pin_;
-    std::chrono::nanoseconds spin_;
     int parts_;
     int started_ = 0;  // threads that exist
     std::unique_ptr<Slot[]> slots_;
