@@ -30,7 +30,7 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     for (const GroupRun& run : runs) {
         const Gpr scratch = count_;
         if (context_.simd.avx512()) {
-            context_.simd.set_mask({tail_vector(context_.simd, run.tail_lanes).lanes, output_mask}, scratch);
+            context_.simd.set_mask({context_.tail_vector(run.tail_lanes).lanes, output_mask}, scratch);
             context_.simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
         }
         emit_loop(code_, code_.qword[args_ + local_offset(Local::groups)], run.count, [&] {
@@ -77,10 +77,10 @@ void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Span&
     }
     code_.mov(column, column_bias() + tile.shift * context_.in.pixel);
     for (const BlockRun& blocks_run : block_runs(axis, tile.segment, context_.plan.block_pixels)) {
-        const Block block{blocks_run, run.vectors, run.tail_lanes, run.residual_vectors, run.residual_tail_lanes, taps.size() > 0};
-        const std::string key = fmt::format("{} {}-{} x{} t{} r{}.{} {}", block.run.width, block.run.columns.begin,
-                                            block.run.columns.end, block.vectors, block.tail_lanes, block.residual_vectors,
-                                            block.residual_tail_lanes, block.any_taps);
+        const Block block{blocks_run, run, run.vectors, run.tail_lanes, taps.size() > 0};
+        const std::string key = fmt::format("{} {}-{} x{} t{} r{}.{} p{} {}", block.run.width, block.run.columns.begin,
+                                            block.run.columns.end, run.vectors, run.tail_lanes, run.residual_vectors,
+                                            run.residual_tail_lanes, run.pads_block, block.any_taps);
         emit_loop(code_, blocks, blocks_run.count, [&] {
             if (taps.size() > 0) {
                 code_.lea(table, code_.ptr[rows + static_cast<std::size_t>(taps.begin * stage.conv.dilation.h * 8)]);
@@ -224,8 +224,8 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
             operands.residual = [&, v] {
                 return code_.ptr[residual + static_cast<std::size_t>(p * context_.residual.pixel + context_.residual.channel(std::int64_t{v} * simd.lanes))];
             };
-            operands.has_residual = v < block.residual_vectors;
-            if (v == block.residual_vectors - 1) operands.residual_lanes = {block.residual_tail_lanes, residual_mask};
+            operands.has_residual = v < block.group.residual_vectors;
+            if (v == block.group.residual_vectors - 1) operands.residual_lanes = {block.group.residual_tail_lanes, residual_mask};
             post_ops_.apply(simd, acc(block, p, v), temps, operands);
         }
     }
@@ -236,6 +236,8 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
             const auto at = static_cast<std::size_t>(p * context_.out.pixel + context_.out.channel(std::int64_t{v} * simd.lanes));
             emit_store(context_, code_.ptr[out + at], acc(block, p, v), v == block.vectors - 1 ? block.tail_lanes : 0, mask);
         }
+        const auto behind = p * context_.out.pixel + context_.out.channel(std::int64_t{block.vectors - 1} * simd.lanes) + simd.bytes();
+        emit_pad_block(context_, block.group, code_.ptr[out + static_cast<std::size_t>(behind)], temps.back());
     }
 }
 
@@ -250,7 +252,7 @@ int DenseBody::unroll(const Block& block) const {
 // Half-width for the last vector where its channels fit: a narrower FMA costs less on some CPUs and never more.
 Vec DenseBody::in_width(const Block& block, int vector, int index) const {
     const bool tail = vector == block.vectors - 1 && block.tail_lanes > 0;
-    if (tail && tail_vector(context_.simd, block.tail_lanes).half) return Vec(Xbyak::Ymm(index));
+    if (tail && context_.tail_vector(block.tail_lanes).half) return Vec(Xbyak::Ymm(index));
     return context_.simd.vec(index);
 }
 

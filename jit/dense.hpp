@@ -30,7 +30,8 @@ public:
 private:
     struct Block {  // what an inner routine is generated for
         BlockRun run;
-        int vectors, tail_lanes, residual_vectors, residual_tail_lanes;
+        GroupRun group;
+        int vectors, tail_lanes;
         bool any_taps;
     };
     void emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row);

@@ -76,7 +76,7 @@ void DepthwiseBody::emit_row_group(const RowGroup& group) {
     emit_add(code_, panel, group.runs.front().offset);
     for (const GroupRun& run : group.runs) {
         if (simd.avx512()) {
-            simd.set_mask({tail_vector(simd, run.tail_lanes).lanes, output_mask}, scratch);
+            simd.set_mask({context_.tail_vector(run.tail_lanes).lanes, output_mask}, scratch);
             simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
         }
         simd.set_mask(input_lanes(run), scratch);
@@ -230,20 +230,18 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel_);
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         const Gpr output = output_[row];
-        for (std::int64_t p = 0; p < block.width; ++p)
-            emit_store(context_, code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)], acc(group, run, row, p), run.tail_lanes, mask);
+        for (std::int64_t p = 0; p < block.width; ++p) {
+            const auto at = static_cast<std::size_t>(p * context_.out.pixel);
+            emit_store(context_, code_.ptr[output + at], acc(group, run, row, p), run.tail_lanes, mask);
+            emit_pad_block(context_, run, code_.ptr[output + at + static_cast<std::size_t>(simd.bytes())], temps.back());
+        }
     }
-}
-
-// A permuted vector of output channels is always full-width: its lanes come from anywhere in the input vector.
-bool DepthwiseBody::half_width(const GroupRun& run) const {
-    return !context_.panel.permute && tail_vector(context_.simd, run.tail_lanes).half;
 }
 
 // Which lanes an input load may touch. Blocked tensors and scratch hold whole vectors.
 Simd::Lanes DepthwiseBody::input_lanes(const GroupRun& run) const {
     if (context_.in.block % context_.simd.lanes == 0 && context_.in.block != context_.stage->in_channels) return {0, input_mask_register()};
-    const int lanes = half_width(run) ? tail_vector(context_.simd, run.tail_lanes).lanes : run.input_tail_lanes;
+    const int lanes = context_.tail_vector(run.tail_lanes).half ? context_.tail_vector(run.tail_lanes).lanes : run.input_tail_lanes;
     return {lanes, input_mask_register()};
 }
 
@@ -254,7 +252,7 @@ int DepthwiseBody::reserved_registers(const GroupRun& run) const {
 }
 
 Vec DepthwiseBody::in_width(const GroupRun& run, int index) const {
-    return half_width(run) ? Vec(Xbyak::Ymm(index)) : context_.simd.vec(index);
+    return context_.tail_vector(run.tail_lanes).half ? Vec(Xbyak::Ymm(index)) : context_.simd.vec(index);
 }
 
 Vec DepthwiseBody::acc(const RowGroup& group, const GroupRun& run, std::size_t row, std::int64_t pixel) const {

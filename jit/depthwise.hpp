@@ -36,7 +36,6 @@ private:
     void emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index);
     void emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block);
-    bool half_width(const GroupRun& run) const;
     Simd::Lanes input_lanes(const GroupRun& run) const;
     int reserved_registers(const GroupRun& run) const;
     Vec in_width(const GroupRun& run, int index) const;

@@ -69,15 +69,9 @@ void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value) {
     if (value < 0) code.sub(reg, static_cast<std::uint32_t>(-value));
 }
 
-TailVector tail_vector(const Simd& simd, int tail_lanes) noexcept {
-    if (tail_lanes == 0) return {};
-    if (simd.lanes == 16 && tail_lanes <= 8) return {true, tail_lanes % 8};
-    return {false, tail_lanes};
-}
-
 void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask) {
     const Simd& simd = context.simd;
-    const TailVector tail = tail_vector(simd, tail_lanes);
+    const TailVector tail = context.tail_vector(tail_lanes);
     const Simd::Lanes lanes{tail.lanes, mask};
     const Vec full = simd.vec(acc.getIdx());
     switch (context.tail_store) {
@@ -92,6 +86,13 @@ void emit_store(const StageContext& context, const Address& to, const Vec& acc, 
             simd.code.vmovups(to, full);
             break;
     }
+}
+
+void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch) {
+    if (!run.pads_block || context.tail_store != TailStore::zeroed) return;
+    const Vec zero = context.simd.vec(scratch);
+    context.simd.zero(zero);
+    context.simd.code.vmovups(to, zero);
 }
 
 }  // namespace tandem::jit

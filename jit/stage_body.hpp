@@ -26,6 +26,12 @@ enum class TailStore {
     anything,  // scratch: nobody reads them
 };
 
+/// The register that `lanes` valid channels take: half a register where that is enough, with the lanes of it to touch.
+struct TailVector {
+    bool half = false;
+    int lanes = 0;  // of that register; 0 = all
+};
+
 /// What one stage's code is emitted for. Members are decided before any instruction.
 struct StageContext {
     Simd simd;
@@ -37,8 +43,12 @@ struct StageContext {
     TailStore tail_store;
     std::size_t source_rows;      // offset in TileArgs of the table of input rows
     std::size_t output_rows;      // offset in TileArgs of the table of output rows
-    std::int64_t output_row_begin = 0;  // set per tile: index in that table of the first computed row
 
+    /// A permuted vector is always full-width: its lanes come from anywhere in the input vector.
+    TailVector tail_vector(int tail_lanes) const noexcept {
+        if (simd.lanes == 16 && tail_lanes > 0 && tail_lanes <= 8 && !panel.permute) return {true, tail_lanes % 8};
+        return {false, tail_lanes};
+    }
     std::string name() const { return index == 0 ? "first" : "second"; }
 };
 
@@ -94,15 +104,11 @@ void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t coun
 /// reg += value, nothing for 0; any 32-bit value.
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
 
-/// The vector of lanes that `lanes` valid channels take: half a register where that is enough, with the lanes of it to touch.
-struct TailVector {
-    bool half = false;
-    int lanes = 0;  // of that register; 0 = all
-};
-TailVector tail_vector(const Simd& simd, int tail_lanes) noexcept;
-
 /// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes.
 void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask);
+
+/// Zeroes the vector at `to` where it is padding of the block that `run` ends in. `scratch`: a free vector register.
+void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch);
 
 inline constexpr int output_mask = 1, residual_mask = 2, input_mask = 3;  // k registers
 

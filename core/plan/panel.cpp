@@ -6,13 +6,15 @@ namespace tandem {
 namespace {
 
 // The group starting at output vector `first`, with what tells it from its neighbours.
-GroupRun describe_group(const Stage& stage, int lanes, std::int64_t first, int vectors) {
+GroupRun describe_group(const Stage& stage, Layout layout, int lanes, std::int64_t first, int vectors) {
     GroupRun run;
     run.first_vector = first;
     run.count = 1;
     run.vectors = vectors;
     const std::int64_t channels_left = stage.out_channels - first * lanes;
     if (channels_left < static_cast<std::int64_t>(vectors) * lanes) run.tail_lanes = static_cast<int>(channels_left % lanes);
+    const bool last = channels_left <= static_cast<std::int64_t>(vectors) * lanes;
+    run.pads_block = last && layout == Layout::nchw16c && lanes == 8 && (first + vectors) % 2 == 1;
     if (stage.depthwise()) {
         const std::int64_t inputs_left = stage.in_channels - first / stage.conv.multiplier * lanes;
         if (inputs_left < lanes) run.input_tail_lanes = static_cast<int>(inputs_left);
@@ -25,7 +27,7 @@ GroupRun describe_group(const Stage& stage, int lanes, std::int64_t first, int v
 }
 
 bool same_code(const GroupRun& a, const GroupRun& b) noexcept {
-    return a.vectors == b.vectors && a.tail_lanes == b.tail_lanes && a.input_tail_lanes == b.input_tail_lanes &&
+    return a.vectors == b.vectors && a.pads_block == b.pads_block && a.tail_lanes == b.tail_lanes && a.input_tail_lanes == b.input_tail_lanes &&
            a.residual_vectors == b.residual_vectors && a.residual_tail_lanes == b.residual_tail_lanes;
 }
 
@@ -64,7 +66,7 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     const bool even = !stage.depthwise() && problem.layout == Layout::nchw16c && panel.lanes == 8;
     std::int64_t first = 0;
     for (const std::int64_t size : group_sizes(vectors, at_most, even)) {
-        GroupRun group = describe_group(stage, panel.lanes, first, static_cast<int>(size));
+        GroupRun group = describe_group(stage, problem.layout, panel.lanes, first, static_cast<int>(size));
         group.offset = panel.bytes;
         if (!panel.runs.empty() && same_code(panel.runs.back(), group)) {
             ++panel.runs.back().count;

@@ -34,6 +34,7 @@ struct GroupRun {
     int input_tail_lanes = 0;         // depthwise: valid lanes of the input vector; 0 = all
     int residual_vectors = 0;         // vectors with a residual, the partly covered one included
     int residual_tail_lanes = 0;      // valid lanes of the last of them; 0 = all
+    bool pads_block = false;          // the vector behind the last one is padding of the same channel block
     std::int64_t offset = 0;          // of the first group, from the panel's start, in bytes
 };
 
