@@ -15,6 +15,15 @@ const char* to_string(Fusion fusion) noexcept {
 
 const char* to_string(Backend backend) noexcept { return backend == Backend::tandem ? "tandem" : "libxsmm"; }
 
+const char* to_string(Algorithm algorithm) noexcept {
+    switch (algorithm) {
+        case Algorithm::direct: return "direct";
+        case Algorithm::winograd2: return "winograd2";
+        case Algorithm::winograd4: return "winograd4";
+    }
+    return "?";
+}
+
 std::string to_string(const Plan& plan) {
     std::string text = fmt::format("isa={} backend={} fusion={} tile={}x{} channel_splits={}{}", to_string(plan.isa), to_string(plan.backend),
                                    to_string(plan.fusion), plan.tile_h, plan.tile_w, plan.channel_splits,
@@ -22,7 +31,7 @@ std::string to_string(const Plan& plan) {
     for (std::size_t i = 0; i < plan.stages.size(); ++i) {
         const StagePlan& s = plan.stages[i];
         if (s.block_pixels == 0) continue;
-        text += fmt::format(" stage{}={}px*{}vec*{}rows{}", i, s.block_pixels, s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
+        text += fmt::format(" stage{}={},{}px*{}vec*{}rows{}", i, to_string(s.algorithm), s.block_pixels, s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
     }
     return text;
 }
@@ -36,7 +45,8 @@ std::size_t hash_value(const Plan& plan) noexcept {
     mix(static_cast<std::uint64_t>(plan.channel_splits));
     for (const StagePlan& s : plan.stages)
         mix(static_cast<std::uint64_t>(s.block_pixels) | static_cast<std::uint64_t>(s.block_vectors) << 16 |
-            static_cast<std::uint64_t>(s.block_rows) << 32 | static_cast<std::uint64_t>(s.channels_inner) << 48);
+            static_cast<std::uint64_t>(s.block_rows) << 32 | static_cast<std::uint64_t>(s.channels_inner) << 48 |
+            static_cast<std::uint64_t>(s.algorithm) << 56);
     return h;
 }
 

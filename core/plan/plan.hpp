@@ -23,8 +23,17 @@ const char* to_string(Fusion fusion) noexcept;
 enum class Backend : std::uint8_t { tandem, libxsmm };
 const char* to_string(Backend backend) noexcept;
 
-/// Register blocking of one stage.
+/// How a dense stage is computed. Winograd only where Problem::math allows it.
+enum class Algorithm : std::uint8_t {
+    direct,
+    winograd2,  // F(2x2, 3x3)
+    winograd4,  // F(4x4, 3x3)
+};
+const char* to_string(Algorithm algorithm) noexcept;
+
+/// Algorithm and register blocking of one stage.
 struct StagePlan {
+    Algorithm algorithm = Algorithm::direct;
     int block_pixels = 0;   // dense: output pixels of a microkernel; depthwise: output pixels of a row at a time
     int block_vectors = 1;  // dense: output-channel vectors of a microkernel
     int block_rows = 1;     // depthwise: output rows at a time

@@ -56,6 +56,14 @@ void narrow_to(const Problem& problem, Plan& plan, std::int64_t budget) {
 // Equal bands: as many rows as needed for the number of bands that `rows` gives.
 int balanced_rows(std::int64_t out_h, int rows) { return static_cast<int>(balanced_split(out_h, rows).front()); }
 
+// Output rows of a fused tile. Two rows are what a depthwise block computes at once, and they keep the intermediate near; tiny
+// images take more, so that a tile still fills whole pixel blocks of the GEMM (measured: docs/performance.md).
+int fused_rows(const Stage& last, int tile_w) {
+    constexpr std::int64_t least_rows = 2, least_pixels = 28;
+    const std::int64_t rows = std::max(least_rows, (least_pixels + tile_w - 1) / tile_w);
+    return static_cast<int>(std::min(rows, last.out_h));
+}
+
 }  // namespace
 
 int accumulator_budget(Isa isa) noexcept { return isa == Isa::avx512 ? 28 : 12; }
@@ -102,9 +110,8 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
         plan.fusion = row_axis(last).kernel > 1 ? Fusion::sliding : Fusion::recompute;
         plan.tile_h = 1;
         narrow_to(problem, plan, l2 / 2);
-        // Bands of a couple of hundred pixels amortise the walk over the weights; the scratch stays well inside L2.
-        const int rows = static_cast<int>(std::clamp<std::int64_t>(224 / plan.tile_w, 1, last.out_h));
-        plan.tile_h = balanced_rows(last.out_h, std::min(rows, rows_within(problem, plan, l2 / 2, 1)));
+        const int rows = std::min(fused_rows(last, plan.tile_w), rows_within(problem, plan, l2 / 2, 1));
+        plan.tile_h = rows;
     }
     plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
     const TileGrid grid = tile_grid(problem, plan);
