@@ -1,0 +1,12 @@
+# Writes the first ```cpp block of README to OUTPUT. Needs -DREADME=... -DOUTPUT=...
+file(READ "${README}" text)
+string(FIND "${text}" "```cpp\n" from)
+if(from EQUAL -1)
+  message(FATAL_ERROR "${README} has no ```cpp block to compile")
+endif()
+math(EXPR from "${from} + 7")
+string(SUBSTRING "${text}" ${from} -1 text)
+string(FIND "${text}" "\n```" to)
+math(EXPR to "${to} + 1")
+string(SUBSTRING "${text}" 0 ${to} text)
+file(WRITE "${OUTPUT}" "${text}")

@@ -1,0 +1,185 @@
+// The command-line tool, run the way scripts run it: exit codes, the lines they rely on, the files it writes.
+#ifdef TANDEM_TOOL
+
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+
+namespace {
+
+const std::string small_pair = "'1x16x12x12:dw3+bias+relu6:conv1o32+bias+relu6'";
+
+struct Outcome {
+    int code = -1;
+    std::string output;  // stdout and stderr
+    bool contains(const std::string& text) const { return output.find(text) != std::string::npos; }
+    std::string last_line() const {
+        const std::size_t end = output.find_last_not_of('\n');
+        if (end == std::string::npos) return {};
+        const std::size_t from = output.rfind('\n', end);
+        return output.substr(from == std::string::npos ? 0 : from + 1, end - (from == std::string::npos ? 0 : from + 1) + 1);
+    }
+};
+
+Outcome tandem(const std::string& arguments) {
+    const std::string command = std::string("'") + TANDEM_TOOL + "' " + arguments + " 2>&1";
+    Outcome outcome;
+    FILE* const pipe = popen(command.c_str(), "r");
+    REQUIRE(pipe);
+    char buffer[4096];
+    while (const std::size_t read = std::fread(buffer, 1, sizeof buffer, pipe)) outcome.output.append(buffer, read);
+    const int status = pclose(pipe);
+    outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+    INFO("tandem " << arguments << "\n" << outcome.output);
+    CHECK(outcome.code != 128);
+    return outcome;
+}
+
+/// A file name of this process's own, removed at the end.
+class TemporaryFile {
+public:
+    explicit TemporaryFile(const std::string& name)
+        : path_(std::filesystem::temp_directory_path() / ("tandem_" + std::to_string(getpid()) + "_" + name)) {}
+    ~TemporaryFile() { std::filesystem::remove(path_); }
+    std::string path() const { return path_.string(); }
+    std::string text() const {
+        std::ostringstream text;
+        text << std::ifstream(path_, std::ios::binary).rdbuf();
+        return text.str();
+    }
+
+private:
+    std::filesystem::path path_;
+};
+
+}  // namespace
+
+TEST_CASE("tool: check passes a pair, a single convolution and a layer by name") {
+    const Outcome outcome = tandem("check " + small_pair + " 1x16x9x9:conv3o16+bias mv2_7");
+    CHECK(outcome.code == 0);
+    CHECK(outcome.contains("mv2_7"));
+    CHECK(outcome.last_line() == "3 passed, 0 failed");
+}
+
+TEST_CASE("tool: check runs in blocked layout, for a named ISA, on two threads") {
+    const Outcome outcome = tandem("check " + small_pair + " --isa avx2 --layout blocked --threads 2 --seed 7 --math strict");
+    CHECK(outcome.code == 0);
+    CHECK(outcome.contains("nchw8c"));
+}
+
+TEST_CASE("tool: check reads files with comments and blank lines") {
+    const TemporaryFile file("pairs.txt");
+    std::ofstream(file.path()) << "# pairs\n\n  1x16x12x12:dw3:conv1o16  # with a remark\n1x8x6x6:conv3o8:conv3o8\n";
+    const Outcome outcome = tandem("check --file " + file.path());
+    CHECK(outcome.code == 0);
+    CHECK(outcome.last_line() == "2 passed, 0 failed");
+}
+
+TEST_CASE("tool: a pair that cannot be parsed counts as failed, and the rest is checked") {
+    const Outcome outcome = tandem("check 1x16x12x12:dw3:nonsense " + small_pair);
+    CHECK(outcome.code == 1);
+    CHECK(outcome.contains("nonsense"));
+    CHECK(outcome.last_line() == "1 passed, 1 failed");
+}
+
+TEST_CASE("tool: wrong options are refused with what would be accepted") {
+    const auto refuses = [](const std::string& arguments, const std::string& text) {
+        const Outcome outcome = tandem(arguments);
+        INFO(outcome.output);
+        CHECK(outcome.code == 2);
+        CHECK(outcome.contains(text));
+    };
+    refuses("check " + small_pair + " --isa sse9", "avx512");
+    refuses("check " + small_pair + " --layout chwn", "accepted: nhwc, blocked");
+    refuses("check " + small_pair + " --dtype f64", "accepted: f32");
+    refuses("check " + small_pair + " --math sloppy", "accepted: strict, fast");
+    refuses("check " + small_pair + " --threads -1", "0 (one) to 1024");
+    refuses("check --suite unknown", "accepted: paper, paper-dw, paper-dense");
+    refuses("check --file /nonexistent/pairs", "cannot be read");
+    refuses("check", "No pair was given");
+    refuses("bench " + small_pair + " --against nobody", "separate");
+    refuses("bench " + small_pair + " --onednn-algorithm magic", "accepted: direct, auto");
+    refuses("dump " + small_pair + " --raw", "-o FILE");
+    refuses("nonsense", "");
+    refuses("", "");
+}
+
+TEST_CASE("tool: dump shows notes, offsets and a return; raw bytes are what the plan counts") {
+    const Outcome listing = tandem("dump " + small_pair);
+    CHECK(listing.code == 0);
+    CHECK(listing.output.starts_with("; 1x16x12x12:dw3+bias+relu6:conv1o32+bias+relu6"));
+    CHECK(listing.contains("; --- "));
+    CHECK(listing.contains("\n     0:  "));
+    CHECK(listing.contains("vfmadd231ps"));
+    CHECK(listing.contains("ret"));
+    const TemporaryFile file("code.bin");
+    CHECK(tandem("dump " + small_pair + " --raw -o " + file.path()).code == 0);
+    const Outcome plan = tandem("plan " + small_pair);
+    CHECK(plan.contains("code     " + std::to_string(file.text().size()) + " bytes"));
+    CHECK(tandem("dump 1x16x12x12:nonsense").code == 1);
+}
+
+TEST_CASE("tool: plan, suites and machine say what they are for") {
+    const Outcome plan = tandem("plan " + small_pair);
+    CHECK(plan.code == 0);
+    for (const char* word : {"kernel", "plan", "tiles", "scratch", "code"}) CHECK(plan.contains(word));
+    const Outcome suites = tandem("suites");
+    CHECK(suites.code == 0);
+    for (const char* word : {"paper-dw     27 layers", "paper-dense   6 layers", "res_3x_b_2", "mv1_7-11"}) CHECK(suites.contains(word));
+    const Outcome machine = tandem("machine");
+    CHECK(machine.code == 0);
+    for (const char* word : {"FMA peak", "L1", "pool", "avx2"}) CHECK(machine.contains(word));
+}
+
+TEST_CASE("tool: bench writes JSON and CSV, on one thread and on two") {
+    for (const char* threads : {"1", "2"}) {
+        const TemporaryFile json_file("bench.json"), csv_file("bench.csv");
+        const Outcome outcome = tandem("bench " + small_pair + " --seconds 0.01 --against separate --threads " + threads + " --json " +
+                                       json_file.path() + " --csv " + csv_file.path());
+        INFO(outcome.output);
+        CHECK(outcome.code == 0);
+        CHECK(outcome.contains("geomean against separate"));
+        const nlohmann::json json = nlohmann::json::parse(json_file.text());
+        CHECK(json.contains("machine"));
+        REQUIRE(json.at("results").size() == 1);
+        const nlohmann::json& result = json.at("results").at(0);
+        for (const char* key : {"layer", "pair", "isa", "layout", "threads", "ours_us", "ratio", "ratio_quartiles", "gflops", "peak_fraction",
+                                "dropped", "separate_us", "separate_ratio"})
+            CHECK_MESSAGE(result.contains(key), key);
+        CHECK(result.at("ours_us").get<double>() > 0);
+        CHECK(result.at("fused").get<bool>());
+        CHECK(result.at("threads").get<int>() == std::stoi(threads));
+        CHECK(csv_file.text().starts_with("layer,pair,isa,layout"));
+    }
+}
+
+TEST_CASE("tool: bench compares with oneDNN, or says that it cannot") {
+    const TemporaryFile file("bench.json");
+    const Outcome outcome = tandem("bench " + small_pair + " --seconds 0.01 --isa avx2 --layout blocked --against onednn --json " + file.path());
+    INFO(outcome.output);
+    if (outcome.contains("without oneDNN")) {
+        CHECK(outcome.code == 2);
+        return;
+    }
+    CHECK(outcome.code == 0);
+    const nlohmann::json result = nlohmann::json::parse(file.text()).at("results").at(0);
+    CHECK(result.at("onednn_us").get<double>() > 0);
+    CHECK(result.at("onednn_implementations").size() == 2);
+    for (const nlohmann::json& name : result.at("onednn_implementations")) CHECK(name.get<std::string>().find("avx512") == std::string::npos);
+}
+
+TEST_CASE("tool: bench times dispatch") {
+    const Outcome outcome = tandem("bench --dispatch " + small_pair);
+    CHECK(outcome.code == 0);
+    CHECK(outcome.contains("median over layers"));
+    CHECK(tandem("bench --seconds 0.01 1x16x12x12:nonsense").code == 1);
+}
+
+#endif

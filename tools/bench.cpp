@@ -1,0 +1,230 @@
+// tandem bench: Tandem's kernels against other ways to compute the same layer, interleaved in one process.
+//
+// A round is one sample of every contender and one of the FMA probe, so that a slow moment of the machine hits all alike.
+// Before anything is timed, every contender's output is compared with Tandem's.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <sstream>
+
+#include "core/run/probes.hpp"
+#include "tools/bench_report.hpp"
+#include "tools/commands.hpp"
+#include "tools/dispatch_bench.hpp"
+#include "tools/onednn_pair.hpp"
+#include "tools/openmp_environment.hpp"
+#include "tools/thread_placement.hpp"
+
+namespace tandem::tool {
+
+namespace {
+
+// Far above what any algorithm's rounding comes to, far below what a wrong result comes to.
+constexpr double agreement = 1e-3;
+constexpr std::int64_t probe_iterations = 5000;  // some 30 us
+constexpr double sample_seconds_many = 1e-3;     // several threads: a sample has to hide that its first call wakes them
+constexpr double idle_seconds_many = 2e-3;       // see openmp_environment.hpp
+
+struct BenchOptions {
+    CommonOptions common{};
+    ProblemSource source{};
+    double seconds = 0.5;
+    std::string json, csv, against, onednn_algorithm = "direct";
+    bool dispatch = false;
+};
+
+Result<std::vector<std::string>> read_against(const std::string& text) {
+    if (text.empty()) return std::vector<std::string>{contender_names().front()};
+    std::vector<std::string> names;
+    std::stringstream stream(text);
+    for (std::string name; std::getline(stream, name, ',');) {
+        const auto& known = contender_names();
+        if (std::find(known.begin(), known.end(), name) == known.end())
+            return Error{ErrorCode::invalid_argument, fmt::format("--against is '{}'; accepted{}: {}.", name,
+                                                                  have_onednn() ? "" : " (this build is without oneDNN)", fmt::join(known, ", "))};
+        if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    return names;
+}
+
+/// How far `other` is from `ours`, relative to the largest of ours.
+double difference(const std::vector<float>& ours, const std::vector<float>& other) {
+    if (ours.size() != other.size()) return INFINITY;
+    double largest = 0, worst = 0;
+    for (std::size_t i = 0; i < ours.size(); ++i) {
+        const double distance = std::abs(static_cast<double>(ours[i]) - other[i]);
+        if (!(distance <= worst)) worst = distance;  // a NaN is kept
+        largest = std::max(largest, std::abs(static_cast<double>(ours[i])));
+    }
+    return worst / std::max(largest, 1e-30);
+}
+
+/// The contenders of one layer, prepared and found to agree.
+struct Field {
+    std::unique_ptr<Workload> workload;
+    std::unique_ptr<Contender> ours;
+    std::vector<std::unique_ptr<Contender>> others;  // null where not comparable
+};
+
+Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& layer) {
+    Field field;
+    Result<std::unique_ptr<Workload>> workload = make_workload(work);
+    if (!workload) return workload.error();
+    field.workload = std::move(*workload);
+    field.ours = make_tandem_contender(report.setup);
+    const Result<std::vector<float>> output = field.ours->prepare(*field.workload);
+    if (!output) return output.error();
+    for (const std::string& name : report.against) {
+        ContenderResult result;
+        result.name = name;
+        std::unique_ptr<Contender> other = make_contender(name, report.setup);
+        const Result<std::vector<float>> its = other->prepare(*field.workload);
+        if (its) {
+            result.description = other->description();
+            if (const double error = difference(*output, *its); !(error <= agreement))
+                return Error{ErrorCode::unsupported, fmt::format("Results differ: {} is {:.1e} of max|y| away from Tandem.", name, error)};
+        } else {
+            result.problem = its.error().message;
+            other = nullptr;
+        }
+        layer.others.push_back(std::move(result));
+        field.others.push_back(std::move(other));
+    }
+    return field;
+}
+
+/// One thread's burst, or one of every worker's at once.
+std::function<void()> probe(const BenchSetup& setup) {
+    const Isa isa = setup.settings.isa();
+    ThreadPool* const pool = setup.pool;
+    if (!pool) return [isa] { run_fmas(isa, probe_iterations); };
+    return [isa, pool] { static_cast<void>(pool->parallel([isa](int) { run_fmas(isa, 4 * probe_iterations); })); };
+}
+
+double probe_flops(const BenchSetup& setup) {
+    const double burst = fma_flops_per_iteration(setup.settings.isa()) * static_cast<double>(probe_iterations);
+    return setup.pool ? 4 * burst * setup.settings.threads : burst;
+}
+
+void measure(const BenchSetup& setup, double seconds, Field& field, LayerResult& layer) {
+    InterleaveOptions timing;
+    timing.seconds = seconds;
+    if (setup.pool) {
+        timing.sample_seconds = sample_seconds_many;
+        timing.idle_seconds = idle_seconds_many;
+        timing.whole_process = true;
+    }
+    std::vector<std::function<void()>> functions{[&] { field.ours->run(); }, probe(setup)};
+    for (const auto& other : field.others)
+        if (other) functions.push_back([&contender = *other] { contender.run(); });
+    std::vector<Series> series = interleave(functions, timing);
+    for (const Series& one : series) layer.dropped += one.dropped;
+    layer.peak_gflops = probe_flops(setup) / series[1].median * 1e-9;
+    std::size_t next = 2;
+    for (std::size_t i = 0; i < field.others.size(); ++i) {
+        if (!field.others[i]) continue;
+        layer.others[i].ratio = ratio(series[next], series[0]);
+        layer.others[i].series = std::move(series[next++]);
+    }
+    layer.ours = std::move(series[0]);
+}
+
+LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlacement* placement, const Item& item) {
+    LayerResult layer;
+    layer.item = item;
+    const Result<Work> work = parse_work(item.text, report.setup.settings);
+    Result<Field> field = work ? prepare(report, *work, layer) : Result<Field>(work.error());
+    if (!field) {
+        layer.error = field.error().message;
+        return layer;
+    }
+    const Result<Kernel> kernel = dispatch(*report.setup.context, *work, report.setup.settings.dispatch());
+    if (kernel) {
+        layer.kernel = kernel->name();
+        layer.fused = kernel->fused();
+    }
+    layer.flops = field->workload->problem.flops();
+    if (placement) placement->bind_new_threads();
+    measure(report.setup, seconds, *field, layer);
+    return layer;
+}
+
+Status write_reports(const BenchReport& report, const BenchOptions& options) {
+    if (!options.json.empty())
+        if (Status status = write_file("--json", options.json, to_json(report).dump(2) + "\n"); !status) return status;
+    if (!options.csv.empty()) return write_file("--csv", options.csv, to_csv(report));
+    return {};
+}
+
+int run_layers(const BenchOptions& options, BenchReport& report, ThreadPlacement* placement, const std::vector<Item>& items) {
+    print_header(report);
+    bool failed = false;
+    for (const Item& item : items) {
+        report.layers.push_back(bench_layer(report, options.seconds, placement, item));
+        failed |= !report.layers.back().error.empty();
+        print_layer(report.layers.back());
+    }
+    print_summary(report);
+    if (const Status status = write_reports(report, options); !status) return complain(status.error().message, exit_failed);
+    return failed ? exit_failed : exit_ok;
+}
+
+int run_report(const BenchOptions& options, const Settings& settings, const std::vector<std::string>& against,
+               const std::vector<Item>& items) {
+    BenchReport report;
+    report.against = against;
+    report.setup.settings = settings;
+    report.setup.onednn_auto = options.onednn_algorithm == "auto";
+    Context context;
+    report.setup.context = &context;
+    if (settings.threads == 1) return run_layers(options, report, nullptr, items);
+    PoolOptions pool_options;
+    pool_options.threads = settings.threads;
+    Result<ThreadPool> pool = ThreadPool::create(pool_options);
+    if (!pool) return complain(pool.error().message, exit_failed);
+    if (const Status status = pool->parallel([](int) {}); !status) return complain(status.error().message, exit_failed);
+    Result<ThreadPlacement> placement = ThreadPlacement::create(settings.threads);
+    if (!placement) return complain(placement.error().message, exit_failed);
+    report.setup.pool = &*pool;
+    return run_layers(options, report, &*placement, items);
+}
+
+int run_bench(const BenchOptions& options, char** argv) {
+    const Result<Settings> settings = resolve(options.common);
+    if (!settings) return complain(settings.error().message, exit_usage);
+    const Result<std::vector<Item>> items = read_items(options.source);
+    if (!items) return complain(items.error().message, exit_usage);
+    if (options.dispatch) return run_dispatch_bench(*settings, *items, options.json);
+    const Result<std::vector<std::string>> against = read_against(options.against);
+    if (!against) return complain(against.error().message, exit_usage);
+    if (options.onednn_algorithm != "direct" && options.onednn_algorithm != "auto")
+        return complain(fmt::format("--onednn-algorithm is '{}'; accepted: direct, auto.", options.onednn_algorithm), exit_usage);
+    if (!(options.seconds >= 0)) return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
+    if (std::find(against->begin(), against->end(), "onednn") != against->end()) {
+        if (const Status status = set_openmp_environment(settings->threads, argv); !status)
+            return complain(status.error().message, exit_failed);
+        if (const Status status = limit_onednn(settings->isa()); !status) return complain(status.error().message, exit_failed);
+    }
+    return run_report(options, *settings, *against, *items);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, char** argv, int& exit_code) {
+    CLI::App* const command = app.add_subcommand("bench", "Time kernels against oneDNN's, interleaved in one process");
+    const auto options = std::make_shared<BenchOptions>();
+    add_problem_source(*command, options->source);
+    add_common_options(*command, options->common);
+    command->add_option("--seconds", options->seconds, "To spend on each layer")->capture_default_str();
+    command->add_option("--against", options->against, "Comma-separated: onednn (two primitives), separate (Tandem's own two kernels)");
+    command->add_option("--onednn-algorithm", options->onednn_algorithm, "direct, or auto: Winograd where oneDNN thinks it faster")
+        ->capture_default_str();
+    command->add_option("--json", options->json, "File for every number, as JSON");
+    command->add_option("--csv", options->csv, "File for a table, one line a layer");
+    command->add_flag("--dispatch", options->dispatch, "Time emission and warm dispatch instead of running kernels");
+    command->callback([options, argv, &exit_code] { exit_code = run_bench(*options, argv); });
+}
+
+}  // namespace tandem::tool

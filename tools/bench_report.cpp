@@ -1,0 +1,196 @@
+#include "tools/bench_report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+
+#include "tools/onednn_pair.hpp"
+
+namespace tandem::tool {
+
+namespace {
+
+const ContenderResult* find(const LayerResult& layer, const std::string& name) {
+    for (const ContenderResult& other : layer.others)
+        if (other.name == name) return &other;
+    return nullptr;
+}
+
+nlohmann::json quartiles_us(const Series& series) { return {series.lower_quartile * 1e6, series.upper_quartile * 1e6}; }
+
+// The first contender's ratio is called "ratio" too, for scripts that want one number a layer.
+void add_contender(nlohmann::json& json, const ContenderResult& other, bool main) {
+    const std::string& name = other.name;
+    const bool comparable = other.problem.empty();
+    json[name + "_us"] = comparable ? nlohmann::json(other.series.median * 1e6) : nlohmann::json();
+    json[name + "_implementations"] = other.description;
+    const nlohmann::json value = comparable ? nlohmann::json(other.ratio.of_medians) : nlohmann::json();
+    const nlohmann::json quartiles =
+        comparable ? nlohmann::json{other.ratio.lower_quartile, other.ratio.upper_quartile} : nlohmann::json();
+    json[name + "_ratio"] = value;
+    json[name + "_ratio_quartiles"] = quartiles;
+    if (comparable)
+        json[name + "_quartiles_us"] = quartiles_us(other.series);
+    else
+        json[name + "_not_comparable"] = other.problem;
+    if (!main) return;
+    json["ratio"] = value;
+    json["ratio_quartiles"] = quartiles;
+}
+
+nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
+    const Settings& settings = report.setup.settings;
+    nlohmann::json json{{"layer", layer.item.name},
+                        {"pair", layer.item.text},
+                        {"isa", to_string(settings.isa())},
+                        {"layout", to_string(settings.layout)},
+                        {"math", to_string(settings.math)},
+                        {"threads", settings.threads}};
+    if (!layer.error.empty()) {
+        json["error"] = layer.error;
+        return json;
+    }
+    json["kernel"] = layer.kernel;
+    json["fused"] = layer.fused;
+    json["flops"] = layer.flops;
+    json["ours_us"] = layer.ours.median * 1e6;
+    json["ours_quartiles_us"] = quartiles_us(layer.ours);
+    json["samples"] = layer.ours.samples;
+    json["dropped"] = layer.dropped;
+    json["disturbed"] = layer.disturbed();
+    json["gflops"] = layer.gflops();
+    json["peak_gflops"] = layer.peak_gflops;
+    json["peak_fraction"] = layer.peak_fraction();
+    for (const ContenderResult& other : layer.others) add_contender(json, other, &other == &layer.others.front());
+    return json;
+}
+
+std::string ratio_text(const ContenderResult& other) {
+    if (!other.problem.empty()) return fmt::format("{} not comparable: {}", other.name, other.problem);
+    return fmt::format("{} {:>8.1f} us {:>5.2f}x [{:.2f}, {:.2f}]", other.name, other.series.median * 1e6, other.ratio.of_medians,
+                       other.ratio.lower_quartile, other.ratio.upper_quartile);
+}
+
+std::string quoted(const std::string& text) {
+    std::string result = "\"";
+    for (const char c : text) result += c == '"' ? std::string("\"\"") : std::string(1, c);
+    return result + "\"";
+}
+
+}  // namespace
+
+bool LayerResult::disturbed() const {
+    constexpr double tolerance = 0.05;  // quartiles of short runs are a few percent off themselves
+    if (ours.disturbed) return true;
+    for (const ContenderResult& other : others)
+        if (other.problem.empty() && (other.series.disturbed || other.ratio.of_medians < other.ratio.lower_quartile * (1 - tolerance) ||
+                                      other.ratio.of_medians > other.ratio.upper_quartile * (1 + tolerance)))
+            return true;
+    return false;
+}
+
+std::pair<double, int> BenchReport::geomean(const std::string& contender) const {
+    std::vector<double> ratios;
+    for (const LayerResult& layer : layers)
+        if (const ContenderResult* const other = find(layer, contender); other && other->problem.empty() && other->ratio.of_medians > 0)
+            ratios.push_back(other->ratio.of_medians);
+    return {geometric_mean(ratios), static_cast<int>(ratios.size())};
+}
+
+int BenchReport::dropped() const {
+    int sum = 0;
+    for (const LayerResult& layer : layers) sum += layer.dropped;
+    return sum;
+}
+
+void print_header(const BenchReport& report) {
+    const Settings& settings = report.setup.settings;
+    fmt::print("# {}; {}, {}, {}, math {}, {} thread{}\n", settings.machine.cpu_name, to_string(settings.isa()), to_string(settings.layout),
+               to_string(settings.dtype), to_string(settings.math), settings.threads, settings.threads == 1 ? "" : "s");
+    if (have_onednn())
+        fmt::print("# oneDNN {}: two primitives, formats of its own choice, algorithm {}, no reorder timed\n", onednn_version(),
+                   report.setup.onednn_auto ? "auto" : "direct");
+    else
+        fmt::print("# built without oneDNN\n");
+    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the FMA probe in the same rounds\n");
+}
+
+void print_layer(const LayerResult& layer) {
+    if (!layer.error.empty()) {
+        fmt::print("{:<12} FAILED: {}\n", layer.item.name, layer.error);
+        return;
+    }
+    fmt::print("{:<12} {:>8.1f} us {:>6.1f} GFLOP/s {:>3.0f} % of {:.0f}", layer.item.name, layer.ours.median * 1e6, layer.gflops(),
+               layer.peak_fraction() * 100, layer.peak_gflops);
+    for (const ContenderResult& other : layer.others) fmt::print("  {}", ratio_text(other));
+    for (const ContenderResult& other : layer.others)
+        if (other.name == "onednn" && !other.description.empty()) fmt::print("  {}", fmt::join(other.description, " + "));
+    fmt::print("{}{}\n", layer.fused ? "" : "  (not fused)", layer.disturbed() ? "  (disturbed)" : "");
+}
+
+void print_summary(const BenchReport& report) {
+    for (const std::string& name : report.against) {
+        const auto [mean, count] = report.geomean(name);
+        if (count > 0) fmt::print("geomean against {}: {:.3f}x over {} layers\n", name, mean, count);
+    }
+    fmt::print("dropped samples: {}\n", report.dropped());
+}
+
+nlohmann::json machine_json(const Settings& settings) {
+    const Machine& machine = settings.machine;
+    nlohmann::json isas = nlohmann::json::array();
+    for (const Isa isa : host_isas()) isas.push_back(to_string(isa));
+    return {{"cpu", machine.cpu_name},
+            {"isas", isas},
+            {"caches", {{"l1", machine.caches.l1}, {"l2", machine.caches.l2}, {"l3", machine.caches.l3}, {"l3_cores", machine.caches.l3_cores}}},
+            {"fast_ymm", machine.fast_ymm}};
+}
+
+nlohmann::json to_json(const BenchReport& report) {
+    nlohmann::json json{{"machine", machine_json(report.setup.settings)},
+                        {"threads", report.setup.settings.threads},
+                        {"dropped", report.dropped()},
+                        {"results", nlohmann::json::array()},
+                        {"geomean", nlohmann::json::object()}};
+    if (have_onednn()) json["onednn"] = {{"version", onednn_version()}, {"algorithm", report.setup.onednn_auto ? "auto" : "direct"}};
+    for (const LayerResult& layer : report.layers) json["results"].push_back(layer_json(report, layer));
+    for (const std::string& name : report.against)
+        if (const auto [mean, count] = report.geomean(name); count > 0) json["geomean"][name] = mean;
+    return json;
+}
+
+std::string to_csv(const BenchReport& report) {
+    const Settings& settings = report.setup.settings;
+    std::string text = "layer,pair,isa,layout,math,threads,ours_us,gflops,peak_gflops,peak_fraction,dropped";
+    const auto out = std::back_inserter(text);
+    for (const std::string& name : report.against) fmt::format_to(out, ",{0}_us,{0}_ratio,{0}_ratio_lower,{0}_ratio_upper", name);
+    text += '\n';
+    for (const LayerResult& layer : report.layers) {
+        if (!layer.error.empty()) continue;
+        fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{}", quoted(layer.item.name), quoted(layer.item.text), to_string(settings.isa()),
+                       to_string(settings.layout), to_string(settings.math), settings.threads, layer.ours.median * 1e6, layer.gflops(),
+                       layer.peak_gflops, layer.peak_fraction(), layer.dropped);
+        for (const std::string& name : report.against) {
+            const ContenderResult* const other = find(layer, name);
+            if (other && other->problem.empty())
+                fmt::format_to(out, ",{},{},{},{}", other->series.median * 1e6, other->ratio.of_medians, other->ratio.lower_quartile,
+                               other->ratio.upper_quartile);
+            else
+                text += ",,,,";
+        }
+        text += '\n';
+    }
+    return text;
+}
+
+Status write_file(const char* option, const std::string& path, const std::string& text) {
+    std::ofstream file(path, std::ios::binary);
+    file << text;
+    file.close();
+    if (file) return {};
+    return Error{ErrorCode::system, fmt::format("{} is '{}', which cannot be written.", option, path)};
+}
+
+}  // namespace tandem::tool

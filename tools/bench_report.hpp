@@ -1,0 +1,60 @@
+// What `tandem bench` found, and how it is written: a table, JSON, CSV.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/run/measure.hpp"
+#include "tools/contender.hpp"
+
+namespace tandem::tool {
+
+/// One contender on one layer, beside Tandem's own kernel.
+struct ContenderResult {
+    std::string name;
+    std::string problem;                   // why it is not comparable; empty if it is
+    std::vector<std::string> description;  // kernels or implementations that ran
+    Series series{};
+    Ratio ratio{};                         // its time / Tandem's
+};
+
+struct LayerResult {
+    Item item;
+    std::string error;  // nothing was measured: why
+    std::string kernel;
+    bool fused = false;
+    double flops = 0;
+    Series ours{};
+    double peak_gflops = 0;  // the FMA probe, taken in the same rounds
+    int dropped = 0;         // samples, the probe's and all contenders' together
+    std::vector<ContenderResult> others;
+
+    /// Too much was going on on the machine: few samples were kept, or a ratio of medians is outside its rounds' quartiles by far.
+    bool disturbed() const;
+    double gflops() const { return ours.median > 0 ? flops / ours.median * 1e-9 : 0; }
+    double peak_fraction() const { return peak_gflops > 0 ? gflops() / peak_gflops : 0; }
+};
+
+struct BenchReport {
+    BenchSetup setup{};
+    std::vector<std::string> against;
+    std::vector<LayerResult> layers;
+
+    /// Geometric mean of a contender's ratios over the layers where it is comparable, and how many those are.
+    std::pair<double, int> geomean(const std::string& contender) const;
+    int dropped() const;
+};
+
+void print_header(const BenchReport& report);
+void print_layer(const LayerResult& layer);
+void print_summary(const BenchReport& report);
+
+nlohmann::json machine_json(const Settings& settings);
+nlohmann::json to_json(const BenchReport& report);
+std::string to_csv(const BenchReport& report);
+
+/// Error: which option named a file that cannot be written.
+Status write_file(const char* option, const std::string& path, const std::string& text);
+
+}  // namespace tandem::tool

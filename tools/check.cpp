@@ -1,0 +1,82 @@
+// tandem check: kernels against the reference, on integers (where results have to be equal) and on random data.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "core/run/verification.hpp"
+#include "tools/commands.hpp"
+#include "tools/problem_source.hpp"
+
+namespace tandem::tool {
+
+namespace {
+
+struct CheckOptions {
+    CommonOptions common{};
+    ProblemSource source{};
+    std::uint64_t seed = 1;
+};
+
+struct Outcome {
+    bool passed = false;
+    std::string text;
+};
+
+Result<VerifyReport> verify_work(Context& context, const Work& work, const VerifyOptions& options) {
+    return std::visit([&](const auto& descriptor) { return verify(context, descriptor, options); }, work);
+}
+
+Outcome check(Context& context, const Item& item, const Settings& settings, std::uint64_t seed) {
+    const Result<Work> work = parse_work(item.text, settings);
+    if (!work) return {false, work.error().message};
+    VerifyOptions options;
+    options.dispatch = settings.dispatch();
+    options.threads = settings.threads;
+    options.seed = seed;
+    options.data = DataKind::integers;
+    const Result<VerifyReport> integers = verify_work(context, *work, options);
+    if (!integers) return {false, integers.error().message};
+    if (!integers->passed) return {false, integers->message};
+    options.data = DataKind::random;
+    const Result<VerifyReport> random = verify_work(context, *work, options);
+    if (!random) return {false, random.error().message};
+    if (!random->passed) return {false, random->message};
+    const std::string on_integers = integers->exact ? "equal" : fmt::format("error {:.1e}", integers->max_error);
+    const bool pair = std::holds_alternative<ConvPair>(*work);
+    return {true, fmt::format("integers {}, random error {:.1e}, {}", on_integers, random->max_error,
+                              !pair ? "one convolution" : random->fused ? "fused" : "not fused")};
+}
+
+int run_check(const CheckOptions& options) {
+    const Result<Settings> settings = resolve(options.common);
+    if (!settings) return complain(settings.error().message, exit_usage);
+    const Result<std::vector<Item>> items = read_items(options.source);
+    if (!items) return complain(items.error().message, exit_usage);
+    Context context;
+    int passed = 0, failed = 0;
+    for (const Item& item : *items) {
+        // Named first: with guard pages an access out of bounds ends the process, and then this is the last line.
+        fmt::print("{}{}{} {}: ", item.name, item.name == item.text ? "" : " ", item.name == item.text ? "" : item.text,
+                   fmt::format("{} {}", to_string(settings->isa()), to_string(settings->layout)));
+        std::fflush(stdout);
+        const Outcome outcome = check(context, item, *settings, options.seed);
+        ++(outcome.passed ? passed : failed);
+        fmt::print("{}: {}\n", outcome.passed ? "passed" : "FAILED", outcome.text);
+    }
+    fmt::print("{} passed, {} failed\n", passed, failed);
+    return failed == 0 ? exit_ok : exit_failed;
+}
+
+}  // namespace
+
+void add_check(CLI::App& app, int& exit_code) {
+    CLI::App* const command = app.add_subcommand("check", "Compare kernels with the reference; the last line counts");
+    const auto options = std::make_shared<CheckOptions>();
+    add_problem_source(*command, options->source);
+    add_common_options(*command, options->common);
+    command->add_option("--seed", options->seed, "Of the data")->capture_default_str();
+    command->callback([options, &exit_code] { exit_code = run_check(*options); });
+}
+
+}  // namespace tandem::tool

@@ -1,0 +1,58 @@
+// Contender: one way to compute a layer, for `tandem bench` to time against the others on the same data.
+//
+// To add one: derive from Contender, and name it in contender_names() and make_contender().
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/plan/problem.hpp"
+#include "core/run/verification_data.hpp"
+#include "tandem/tandem.hpp"
+#include "tools/options.hpp"
+#include "tools/problem_source.hpp"
+
+namespace tandem::tool {
+
+/// One layer with its data; outlives the contenders prepared with it.
+struct Workload {
+    Work work{};
+    Problem problem{};
+    VerificationData data{};
+    std::vector<float> input_nchw;
+    std::array<std::vector<float>, 2> residual_nchw;
+};
+Result<std::unique_ptr<Workload>> make_workload(const Work& work);
+
+class Contender {
+public:
+    virtual ~Contender() = default;
+    /// Everything that is not to be timed, and one run: its output, f32 NCHW. An error says why this layer is not comparable.
+    virtual Result<std::vector<float>> prepare(const Workload& workload) = 0;
+    /// Computes the layer once more. Only after prepare() went well.
+    virtual void run() noexcept = 0;
+    /// Which kernels run, e.g. the implementations oneDNN chose. Only after prepare().
+    virtual std::vector<std::string> description() const = 0;
+};
+
+/// What contenders are made with. Outlives them.
+struct BenchSetup {
+    Settings settings{};
+    Context* context = nullptr;
+    ThreadPool* pool = nullptr;  // null: one thread
+    bool onednn_auto = false;      // let oneDNN choose the algorithm, Winograd included, instead of direct convolution
+};
+
+/// Tandem's kernel of the whole layer: what the others are compared with.
+std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup);
+/// Tandem's kernels of the two convolutions, run after each other with the intermediate in memory.
+std::unique_ptr<Contender> make_separate_contender(const BenchSetup& setup);
+
+/// The others that this build has.
+const std::vector<std::string>& contender_names();
+/// `name` is one of contender_names().
+std::unique_ptr<Contender> make_contender(const std::string& name, const BenchSetup& setup);
+
+}  // namespace tandem::tool

@@ -1,0 +1,75 @@
+// tandem machine: what Tandem sees of this machine, and what the machine can do at best right now.
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <memory>
+
+#include "core/run/probes.hpp"
+#include "core/run/topology.hpp"
+#include "tools/commands.hpp"
+#include "tools/options.hpp"
+
+namespace tandem::tool {
+
+namespace {
+
+constexpr std::size_t dram_probe_factor = 4, largest_probe = std::size_t{1} << 29;
+
+void print_placement() {
+    const Result<Topology> topology = load_topology();
+    if (!topology) {
+        fmt::print("pool        unknown: {}\n", topology.error().message);
+        return;
+    }
+    const Placement placement = place_on_host(topology->get(), 0);
+    fmt::print("pool        {} workers: {}\n", placement.workers.size(), placement.explanation);
+    for (std::size_t i = 0; i < placement.workers.size(); ++i) {
+        const Worker& worker = placement.workers[i];
+        fmt::print("  worker {}  core {}, CPU {}, NUMA node {}\n", i, worker.core_index,
+                   worker.cpuset ? hwloc_bitmap_first(worker.cpuset.get()) : -1, worker.numa_node);
+    }
+}
+
+void print_speed(const Machine& machine) {
+    const Isa isa = machine.isa;
+    fmt::print("FMA peak    {:.1f} GFLOP/s, one thread, f32, {}\n", fma_peak_gflops(isa), to_string(isa));
+    if (Result<ThreadPool> pool = ThreadPool::create(); pool && pool->threads() > 1) {
+        const ParallelFor parallel = [&](const std::function<void(int)>& fn) { static_cast<void>(pool->parallel(fn)); };
+        fmt::print("            {:.1f} GFLOP/s, {} threads\n", fma_peak_gflops(isa, pool->threads(), parallel), pool->threads());
+    }
+    const CacheSizes& caches = machine.caches;
+    const std::size_t dram = std::min(largest_probe, std::max(caches.l3, caches.l2) * dram_probe_factor);
+    const std::pair<const char*, std::size_t> probes[] = {
+        {"L1", caches.l1 / 2}, {"L2", caches.l2 / 2}, {"L3", std::max(caches.l2 * 2, caches.l3 / 4)}, {"memory", dram}};
+    for (const auto& [name, bytes] : probes)
+        fmt::print("{:<11} {:.1f} GB/s, one thread reading {} KB\n", name, read_bandwidth(isa, bytes), bytes / 1024);
+}
+
+int run_machine(const std::string& isa_text) {
+    CommonOptions common;
+    common.isa = isa_text;
+    const Result<Settings> settings = resolve(common);
+    if (!settings) return complain(settings.error().message, exit_usage);
+    const Machine& machine = settings->machine;
+    std::string isas;
+    for (const Isa isa : host_isas()) isas += fmt::format("{}{}", isas.empty() ? "" : ", ", to_string(isa));
+    fmt::print("CPU         {}\n", machine.cpu_name);
+    fmt::print("ISAs        {}; generating for {}\n", isas, to_string(machine.isa));
+    if (machine.fast_ymm) fmt::print("            a 256-bit FMA costs half a 512-bit one\n");
+    fmt::print("caches      L1d {} KB, L2 {} KB a core, L3 {} KB over {} cores\n", machine.caches.l1 / 1024, machine.caches.l2 / 1024,
+               machine.caches.l3 / 1024, machine.caches.l3_cores);
+    print_placement();
+    print_speed(machine);
+    return exit_ok;
+}
+
+}  // namespace
+
+void add_machine(CLI::App& app, int& exit_code) {
+    CLI::App* const command = app.add_subcommand("machine", "Describe this machine and measure its peaks");
+    const auto isa = std::make_shared<std::string>();
+    command->add_option("--isa", *isa, "Instruction set to measure with: avx2 or avx512 (default: the best here)");
+    command->callback([isa, &exit_code] { exit_code = run_machine(*isa); });
+}
+
+}  // namespace tandem::tool

@@ -1,0 +1,22 @@
+// oneDNN's side of `tandem bench`: a layer's convolutions as separate primitives, the way a framework runs them.
+//
+// Every tensor is in the layout oneDNN prefers (format "any"), the second primitive reads what the first wrote, activations
+// are its own post-ops, and no reorder is timed. Compiles against oneDNN 2.6 and 3.x; without oneDNN only have_onednn() is left.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "tools/contender.hpp"
+
+namespace tandem::tool {
+
+bool have_onednn() noexcept;
+/// Of the library that is loaded, e.g. "2.6.3"; empty without oneDNN.
+std::string onednn_version();
+/// Makes oneDNN use nothing beyond `isa`. To be called before any other use of oneDNN in the process.
+Status limit_onednn(Isa isa);
+/// Null without oneDNN.
+std::unique_ptr<Contender> make_onednn_contender(const BenchSetup& setup);
+
+}  // namespace tandem::tool

@@ -1,0 +1,46 @@
+// What the subcommands have in common: how to read --isa, --layout and the like, and what they come to on this machine.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/plan/machine.hpp"
+#include "tandem/tandem.hpp"
+
+namespace tandem::tool {
+
+/// Exit codes: everything went well, something failed, the command line is wrong.
+inline constexpr int exit_ok = 0, exit_failed = 1, exit_usage = 2;
+
+/// As written on the command line.
+struct CommonOptions {
+    std::string isa, layout = "nhwc", dtype = "f32", math = "fast";
+    int threads = 1;
+};
+void add_common_options(CLI::App& app, CommonOptions& options);
+
+/// What they mean here.
+struct Settings {
+    Machine machine{};
+    Layout layout = Layout::nhwc;
+    DataType dtype = DataType::f32;
+    Math math = Math::fast;
+    int threads = 1;
+
+    Isa isa() const noexcept { return machine.isa; }
+    DispatchOptions dispatch() const {
+        DispatchOptions options;
+        options.isa = machine.isa;
+        options.threads = threads;
+        return options;
+    }
+};
+Result<Settings> resolve(const CommonOptions& options);
+
+/// Prints "tandem: MESSAGE" to stderr and returns `code`.
+int complain(const std::string& message, int code);
+
+}  // namespace tandem::tool

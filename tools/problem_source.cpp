@@ -1,0 +1,92 @@
+#include "tools/problem_source.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "tools/suites.hpp"
+
+namespace tandem::tool {
+
+namespace {
+
+Item item_of(const std::string& text) {
+    for (const Layer& layer : suites().front().layers)
+        if (layer.name == text) return {text, std::string(layer.pair)};
+    return {text, text};
+}
+
+std::string trimmed(const std::string& line) {
+    const char* const blanks = " \t\r";
+    const std::size_t from = line.find_first_not_of(blanks);
+    if (from == std::string::npos) return {};
+    return line.substr(from, line.find_last_not_of(blanks) - from + 1);
+}
+
+Status append_file(const std::string& path, std::vector<Item>& items) {
+    std::ifstream file(path);
+    if (!file) return Error{ErrorCode::system, fmt::format("--file is '{}', which cannot be read.", path)};
+    for (std::string line; std::getline(file, line);) {
+        const std::string text = trimmed(line.substr(0, line.find('#')));
+        if (!text.empty()) items.push_back(item_of(text));
+    }
+    return {};
+}
+
+Status append_suite(const std::string& name, std::vector<Item>& items) {
+    const Suite* const suite = find_suite(name);
+    if (!suite) {
+        std::vector<std::string_view> names;
+        for (const Suite& known : suites()) names.push_back(known.name);
+        return Error{ErrorCode::invalid_argument, fmt::format("--suite is '{}'; accepted: {}.", name, fmt::join(names, ", "))};
+    }
+    for (const Layer& layer : suite->layers) items.push_back({std::string(layer.name), std::string(layer.pair)});
+    return {};
+}
+
+template <class Descriptor>
+Result<Work> with_settings(Result<Descriptor> parsed, const Settings& settings) {
+    if (!parsed) return parsed.error();
+    parsed->layout = settings.layout;
+    parsed->dtype = settings.dtype;
+    parsed->math = settings.math;
+    const Status valid = validate(*parsed);
+    if (!valid) return valid.error();
+    return Work{*parsed};
+}
+
+}  // namespace
+
+void add_problem_source(CLI::App& app, ProblemSource& source) {
+    app.add_option("pair", source.texts, "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1");
+    app.add_option("--file", source.file, "File with one pair a line; '#' starts a comment");
+    app.add_option("--suite", source.suite, "Every layer of a suite; see tandem suites");
+}
+
+Result<std::vector<Item>> read_items(const ProblemSource& source) {
+    std::vector<Item> items;
+    for (const std::string& text : source.texts) items.push_back(item_of(text));
+    if (!source.file.empty())
+        if (const Status status = append_file(source.file, items); !status) return status.error();
+    if (!source.suite.empty())
+        if (const Status status = append_suite(source.suite, items); !status) return status.error();
+    if (items.empty() && source.file.empty())
+        return Error{ErrorCode::invalid_argument, "No pair was given; accepted: PAIR..., --file FILE, --suite NAME."};
+    return items;
+}
+
+Result<Work> parse_work(const std::string& text, const Settings& settings) {
+    if (std::count(text.begin(), text.end(), ':') == 1) return with_settings(SingleConv::parse(text), settings);
+    return with_settings(ConvPair::parse(text), settings);
+}
+
+Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options) {
+    return std::visit([&](const auto& descriptor) { return context.dispatch(descriptor, options); }, work);
+}
+
+Result<Problem> make_problem(const Work& work) {
+    return std::visit([](const auto& descriptor) { return tandem::make_problem(descriptor); }, work);
+}
+
+}  // namespace tandem::tool

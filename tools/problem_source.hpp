@@ -1,0 +1,40 @@
+// Where the layers of a subcommand come from: texts on the command line, lines of a file, a suite.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/plan/problem.hpp"
+#include "tandem/tandem.hpp"
+#include "tools/options.hpp"
+
+namespace tandem::tool {
+
+/// One or two convolutions.
+using Work = std::variant<ConvPair, SingleConv>;
+
+struct Item {
+    std::string name;  // of the layer; the text where it has none
+    std::string text;  // as given
+};
+
+struct ProblemSource {
+    std::vector<std::string> texts;
+    std::string file, suite;
+};
+void add_problem_source(CLI::App& app, ProblemSource& source);
+
+/// The items named, in order: texts (a layer's name, e.g. mv1_1, stands for its pair), then the file, then the suite.
+/// An unreadable file, an unknown suite or nothing at all is an error.
+Result<std::vector<Item>> read_items(const ProblemSource& source);
+
+/// Parses a pair, or a single convolution where the text has one <conv> only, and gives it the settings' layout, type and math.
+Result<Work> parse_work(const std::string& text, const Settings& settings);
+
+Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options);
+Result<Problem> make_problem(const Work& work);
+
+}  // namespace tandem::tool
