@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/plan/winograd.hpp"
+
 namespace tandem {
 namespace {
 
@@ -41,6 +43,23 @@ std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t at_most
     return sizes;
 }
 
+// Cuts the stage's output vectors into groups and joins equal neighbours into runs.
+void add_groups(PanelLayout& panel, const Stage& stage, Layout layout, std::int64_t at_most, bool even) {
+    const std::int64_t vectors = (stage.out_channels + panel.lanes - 1) / panel.lanes;
+    std::int64_t first = 0;
+    for (const std::int64_t size : group_sizes(vectors, at_most, even)) {
+        GroupRun group = describe_group(stage, layout, panel.lanes, first, static_cast<int>(size));
+        group.offset = panel.bytes;
+        if (!panel.runs.empty() && same_code(panel.runs.back(), group)) {
+            ++panel.runs.back().count;
+        } else {
+            panel.runs.push_back(group);
+        }
+        panel.bytes += panel.group_bytes(group.vectors);
+        first += size;
+    }
+}
+
 }  // namespace
 
 bool is_per_channel(PostOpKind kind) noexcept {
@@ -61,22 +80,25 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     panel.param_count = param_index(stage.conv, stage.conv.post_op_count);
     panel.permute = stage.depthwise() && stage.conv.multiplier > 1;
     panel.taps = stage.conv.kernel.h * stage.conv.kernel.w * (stage.depthwise() ? 1 : stage.in_channels);
-    const std::int64_t vectors = (stage.out_channels + panel.lanes - 1) / panel.lanes;
     const std::int64_t at_most = stage.depthwise() ? 1 : plan.stages[static_cast<std::size_t>(i)].block_vectors;
     const bool even = !stage.depthwise() && problem.layout == Layout::nchw16c && panel.lanes == 8;
-    std::int64_t first = 0;
-    for (const std::int64_t size : group_sizes(vectors, at_most, even)) {
-        GroupRun group = describe_group(stage, problem.layout, panel.lanes, first, static_cast<int>(size));
-        group.offset = panel.bytes;
-        if (!panel.runs.empty() && same_code(panel.runs.back(), group)) {
-            ++panel.runs.back().count;
-        } else {
-            panel.runs.push_back(group);
-        }
-        panel.bytes += panel.group_bytes(group.vectors);
-        first += size;
-    }
+    add_groups(panel, stage, problem.layout, at_most, even);
     return panel;
+}
+
+PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i) {
+    const Stage& stage = problem.stage(i);
+    PanelLayout panel;
+    panel.lanes = vector_lanes(plan.isa, problem.layout);
+    panel.vector_bytes = panel.lanes * 4;
+    panel.param_count = param_index(stage.conv, stage.conv.post_op_count);
+    add_groups(panel, stage, problem.layout, 1, false);
+    return panel;
+}
+
+std::int64_t panel_bytes(const Problem& problem, const Plan& plan, int i) {
+    if (plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct) return winograd_layout(problem, plan, i).panel_bytes;
+    return panel_layout(problem, plan, i).bytes;
 }
 
 std::vector<GroupRun> split_runs(const PanelLayout& panel, int split, int splits) {

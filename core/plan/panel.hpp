@@ -53,8 +53,14 @@ struct PanelLayout {
     std::int64_t group_bytes(int vectors) const noexcept { return weights_offset(vectors) + taps * vectors * vector_bytes; }
 };
 
-/// Panel of stage i of a problem under a plan.
+/// Panel of the per-channel parameters alone, one output vector a group: what a stage that transforms its outputs reads.
+PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i);
+
+/// Panel of stage i of a problem under a plan, computed directly (Winograd: core/plan/winograd.hpp).
 PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i);
+
+/// Bytes of stage i's panel, whatever its algorithm.
+std::int64_t panel_bytes(const Problem& problem, const Plan& plan, int i);
 
 /// The runs of split `split` of `splits`: whole groups, balanced.
 std::vector<GroupRun> split_runs(const PanelLayout& panel, int split, int splits);

@@ -12,12 +12,26 @@ Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) noexce
     return {index * size, std::min((index + 1) * size, total)};
 }
 
-StageTile stage_tile(const Stage& stage, const Span& rows, const Span& cols) {
+// Whole Winograd tiles that cover `rows`. In a sliding window the first stage's tiles lie on one fixed grid, whose origin is where
+// the second tile's fresh rows begin: so a row comes out the same to the bit wherever a part starts.
+Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept {
+    const std::int64_t tile = winograd_tile(plan.stages[static_cast<std::size_t>(i)].algorithm);
+    if (tile == 1 || rows.size() <= 0) return rows;
+    std::int64_t origin = rows.begin;
+    if (plan.fusion == Fusion::sliding && i == 0) origin = row_axis(problem.last()).inputs(grid_rows(problem, plan, 1, tile_span(0, plan.tile_h, problem.last().out_h))).end;
+    const std::int64_t behind = ((rows.begin - origin) % tile + tile) % tile;
+    const std::int64_t begin = rows.begin - behind;
+    return {begin, begin + round_up(rows.end - begin, tile)};
+}
+
+StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span& rows, const Span& cols) {
+    const Stage& stage = problem.stage(i);
     const Axis y = row_axis(stage), x = column_axis(stage);
     StageTile tile;
     tile.rows = rows;
     tile.cols = cols;
-    tile.in_rows = y.inputs(rows);
+    tile.grid_rows = grid_rows(problem, plan, i, rows);
+    tile.in_rows = y.inputs(tile.grid_rows);
     tile.in_column = x.first_tap(cols.begin);
     const Span in_cols = x.inputs(cols);
     tile.segment = {cols.size(), {in_cols.begin - tile.in_column, in_cols.end - tile.in_column}};
@@ -79,24 +93,46 @@ bool is_flat(const Problem& problem, const Plan& plan) noexcept {
     return problem.last().pointwise() && plan.tile_w >= problem.last().out_w;
 }
 
-TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start) {
+std::int64_t winograd_tile(Algorithm algorithm) noexcept {
+    switch (algorithm) {
+        case Algorithm::winograd4: return 4;
+        case Algorithm::winograd2: return 2;
+        case Algorithm::direct: break;
+    }
+    return 1;
+}
+
+TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start) noexcept {
     const Stage& last = problem.last();
-    const Span rows = tile_span(ty, plan.tile_h, last.out_h);
-    const Span cols = tile_span(tx, plan.tile_w, last.out_w);
+    TileSpans spans;
+    spans.rows = tile_span(ty, plan.tile_h, last.out_h);
+    spans.cols = tile_span(tx, plan.tile_w, last.out_w);
+    if (problem.stage_count == 1) {
+        spans.source_rows = row_axis(last).inputs(grid_rows(problem, plan, 0, spans.rows));
+        return spans;
+    }
+    spans.mid_rows = row_axis(last).inputs(grid_rows(problem, plan, 1, spans.rows));
+    spans.mid_cols = column_axis(last).inputs(spans.cols);
+    spans.fresh = spans.mid_rows;
+    if (plan.fusion == Fusion::sliding && !start && ty > 0) {
+        const Span before = row_axis(last).inputs(grid_rows(problem, plan, 1, tile_span(ty - 1, plan.tile_h, last.out_h)));
+        spans.fresh.begin = std::clamp(before.end, spans.fresh.begin, spans.fresh.end);
+    }
+    spans.source_rows = row_axis(problem.stage(0)).inputs(grid_rows(problem, plan, 0, spans.fresh));
+    return spans;
+}
+
+TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start) {
+    const TileSpans spans = tile_spans(problem, plan, ty, tx, start);
     TileShape shape;
-    StageTile final_stage = stage_tile(last, rows, cols);
+    StageTile final_stage = stage_tile(problem, plan, problem.stage_count - 1, spans.rows, spans.cols);
     if (problem.stage_count == 2) {
-        shape.mid_rows = final_stage.in_rows;
-        Span fresh = shape.mid_rows;
-        if (plan.fusion == Fusion::sliding && !start && ty > 0) {
-            const Span before = row_axis(last).inputs(tile_span(ty - 1, plan.tile_h, last.out_h));
-            fresh.begin = std::clamp(before.end, fresh.begin, fresh.end);
-        }
-        shape.stages.push_back(stage_tile(problem.stage(0), fresh, column_axis(last).inputs(cols)));
+        shape.mid_rows = spans.mid_rows;
+        shape.stages.push_back(stage_tile(problem, plan, 0, spans.fresh, spans.mid_cols));
         final_stage.shift = final_stage.in_column - shape.stages[0].cols.begin;
     }
     if (is_flat(problem, plan)) {
-        const std::int64_t pixels = rows.size() * cols.size();
+        const std::int64_t pixels = spans.rows.size() * spans.cols.size();
         final_stage.segment = {pixels, {0, pixels}};
         final_stage.taps.assign(1, Span{0, 1});
     }
@@ -108,12 +144,11 @@ MidBuffer mid_buffer(const Problem& problem, const Plan& plan) {
     MidBuffer mid;
     if (problem.stage_count < 2) return mid;
     const Stage& first = problem.stage(0);
-    const Stage& last = problem.last();
     const TileGrid grid = tile_grid(problem, plan);
     for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
-        mid.slots = std::max(mid.slots, row_axis(last).inputs(tile_span(ty, plan.tile_h, last.out_h)).size());
+        mid.slots = std::max(mid.slots, tile_spans(problem, plan, ty, 0, true).mid_rows.size());
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
-        mid.width = std::max(mid.width, column_axis(last).inputs(tile_span(tx, plan.tile_w, last.out_w)).size());
+        mid.width = std::max(mid.width, tile_spans(problem, plan, 0, tx, true).mid_cols.size());
     const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
     const std::int64_t blocks = ceil_div(first.out_channels, lanes);
     const bool flat = is_flat(problem, plan);

@@ -40,6 +40,7 @@ struct SegmentShape {
 /// What one stage does in one tile, in image coordinates.
 struct StageTile {
     Span rows{}, cols{};        // outputs computed
+    Span grid_rows{};           // Winograd: whole output tiles that cover the rows; else the rows
     Span in_rows{};             // first to last input row any of them reads
     std::int64_t in_column = 0; // virtual column
     std::int64_t shift = 0;     // virtual column minus the column that the input row pointers point at
@@ -62,6 +63,18 @@ TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept;
 
 /// Rows of a flat tile are laid end to end.
 bool is_flat(const Problem& problem, const Plan& plan) noexcept;
+
+/// The rows and columns of a tile, without the shapes: what the executor needs of each tile, free of allocation.
+struct TileSpans {
+    Span rows{}, cols{};          // of the output
+    Span mid_rows{}, mid_cols{};  // of the intermediate that the second stage reads
+    Span fresh{};                 // those of mid_rows computed now
+    Span source_rows{};           // input rows of the first stage
+};
+TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start) noexcept;
+
+/// Output rows and columns of a Winograd tile: 4, 2, or 1 for a direct stage.
+std::int64_t winograd_tile(Algorithm algorithm) noexcept;
 
 /// The tile in row ty and column tx of the grid. `start`: nothing of the intermediate is there yet (always so in recompute).
 TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start);

@@ -61,32 +61,21 @@ public:
 
     void run(const TileIndex& tile, bool start, bool reuse) noexcept {
         const Problem& problem = code_.problem;
-        const Stage& last = problem.last();
-        const Axis y = row_axis(last), x = column_axis(last);
-        const Span rows = range(tile.ty, code_.plan.tile_h, last.out_h);
-        const Span cols = range(tile.tx, code_.plan.tile_w, last.out_w);
-        const auto out_base = address(args_.output, code_.output, tile.n);
-        fill(output_, rows, out_base + cols.begin * code_.output.pixel, code_.output.row);
-        const auto last_index = static_cast<std::size_t>(problem.stage_count - 1);
-        if (args_.residual[last_index] != nullptr) fill_residual(last_index, residual_[1], tile.n, rows, cols.begin);
+        const TileSpans spans = tile_spans(problem, code_.plan, tile.ty, tile.tx, start);
+        fill(output_, spans.rows, address(args_.output, code_.output, tile.n) + offset(spans.cols.begin, code_.output.pixel), code_.output.row);
+        const auto last = static_cast<std::size_t>(problem.stage_count - 1);
+        if (args_.residual[last] != nullptr) fill_residual(last, residual_[1], tile.n, spans.rows, spans.cols.begin);
         if (problem.stage_count == 2) {
-            const Span mid_rows = y.inputs(rows), mid_cols = x.inputs(cols);
-            for (std::int64_t r = mid_rows.begin; r < mid_rows.end; ++r)
-                mid_rows_[r - mid_rows.begin] = mid_ + static_cast<std::uintptr_t>(slot(r, mid_rows.begin) * code_.mid.strides.row);
-            Span fresh = mid_rows;
-            if (!start) fresh.begin = std::clamp(y.inputs(range(tile.ty - 1, code_.plan.tile_h, last.out_h)).end, fresh.begin, fresh.end);
-            if (args_.residual[0] != nullptr && !reuse) fill_residual(0, residual_[0], tile.n, fresh, mid_cols.begin);
-            fill_source(problem.stage(0), tile.n, fresh, mid_cols.begin);
-        } else {
-            fill_source(last, tile.n, rows, cols.begin);
+            for (std::int64_t r = spans.mid_rows.begin; r < spans.mid_rows.end; ++r)
+                mid_rows_[r - spans.mid_rows.begin] = mid_ + offset(slot(r, spans.mid_rows.begin), code_.mid.strides.row);
+            if (args_.residual[0] != nullptr && !reuse) fill_residual(0, residual_[0], tile.n, spans.fresh, spans.mid_cols.begin);
         }
+        fill_source(problem.stage(0), tile.n, spans.source_rows, problem.stage_count == 2 ? spans.mid_cols.begin : spans.cols.begin);
         code_.pair.functions[code_.pair.table.index(tile.ty, tile.tx, start, tile.split, reuse)](&call_);
     }
 
 private:
-    static Span range(std::int64_t index, std::int64_t size, std::int64_t total) noexcept {
-        return {index * size, std::min((index + 1) * size, total)};
-    }
+    static std::uintptr_t offset(std::int64_t index, std::int64_t stride) noexcept { return static_cast<std::uintptr_t>(index * stride); }
     static std::uintptr_t address(const void* base, const TensorStrides& strides, std::int64_t n) noexcept {
         return reinterpret_cast<std::uintptr_t>(base) + static_cast<std::uintptr_t>(n * strides.image);
     }
@@ -103,11 +92,10 @@ private:
     }
     // Source rows point at the virtual column, which may lie left of the image: such addresses are never read.
     void fill_source(const Stage& stage, std::int64_t n, const Span& rows, std::int64_t column) noexcept {
-        const Span inputs = row_axis(stage).inputs(rows);
         const std::int64_t virtual_column = column_axis(stage).first_tap(column);
-        const std::uintptr_t base = address(args_.input, code_.input, n) + static_cast<std::uintptr_t>(virtual_column * code_.input.pixel);
-        fill(source_, inputs, base, code_.input.row);
-        call_.prefetch = reinterpret_cast<const void*>(base + static_cast<std::uintptr_t>(inputs.end * code_.input.row));
+        const std::uintptr_t base = address(args_.input, code_.input, n) + offset(virtual_column, code_.input.pixel);
+        fill(source_, rows, base, code_.input.row);
+        call_.prefetch = reinterpret_cast<const void*>(base + offset(rows.end, code_.input.row));
     }
 
     const KernelCode& code_;

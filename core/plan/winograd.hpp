@@ -1,0 +1,44 @@
+// Winograd convolution F(m x m, 3 x 3): sizes, transform matrices and the layout of its panel and workspace.
+//
+// Y = A^T [ (G g G^T) . (B^T d B) ] A for each (m+2) x (m+2) input tile d. The products at one point of the transformed tile, over
+// all tiles and channels, are a GEMM. Points of evaluation: 0, +-1, infinity for m = 2; 0, +-2/3, +-3/2, infinity for m = 4, which
+// lose a quarter of the accuracy that the textbook's 0, +-1, +-2 lose. Source: Lavin and Gray, "Fast Algorithms for Convolutional
+// Neural Networks" (2016); the points: Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution" (2018).
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/plan/panel.hpp"
+
+namespace tandem {
+
+/// Whether a stage can be computed by Winograd at all, and whether the problem's math mode allows it.
+bool winograd_applies(const Problem& problem, int i) noexcept;
+
+/// The points +-a, +-b of m = 4.
+inline constexpr double winograd_a = 2.0 / 3, winograd_b = 3.0 / 2;
+
+/// Transformed weights of one 3x3 kernel: (m+2)^2 values, row by row, in double.
+void winograd_weights(std::int64_t m, const float* kernel, double* transformed) noexcept;
+
+/// One stage's Winograd computation under a plan: everything that packing, the emitter and the executor must agree on.
+struct WinogradLayout {
+    std::int64_t m = 0, alpha = 0, points = 0;  // outputs and inputs of a tile a side; points = alpha^2
+    std::int64_t tile_rows = 0, tile_columns = 0, tiles = 0;  // most Winograd tiles of one call
+
+    PanelLayout post_ops;        // one vector a group: header and per-channel parameters, no weights
+    PanelLayout gemm;            // weights of one point
+    std::int64_t gemm_offset = 0;  // of the first point's panel, from the stage's panel
+    std::int64_t panel_bytes = 0;  // all of it
+
+    // Workspace, in bytes from its start: transformed inputs, products, and a tile between the two passes of a transform.
+    TensorStrides inputs{}, products{};  // row: from one point to the next
+    std::int64_t products_offset = 0, temporary_offset = 0, bytes = 0;
+};
+WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i);
+
+/// The GEMM of one point as a stage of its own: 1x1, no post-ops, `tiles` pixels in a row.
+Stage winograd_gemm_stage(const Stage& stage, std::int64_t tiles);
+
+}  // namespace tandem
