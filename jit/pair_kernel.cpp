@@ -7,6 +7,7 @@
 
 #include "jit/dense.hpp"
 #include "jit/depthwise.hpp"
+#include "jit/winograd.hpp"
 
 namespace tandem::jit {
 namespace {
@@ -45,7 +46,7 @@ public:
     PairEmitter(CodeBlock& code, const Problem& problem, const Plan& plan)
         : code_(code), problem_(problem), plan_(plan), mid_(mid_buffer(problem, plan)) {
         for (int i = 0; i < problem.stage_count; ++i) {
-            panels_.push_back(panel_layout(problem, plan, i));
+            panels_.push_back(uses_winograd(i) ? post_op_panel(problem, plan, i) : panel_layout(problem, plan, i));
             pools_.push_back(RegPool::general_purpose());
         }
         for (int i = 0; i < problem.stage_count; ++i) bodies_.push_back(make_body(i));
@@ -61,10 +62,12 @@ public:
     }
 
     void emit_routines() {
-        for (const auto& body : bodies_) body->routines().emit_pending(code_);
+        for (const auto& body : bodies_) body->emit_routines(code_);
     }
 
 private:
+    bool uses_winograd(int i) const { return plan_.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct; }
+
     StageContext stage_context(int i) const {
         const bool first = i == 0, last = i == problem_.stage_count - 1;
         const Stage& stage = problem_.stage(i);
@@ -88,6 +91,7 @@ private:
         args_.push_back(pool.lease("arguments"));
         const Gpr args = args_.back();
         if (problem_.stage(i).depthwise()) return std::make_unique<DepthwiseBody>(stage_context(i), args, pool);
+        if (uses_winograd(i)) return std::make_unique<WinogradBody>(stage_context(i), winograd_layout(problem_, plan_, i), args);
         return std::make_unique<DenseBody>(stage_context(i), args, pool, prefetch_plan(i));
     }
 

@@ -75,7 +75,8 @@ public:
     /// Emits the computation of `tile` for the output channels of `runs`. `first_row`: index of the tile's first computed row in
     /// the table of output rows.
     virtual void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) = 0;
-    Routines& routines() noexcept { return routines_; }
+    /// Emits the inner routines asked for so far.
+    virtual void emit_routines(CodeBlock& code) { routines_.emit_pending(code); }
 
 protected:
     Routines routines_;

@@ -7,6 +7,7 @@
 
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
+#include "core/plan/winograd.hpp"
 
 namespace tandem {
 namespace {
@@ -18,6 +19,15 @@ constexpr std::int64_t row_pointer_registers = 15 - 5;
 constexpr int post_op_temps = 4;
 
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
+
+// Winograd pays from channel counts on where the transforms are small beside the GEMM; F(4x4) where whole tiles fit the image.
+Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
+    constexpr std::int64_t least_channels = 32;
+    const Stage& s = problem.stage(i);
+    if (!winograd_applies(problem, isa, i) || s.in_channels < least_channels || s.out_channels < least_channels) return Algorithm::direct;
+    if (s.out_h >= 4 && s.out_w >= 4) return Algorithm::winograd4;
+    return Algorithm::direct;
+}
 
 StagePlan plan_dense(const Stage& stage, Isa isa, int lanes) {
     StagePlan plan;
@@ -64,6 +74,19 @@ int fused_rows(const Stage& last, int tile_w) {
     return static_cast<int>(std::min(rows, last.out_h));
 }
 
+// Rows per tile where a stage is computed by Winograd: whole tiles, and enough of them that the GEMMs fill a pixel block.
+int winograd_rows(const Problem& problem, const Plan& plan) {
+    constexpr std::int64_t least_tiles = 14;
+    int rows = plan.tile_h;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const std::int64_t m = winograd_tile(plan.stages[static_cast<std::size_t>(i)].algorithm);
+        if (m == 1) continue;
+        const std::int64_t columns = (problem.stage(i).out_w + m - 1) / m;
+        rows = std::max<int>(rows, static_cast<int>((least_tiles + columns - 1) / columns * m));
+    }
+    return static_cast<int>(std::min<std::int64_t>(rows, problem.last().out_h));
+}
+
 }  // namespace
 
 int accumulator_budget(Isa isa) noexcept { return isa == Isa::avx512 ? 28 : 12; }
@@ -98,6 +121,7 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
         const Stage& stage = problem.stage(i);
         plan.stages[static_cast<std::size_t>(i)] =
             stage.depthwise() ? plan_depthwise(stage, machine.isa, problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
+        plan.stages[static_cast<std::size_t>(i)].algorithm = choose_algorithm(problem, machine.isa, i);
     }
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
@@ -113,9 +137,10 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
         const int rows = std::min(fused_rows(last, plan.tile_w), rows_within(problem, plan, l2 / 2, 1));
         plan.tile_h = rows;
     }
+    plan.tile_h = winograd_rows(problem, plan);
     plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
     const TileGrid grid = tile_grid(problem, plan);
-    if (threads > 1 && grid.count() < 2 * threads) {
+    if (threads > 1 && grid.count() < 2 * threads && plan.stages[static_cast<std::size_t>(problem.stage_count - 1)].algorithm == Algorithm::direct) {
         const auto panel = panel_layout(problem, plan, problem.stage_count - 1);
         std::int64_t groups = 0;
         for (const GroupRun& run : panel.runs) groups += run.count;
@@ -148,6 +173,14 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         if (stage.block_pixels < 1 || stage.block_pixels > pixels)
             return reject(fmt::format("plan.stages[{}].block_pixels is {}; 1 to {} are accepted.", i, stage.block_pixels, pixels));
     }
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Algorithm algorithm = plan.stages[static_cast<std::size_t>(i)].algorithm;
+        if (algorithm != Algorithm::direct && !winograd_applies(problem, plan.isa, i))
+            return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted (Winograd takes a dense 3x3 of stride and dilation 1, math "
+                                      "fast, and channel blocks as wide as the vectors).", i, to_string(algorithm)));
+    }
+    if (plan.channel_splits > 1 && plan.stages[static_cast<std::size_t>(problem.stage_count - 1)].algorithm != Algorithm::direct)
+        return reject(fmt::format("plan.channel_splits is {}; 1 is accepted where the last stage is computed by Winograd.", plan.channel_splits));
     std::int64_t groups = 0;
     for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs) groups += run.count;
     if (plan.channel_splits < 1 || plan.channel_splits > groups)

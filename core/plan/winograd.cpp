@@ -37,9 +37,10 @@ TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int l
 
 }  // namespace
 
-bool winograd_applies(const Problem& problem, int i) noexcept {
+bool winograd_applies(const Problem& problem, Isa isa, int i) noexcept {
     const Stage& s = problem.stage(i);
-    return problem.math == Math::fast && !s.depthwise() && s.conv.kernel == Size2{3, 3} && s.conv.stride == Size2{1, 1} &&
+    const bool blocks_fit = problem.layout != Layout::nchw16c || vector_lanes(isa, problem.layout) == 16;
+    return problem.math == Math::fast && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} && s.conv.stride == Size2{1, 1} &&
            s.conv.dilation == Size2{1, 1};
 }
 

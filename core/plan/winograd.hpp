@@ -13,8 +13,9 @@
 
 namespace tandem {
 
-/// Whether a stage can be computed by Winograd at all, and whether the problem's math mode allows it.
-bool winograd_applies(const Problem& problem, int i) noexcept;
+/// Whether stage i can be computed by Winograd and the problem's math mode allows it: dense 3x3, stride and dilation 1, channel
+/// blocks (if any) as wide as the vectors.
+bool winograd_applies(const Problem& problem, Isa isa, int i) noexcept;
 
 /// The points +-a, +-b of m = 4.
 inline constexpr double winograd_a = 2.0 / 3, winograd_b = 3.0 / 2;

@@ -39,7 +39,7 @@ class PartRunner {
 public:
     PartRunner(const KernelImpl& kernel, const Args& args, const PackedData& packed, std::byte* scratch) noexcept
         : code_(*kernel.code), args_(args), mid_(reinterpret_cast<std::uintptr_t>(scratch)) {
-        std::uintptr_t* at = reinterpret_cast<std::uintptr_t*>(scratch + (code_.mid.bytes + 63) / 64 * 64);
+        std::uintptr_t* at = reinterpret_cast<std::uintptr_t*>(scratch + code_.tables_offset());
         const auto take = [&at](std::int64_t rows) {
             std::uintptr_t* table = at;
             at += rows;
@@ -50,6 +50,7 @@ public:
         residual_[0] = take(code_.table_rows[0]);
         output_ = take(code_.table_rows[1]);
         residual_[1] = take(code_.table_rows[1]);
+        call_.workspace = scratch + code_.workspace_offset();
         call_.source_rows = reinterpret_cast<const void* const*>(source_);
         call_.mid_rows = reinterpret_cast<void* const*>(mid_rows_);
         call_.output_rows = reinterpret_cast<void* const*>(output_);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/plan/winograd.hpp"
+
 namespace tandem {
 namespace {
 
@@ -15,12 +17,15 @@ void derive(KernelCode& code) {
     code.output = tensor_strides(problem.output_shape(problem.stage_count - 1), problem.layout);
     for (int i = 0; i < problem.stage_count; ++i)
         code.residual[static_cast<std::size_t>(i)] = tensor_strides(problem.residual_shape(i), problem.layout);
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (code.plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
+            code.workspace_bytes = std::max(code.workspace_bytes, winograd_layout(problem, code.plan, i).bytes);
     code.signature = pack_signature(problem, code.plan);
     for (std::int64_t ty = 0; ty < code.grid.tiles_y; ++ty) {
-        const TileShape shape = tile_shape(problem, code.plan, ty, 0, true);
-        code.source_rows = std::max(code.source_rows, shape.stages.front().in_rows.size());
-        code.table_rows[0] = std::max(code.table_rows[0], shape.mid_rows.size());
-        code.table_rows[1] = std::max(code.table_rows[1], shape.stages.back().rows.size());
+        const TileSpans spans = tile_spans(problem, code.plan, ty, 0, true);
+        code.source_rows = std::max(code.source_rows, spans.source_rows.size());
+        code.table_rows[0] = std::max(code.table_rows[0], spans.mid_rows.size());
+        code.table_rows[1] = std::max(code.table_rows[1], spans.rows.size());
     }
 }
 
@@ -37,10 +42,9 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
     return std::shared_ptr<const KernelCode>(std::move(code));
 }
 
-// The intermediate, then the tables of source, intermediate, output and the two residual tensors' rows.
 std::size_t KernelCode::scratch_bytes() const noexcept {
     const std::int64_t pointers = source_rows + 2 * table_rows[0] + 2 * table_rows[1];
-    return static_cast<std::size_t>((mid.bytes + 63) / 64 * 64 + (pointers * 8 + 63) / 64 * 64);
+    return tables_offset() + static_cast<std::size_t>((pointers * 8 + 63) / 64 * 64);
 }
 
 std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem, std::shared_ptr<const KernelCode> code) {

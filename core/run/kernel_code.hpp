@@ -21,6 +21,7 @@ struct KernelCode {
     // Derived, so that a call computes nothing of it.
     TileGrid grid{};    // of one image
     MidBuffer mid{};
+    std::int64_t workspace_bytes = 0;  // of Winograd stages, which take turns
     TensorStrides input{}, output{};
     std::array<TensorStrides, max_stages> residual{};
     std::array<std::int64_t, max_stages> table_rows{};  // most rows a tile's table of stage outputs has
@@ -30,6 +31,9 @@ struct KernelCode {
     /// Emits a problem under a checked plan.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan, std::string plan_reason);
     std::size_t scratch_bytes() const noexcept;
+    // Scratch holds, in this order: the intermediate, the workspace, the row tables.
+    std::size_t workspace_offset() const noexcept { return static_cast<std::size_t>((mid.bytes + 63) / 64 * 64); }
+    std::size_t tables_offset() const noexcept { return workspace_offset() + static_cast<std::size_t>((workspace_bytes + 63) / 64 * 64); }
 };
 
 struct KernelImpl {

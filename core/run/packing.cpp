@@ -2,8 +2,12 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <vector>
 
 #include <fmt/format.h>
+
+#include "core/plan/winograd.hpp"
 
 namespace tandem {
 namespace {
@@ -33,25 +37,27 @@ std::span<const float> param_of(const StageWeights& w, PostOpKind kind) {
     return kind == PostOpKind::prelu ? w.prelu : w.scale;
 }
 
-// Writes one stage's panel, a group at a time.
+// Writes a panel, a group at a time. `weight(channel, input, tap)` gives the weights where the layout has any.
 class PanelWriter {
 public:
-    PanelWriter(const Problem& problem, const Plan& plan, int i, const StageWeights& weights, std::byte* panel)
-        : stage_(problem.stage(i)), layout_(panel_layout(problem, plan, i)), weights_(weights), panel_(panel),
-          in_(i == 0 ? tensor_strides(problem.input_shape(), problem.layout) : mid_buffer(problem, plan).strides),
-          out_(i == problem.stage_count - 1 ? tensor_strides(problem.output_shape(i), problem.layout) : mid_buffer(problem, plan).strides),
-          residual_(tensor_strides(problem.residual_shape(i), problem.layout)) {}
+    struct Strides {
+        TensorStrides in, out, residual;
+    };
+    using Weight = std::function<float(std::int64_t channel, std::int64_t input, std::int64_t tap)>;
 
-    void write() {
+    PanelWriter(const Stage& stage, const PanelLayout& layout, const Strides& strides, const StageWeights& params, Weight weight)
+        : stage_(stage), layout_(layout), strides_(strides), params_(params), weight_(std::move(weight)) {}
+
+    void write(std::byte* panel) {
         for (const GroupRun& run : layout_.runs) {
             for (std::int64_t g = 0; g < run.count; ++g) {
-                group_ = panel_ + run.offset + g * layout_.group_bytes(run.vectors);
+                group_ = panel + run.offset + g * layout_.group_bytes(run.vectors);
                 vectors_ = run.vectors;
                 first_channel_ = (run.first_vector + g * run.vectors) * layout_.lanes;
                 write_header(run);
                 write_params();
                 if (layout_.permute) write_permutation();
-                write_weights();
+                if (layout_.taps > 0) write_weights();
             }
         }
     }
@@ -62,9 +68,9 @@ private:
     void write_header(const GroupRun& run) {
         GroupHeader header;
         const std::int64_t input_vector = first_channel_ / layout_.lanes / stage_.conv.multiplier;
-        if (stage_.depthwise()) header.input = in_.channel(input_vector * layout_.lanes);
-        header.output = out_.channel(first_channel_);
-        if (run.residual_vectors > 0) header.residual = residual_.channel(first_channel_);
+        if (stage_.depthwise()) header.input = strides_.in.channel(input_vector * layout_.lanes);
+        header.output = strides_.out.channel(first_channel_);
+        if (run.residual_vectors > 0) header.residual = strides_.residual.channel(first_channel_);
         std::memcpy(group_, &header, sizeof header);
     }
 
@@ -73,7 +79,7 @@ private:
             const PostOpKind kind = stage_.conv.post_ops[static_cast<std::size_t>(op)].kind;
             if (!is_per_channel(kind)) continue;
             float* to = floats(layout_.params_offset() + param_index(stage_.conv, op) * vectors_ * layout_.vector_bytes);
-            std::memcpy(to, param_of(weights_, kind).data() + first_channel_, static_cast<std::size_t>(channels()) * 4);
+            std::memcpy(to, param_of(params_, kind).data() + first_channel_, static_cast<std::size_t>(channels()) * 4);
         }
     }
 
@@ -89,25 +95,61 @@ private:
         const std::int64_t inputs = stage_.depthwise() ? 1 : stage_.in_channels;
         const std::int64_t row = std::int64_t{vectors_} * layout_.lanes;
         float* to = floats(layout_.weights_offset(vectors_));
-        for (std::int64_t c = 0; c < channels(); ++c) {
-            const float* from = weights_.weights.data() + (first_channel_ + c) * inputs * kernel;
-            for (std::int64_t ic = 0; ic < inputs; ++ic)
-                for (std::int64_t k = 0; k < kernel; ++k)
-                    to[((k / kw_count * inputs + ic) * kw_count + k % kw_count) * row + c] = from[ic * kernel + k];
-        }
+        for (std::int64_t ic = 0; ic < inputs; ++ic)
+            for (std::int64_t k = 0; k < kernel; ++k)
+                for (std::int64_t c = 0; c < channels(); ++c)
+                    to[((k / kw_count * inputs + ic) * kw_count + k % kw_count) * row + c] = weight_(first_channel_ + c, ic, k);
     }
 
     float* floats(std::int64_t offset) const { return reinterpret_cast<float*>(group_ + offset); }
 
     const Stage& stage_;
-    PanelLayout layout_;
-    const StageWeights& weights_;
-    std::byte* panel_;
-    TensorStrides in_, out_, residual_;
+    const PanelLayout& layout_;
+    const Strides& strides_;
+    const StageWeights& params_;
+    Weight weight_;
     std::byte* group_ = nullptr;
     int vectors_ = 0;
     std::int64_t first_channel_ = 0;
 };
+
+PanelWriter::Strides stage_strides(const Problem& problem, const Plan& plan, int i) {
+    const TensorStrides mid = mid_buffer(problem, plan).strides;
+    return {i == 0 ? tensor_strides(problem.input_shape(), problem.layout) : mid,
+            i == problem.stage_count - 1 ? tensor_strides(problem.output_shape(i), problem.layout) : mid,
+            tensor_strides(problem.residual_shape(i), problem.layout)};
+}
+
+void write_direct(const Problem& problem, const Plan& plan, int i, const StageWeights& weights, std::byte* panel) {
+    const Stage& stage = problem.stage(i);
+    const PanelLayout layout = panel_layout(problem, plan, i);
+    const PanelWriter::Strides strides = stage_strides(problem, plan, i);
+    const std::int64_t taps = stage.conv.kernel.h * stage.conv.kernel.w, inputs = stage.depthwise() ? 1 : stage.in_channels;
+    const float* from = weights.weights.data();
+    PanelWriter(stage, layout, strides, weights,
+                [=](std::int64_t channel, std::int64_t input, std::int64_t tap) { return from[(channel * inputs + input) * taps + tap]; })
+        .write(panel);
+}
+
+// The post-op parameters, then one GEMM panel for each point of the transformed kernels.
+void write_winograd(const Problem& problem, const Plan& plan, int i, const StageWeights& weights, std::byte* panel) {
+    const Stage& stage = problem.stage(i);
+    const WinogradLayout layout = winograd_layout(problem, plan, i);
+    const PanelWriter::Strides strides = stage_strides(problem, plan, i);
+    PanelWriter(stage, layout.post_ops, strides, weights, {}).write(panel);
+
+    const std::int64_t kernels = stage.out_channels * stage.in_channels;
+    std::vector<double> transformed(static_cast<std::size_t>(kernels * layout.points));
+    for (std::int64_t k = 0; k < kernels; ++k)
+        winograd_weights(layout.m, weights.weights.data() + k * 9, transformed.data() + k * layout.points);
+    const Stage gemm = winograd_gemm_stage(stage, layout.tiles);
+    const PanelWriter::Strides workspace{layout.inputs, layout.products, {}};
+    for (std::int64_t point = 0; point < layout.points; ++point) {
+        PanelWriter(gemm, layout.gemm, workspace, weights, [&](std::int64_t channel, std::int64_t input, std::int64_t) {
+            return static_cast<float>(transformed[static_cast<std::size_t>((channel * stage.in_channels + input) * layout.points + point)]);
+        }).write(panel + layout.gemm_offset + point * layout.gemm.bytes);
+    }
+}
 
 }  // namespace
 
@@ -137,7 +179,7 @@ Result<PackedData> pack_weights(const Problem& problem, const Plan& plan, std::s
     for (int i = 0; i < problem.stage_count; ++i) {
         if (auto status = check_stage(problem, i, stages[static_cast<std::size_t>(i)]); !status) return status.error();
         packed.panel_offset[static_cast<std::size_t>(i)] = bytes;
-        bytes += (static_cast<std::size_t>(panel_layout(problem, plan, i).bytes) + 63) / 64 * 64;
+        bytes += (static_cast<std::size_t>(panel_bytes(problem, plan, i)) + 63) / 64 * 64;
     }
     auto buffer = AlignedBuffer::create(bytes);
     if (!buffer) return buffer.error();
@@ -145,7 +187,8 @@ Result<PackedData> pack_weights(const Problem& problem, const Plan& plan, std::s
     packed.signature = pack_signature(problem, plan);
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto s = static_cast<std::size_t>(i);
-        PanelWriter(problem, plan, i, stages[s], packed.buffer.data() + packed.panel_offset[s]).write();
+        std::byte* panel = packed.buffer.data() + packed.panel_offset[s];
+        (plan.stages[s].algorithm == Algorithm::direct ? write_direct : write_winograd)(problem, plan, i, stages[s], panel);
     }
     return packed;
 }

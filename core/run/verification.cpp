@@ -124,15 +124,21 @@ struct Check {
     VerifyReport report{};
 
     TensorShape shape() const { return problem.output_shape(problem.stage_count - 1); }
-    double tolerance() const { return data.exact ? 0 : relative_tolerance * scale + data.tolerance; }
+    // Winograd's transforms are not exact on integers; the plan says whether one is used.
+    bool exact() const {
+        for (int i = 0; i < problem.stage_count; ++i)
+            if (kernel.plan().stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct) return false;
+        return data.exact;
+    }
+    double tolerance() const { return exact() ? 0 : relative_tolerance * scale + data.tolerance; }
     void fail(std::string difference);
 };
 
 void Check::fail(std::string difference) {
     report.passed = false;
-    report.message = fmt::format("{}: {} ({} data); rerun: tandem check '{}' --isa {} --layout {} --threads {} --seed {}",
+    report.message = fmt::format("{}: {} ({} data); rerun: tandem check '{}' --isa {} --layout {} --math {} --threads {} --seed {}",
                                  problem.name(), difference, to_string(options.data), problem.text(),
-                                 to_string(kernel.plan().isa), to_string(problem.layout), options.threads, options.seed);
+                                 to_string(kernel.plan().isa), to_string(problem.layout), to_string(problem.math), options.threads, options.seed);
 }
 
 /// First element in (n, c, y, x) order, padding channels included, for which `differs(index, is_padding)`; as text.

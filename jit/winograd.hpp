@@ -1,0 +1,62 @@
+// Winograd stage, F(m x m, 3 x 3), m = 2 or 4 (core/plan/winograd.hpp holds the mathematics and the layouts).
+//
+//   for each row of input tiles, channel vector, tile:   B^T d B  -> workspace [point][channel block][tile]
+//   for each point:                                      a GEMM, tiles x channels by channels x output channels (jit/dense.*)
+//   for each output vector, row of tiles, tile:          A^T m A, bias and post-ops -> output rows
+//
+// A transform is two passes of the same one-dimensional transform over a tile, with the tile in a buffer between them.
+// Tiles over an image's edge read zeros for what is not there and store only what is.
+#pragma once
+
+#include "core/plan/winograd.hpp"
+#include "jit/dense.hpp"
+
+namespace tandem::jit {
+
+class WinogradBody final : public StageBody {
+public:
+    WinogradBody(StageContext context, const WinogradLayout& layout, const Gpr& args);
+    void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
+    void emit_routines(CodeBlock& code) override;
+
+private:
+    struct TileRun {  // equal tiles of a row of tiles
+        std::int64_t count = 0;
+        Span columns{};            // of the input tile (alpha) or of the output tile (m) that exist
+        bool operator==(const TileRun&) const = default;
+    };
+    std::vector<TileRun> input_runs(const StageTile& tile) const;
+    std::vector<TileRun> output_runs(const StageTile& tile) const;
+
+    void emit_input_transforms(const StageTile& tile);
+    void emit_input_row(const StageTile& tile, std::int64_t tile_row, int tail_lanes, std::int64_t vectors, std::int64_t first_vector);
+    void emit_input_tile(const Span& rows, const Span& columns, int tail_lanes);
+    void emit_gemms(std::int64_t tiles);
+    void emit_output_transforms(const StageTile& tile, std::int64_t first_row);
+    void emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row, std::int64_t first_row);
+    void emit_output_tile(const GroupRun& run, const Span& rows, const Span& columns);
+    void emit_output_line(const GroupRun& run, std::int64_t row, const Span& columns);
+    /// One-dimensional transforms: registers 0.. to registers alpha.. (inputs are clobbered).
+    void emit_input_1d(bool half);
+    void emit_output_1d(bool half);
+    Vec reg(bool half, std::int64_t index) const;
+    Address temporary(std::int64_t row, std::int64_t column) const;
+    Address local(Local name) const { return code_.qword[args_ + local_offset(name)]; }
+    std::int64_t input_rows_begin(const StageTile& tile, std::int64_t tile_row) const;
+
+    StageContext context_;
+    WinogradLayout layout_;
+    CodeBlock& code_;
+    PostOps post_ops_;
+    Gpr args_;
+    Stage gemm_stage_;
+    RegPool gemm_registers_;
+    RegPool::Lease gemm_args_;
+    std::unique_ptr<DenseBody> gemm_;
+
+    RegPool registers_;
+    RegPool::Lease own_args_, table_, channel_, panel_, data_, temporary_;
+    std::vector<RegPool::Lease> rows_;  // pointers to the rows of a tile
+};
+
+}  // namespace tandem::jit
