@@ -122,6 +122,20 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         CHECK_MESSAGE(status.error().message.starts_with(error.field), status.error().message);
         CHECK_MESSAGE(status.error().message.find(error.accepted) != std::string::npos, status.error().message);
     }
+    // 40 channels are a group of five vectors: their weights and a broadcast leave 10 of 16 registers, two pixels of five.
+    Plan crowded = good;
+    crowded.isa = Isa::avx2;
+    crowded.stages[0].block_rows = crowded.stages[0].block_pixels = 1;
+    crowded.stages[1].block_pixels = 3, crowded.stages[1].block_vectors = 6;
+    CHECK(check_plan(problem, crowded).error().message.find("block_pixels is 3; 1 to 2") != std::string::npos);
+    // In blocks of 16 channels AVX2 works on both vectors of a block, so a block of one vector counts as two.
+    const Problem blocked = [] {
+        ConvPair pair = *ConvPair::parse("1x20x10x12:dw3+bias:conv1o40");
+        pair.layout = Layout::nchw16c;
+        return *make_problem(pair);
+    }();
+    crowded.stages[1].block_pixels = 7, crowded.stages[1].block_vectors = 1;
+    CHECK(check_plan(blocked, crowded).error().message.find("block_pixels is 7; 1 to 6") != std::string::npos);
     const Problem single = *make_problem(*SingleConv::parse("1x20x10x12:dw3"));
     Plan plan = choose_plan(single, machine, 1);
     plan.fusion = Fusion::recompute;
