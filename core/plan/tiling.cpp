@@ -48,6 +48,15 @@ StagePlan plan_depthwise(const Stage& stage, Isa isa, Layout layout, bool reads_
     return plan;
 }
 
+// Most pixels of a dense block: beside its accumulators it holds a vector of weights for each output vector, and on AVX2 a broadcast.
+// Groups may be wider than block_vectors says, where blocks of 16 channels take two vectors.
+int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
+    int vectors = 1;
+    for (const GroupRun& run : panel_layout(problem, plan, i).runs) vectors = std::max(vectors, run.vectors);
+    const int left = plan.isa == Isa::avx512 ? 32 - vectors : 16 - vectors - 1;
+    return std::min(accumulator_budget(plan.isa), left) / vectors;
+}
+
 // Rows per tile so that the intermediate stays in `budget` bytes, at least `least`.
 int rows_within(const Problem& problem, Plan plan, std::int64_t budget, int least) {
     int rows = least;
@@ -168,8 +177,7 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         const int vectors = depthwise ? 1 : 6;
         if (stage.block_vectors < 1 || stage.block_vectors > vectors)
             return reject(fmt::format("plan.stages[{}].block_vectors is {}; 1 to {} are accepted.", i, stage.block_vectors, vectors));
-        const int pixels = depthwise ? max_depthwise_pixels(problem.stage(i), plan.isa, stage.block_rows)
-                                     : accumulator_budget(plan.isa) / stage.block_vectors;
+        const int pixels = depthwise ? max_depthwise_pixels(problem.stage(i), plan.isa, stage.block_rows) : max_dense_pixels(problem, plan, i);
         if (stage.block_pixels < 1 || stage.block_pixels > pixels)
             return reject(fmt::format("plan.stages[{}].block_pixels is {}; 1 to {} are accepted.", i, stage.block_pixels, pixels));
     }

@@ -1,0 +1,174 @@
+// Plans that a caller brings: impossible ones are errors, possible ones give the same bits as the planner's.
+#include "core/plan/plan.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "core/plan/panel.hpp"
+#include "core/plan/tile_geometry.hpp"
+#include "core/plan/tiling.hpp"
+#include "support/forked_jobs.hpp"
+#include "support/guarded_call.hpp"
+#include "support/random_pair.hpp"
+#include "tandem/context.hpp"
+
+using namespace tandem;
+using namespace tandem::test;
+
+namespace {
+
+struct PlanError {
+    const char* field;
+    void (*spoil)(Plan&);
+    const char* accepted;
+};
+
+int pick(std::mt19937_64& engine, std::int64_t low, std::int64_t high) {
+    return static_cast<int>(low + static_cast<std::int64_t>(engine() % static_cast<std::uint64_t>(std::max<std::int64_t>(high - low, 0) + 1)));
+}
+
+/// Any plan that check_plan() accepts, all decisions at random.
+Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
+    Plan plan;
+    do {
+        plan.isa = isa;
+        plan.fusion = engine() % 2 ? Fusion::recompute : Fusion::sliding;
+        plan.tile_h = pick(engine, 1, std::min<std::int64_t>(problem.last().out_h, engine() % 2 ? 4 : 60));
+        plan.tile_w = engine() % 2 ? static_cast<int>(problem.last().out_w) : pick(engine, 1, problem.last().out_w);
+        plan.prefetch_next = engine() % 2;
+        for (int i = 0; i < problem.stage_count; ++i) {
+            StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+            const bool depthwise = problem.stage(i).depthwise();
+            stage.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(problem.stage(i))) : 1;
+            stage.block_vectors = depthwise ? 1 : pick(engine, 1, 6);
+            stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.block_rows)
+                                                           : accumulator_budget(isa) / stage.block_vectors);
+            stage.channels_inner = engine() % 2;
+        }
+        std::int64_t groups = 0;
+        for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs) groups += run.count;
+        plan.channel_splits = engine() % 2 ? 1 : pick(engine, 1, std::min<std::int64_t>(groups, 5));
+    } while (!check_plan(problem, plan));
+    return plan;
+}
+
+Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, const DispatchOptions& options, int parts) {
+    const auto kernel = context.dispatch(pair, options);
+    if (!kernel) return kernel.error();
+    GuardedCall call(*make_problem(pair), *kernel);
+    call.clear();
+    for (int part = 0; part < parts; ++part)
+        if (const Status status = call.run(part, parts); !status) return status.error();
+    return call.output();
+}
+
+/// Compares `count` random plans of one random pair with the planner's own.
+std::string compare_plans(std::int64_t seed, int count) {
+    std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
+    const RandomPairOptions options{.kinds = seed % 3 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any, .max_flops = 3e6};
+    const ConvPair pair = random_pair(engine, options);
+    const Problem problem = *make_problem(pair);
+    Context context;
+    for (const Isa isa : host_isas()) {
+        const auto expected = output_of(context, pair, {.isa = isa}, 1);
+        if (!expected) return fmt::format("{}: {}", problem.name(), expected.error().message);
+        for (int i = 0; i < count; ++i) {
+            const Plan plan = random_plan(problem, isa, engine);
+            const int parts = pick(engine, 1, 5);
+            const auto output = output_of(context, pair, {.plan = std::make_shared<const Plan>(plan)}, parts);
+            if (!output) return fmt::format("{} with {}: {}", problem.name(), to_string(plan), output.error().message);
+            if (const std::string difference = bitwise_difference(*expected, *output); !difference.empty())
+                return fmt::format("{} with {} in {} parts: {}", problem.name(), to_string(plan), parts, difference);
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+TEST_CASE("plan: an impossible decision is an error that names it and what is accepted") {
+    const Problem problem = *make_problem(*ConvPair::parse("1x20x10x12:dw3+bias:conv1o40"));
+    Machine machine;
+    machine.isa = Isa::avx512;
+    const Plan good = choose_plan(problem, machine, 1);
+    REQUIRE(check_plan(problem, good).ok());
+    const PlanError errors[] = {
+        {"plan.tile_h is 0", [](Plan& p) { p.tile_h = 0; }, "1 to 10"},
+        {"plan.tile_h is 11", [](Plan& p) { p.tile_h = 11; }, "1 to 10"},
+        {"plan.tile_w is 0", [](Plan& p) { p.tile_w = 0; }, "1 to 12"},
+        {"plan.tile_w is 13", [](Plan& p) { p.tile_w = 13; }, "1 to 12"},
+        {"plan.fusion is single", [](Plan& p) { p.fusion = Fusion::single; }, "recompute or sliding"},
+        {"plan.stages[0].block_rows is 0", [](Plan& p) { p.stages[0].block_rows = 0; }, "1 to 4"},
+        {"plan.stages[0].block_rows is 5", [](Plan& p) { p.stages[0].block_rows = 5; }, "1 to 4"},
+        {"plan.stages[1].block_rows is 2", [](Plan& p) { p.stages[1].block_rows = 2; }, "1 to 1"},
+        {"plan.stages[0].block_vectors is 2", [](Plan& p) { p.stages[0].block_vectors = 2; }, "1 to 1"},
+        {"plan.stages[1].block_vectors is 0", [](Plan& p) { p.stages[1].block_vectors = 0; }, "1 to 6"},
+        {"plan.stages[1].block_vectors is 7", [](Plan& p) { p.stages[1].block_vectors = 7; }, "1 to 6"},
+        {"plan.stages[0].block_pixels is 0", [](Plan& p) { p.stages[0].block_pixels = 0; }, "1 to 11"},
+        {"plan.stages[0].block_pixels is 12", [](Plan& p) { p.stages[0].block_pixels = 12; }, "1 to 11"},
+        {"plan.stages[1].block_pixels is 15", [](Plan& p) { p.stages[1].block_pixels = 15; }, "1 to 14"},
+        {"plan.channel_splits is 0", [](Plan& p) { p.channel_splits = 0; }, "1 to 2"},
+        {"plan.channel_splits is 3", [](Plan& p) { p.channel_splits = 3; }, "1 to 2"},
+    };
+    for (const PlanError& error : errors) {
+        Plan plan = good;
+        error.spoil(plan);
+        const Status status = check_plan(problem, plan);
+        CAPTURE(error.field);
+        REQUIRE_FALSE(status.ok());
+        CHECK(status.error().code == ErrorCode::invalid_argument);
+        CHECK_MESSAGE(status.error().message.starts_with(error.field), status.error().message);
+        CHECK_MESSAGE(status.error().message.find(error.accepted) != std::string::npos, status.error().message);
+    }
+    // 40 channels are a group of five vectors: their weights and a broadcast leave 10 of 16 registers, two pixels of five.
+    Plan crowded = good;
+    crowded.isa = Isa::avx2;
+    crowded.stages[0].block_rows = crowded.stages[0].block_pixels = 1;
+    crowded.stages[1].block_pixels = 3, crowded.stages[1].block_vectors = 6;
+    CHECK(check_plan(problem, crowded).error().message.find("block_pixels is 3; 1 to 2") != std::string::npos);
+    // In blocks of 16 channels AVX2 works on both vectors of a block, so a block of one vector counts as two.
+    const Problem blocked = [] {
+        ConvPair pair = *ConvPair::parse("1x20x10x12:dw3+bias:conv1o40");
+        pair.layout = Layout::nchw16c;
+        return *make_problem(pair);
+    }();
+    crowded.stages[1].block_pixels = 7, crowded.stages[1].block_vectors = 1;
+    CHECK(check_plan(blocked, crowded).error().message.find("block_pixels is 7; 1 to 6") != std::string::npos);
+    const Problem single = *make_problem(*SingleConv::parse("1x20x10x12:dw3"));
+    Plan plan = choose_plan(single, machine, 1);
+    plan.fusion = Fusion::recompute;
+    CHECK(check_plan(single, plan).error().message.find("single") != std::string::npos);
+}
+
+TEST_CASE("plan: whatever a decision of a plan is, another one is another plan") {
+    Plan plan;
+    plan.tile_w = 7;
+    plan.stages[0].block_pixels = 3;
+    void (*const changes[])(Plan&) = {
+        [](Plan& p) { p.isa = Isa::avx512; },
+        [](Plan& p) { p.fusion = Fusion::sliding; },
+        [](Plan& p) { p.tile_h = 2; },
+        [](Plan& p) { p.tile_w = 8; },
+        [](Plan& p) { p.channel_splits = 2; },
+        [](Plan& p) { p.prefetch_next = true; },
+        [](Plan& p) { p.stages[0].block_pixels = 4; },
+        [](Plan& p) { p.stages[0].block_vectors = 2; },
+        [](Plan& p) { p.stages[0].block_rows = 2; },
+        [](Plan& p) { p.stages[0].channels_inner = true; },
+    };
+    for (auto change : changes) {
+        Plan other = plan;
+        change(other);
+        CHECK_FALSE(other == plan);
+        CHECK(hash_value(other) != hash_value(plan));
+        CHECK(to_string(other) != to_string(plan));
+    }
+}
+
+TEST_CASE("plan: recompute or sliding, any tiles, blocks, channel splits and parts: the same bits") {
+    const int plans = sanitized ? 2 : 8;
+    const auto failures = run_forked(sanitized ? 10 : 120, 10, [&](std::int64_t i) { return compare_plans(i, plans); });
+    for (const JobFailure& failure : failures) FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+}

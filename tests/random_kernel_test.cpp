@@ -1,0 +1,78 @@
+// Random descriptors against the reference, between guard pages, on every ISA. docs/testing.md tells how to run more of them.
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+
+#include <doctest/doctest.h>
+
+#include "core/plan/machine.hpp"
+#include "support/forked_jobs.hpp"
+#include "support/random_pair.hpp"
+#include "support/verify_job.hpp"
+
+using namespace tandem;
+using namespace tandem::test;
+
+namespace {
+
+std::int64_t environment_number(const char* name, std::int64_t otherwise) {
+    const char* text = std::getenv(name);
+    std::int64_t number = 0;
+    if (text == nullptr || std::from_chars(text, text + std::strlen(text), number).ec != std::errc{}) return otherwise;
+    return number;
+}
+
+struct Case {
+    ConvPair pair;
+    VerifyOptions options;
+};
+
+/// Descriptor `index` of a seed, whatever came before it: so that one of them can be run alone.
+Case random_case(PairKinds kinds, std::uint64_t seed, std::int64_t index) {
+    std::seed_seq seeds{seed, seed >> 32, static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(kinds)};
+    std::mt19937_64 engine(seeds);
+    const DataKind data = index % 2 == 0 ? DataKind::integers : DataKind::random;
+    RandomPairOptions options{.kinds = kinds, .max_flops = 2e6};
+    // Otherwise few pairs would be compared exactly: most chains have an inexact post-op somewhere.
+    options.exact_post_ops = index % 4 == 0;
+    Case result{random_pair(engine, options), {}};
+    const int threads = 1 + static_cast<int>(engine() % 3);
+    result.options = {.dispatch = {.threads = threads}, .threads = threads, .seed = engine() % 1000000, .data = data};
+    return result;
+}
+
+void check_random(PairKinds kinds, const char* test, std::int64_t default_count) {
+    const auto seed = static_cast<std::uint64_t>(environment_number("TANDEM_RANDOM_SEED", 1));
+    const std::int64_t count = environment_number("TANDEM_RANDOM_COUNT", sanitized ? default_count / 50 : default_count);
+    const std::int64_t first = environment_number("TANDEM_RANDOM_FIRST", 0);
+    const auto failures = run_forked(count, 100, [&](std::int64_t i) {
+        Case c = random_case(kinds, seed, first + i);
+        for (const Isa isa : host_isas()) {
+            c.options.dispatch.isa = isa;
+            if (std::string message = verify_fused(c.pair, c.options); !message.empty()) return fmt::format("{}: {}", to_string(isa), message);
+        }
+        return std::string();
+    });
+    for (const JobFailure& failure : failures) {
+        const std::int64_t index = first + failure.index;
+        Case c = random_case(kinds, seed, index);
+        std::string commands;
+        for (const Isa isa : host_isas()) {
+            c.options.dispatch.isa = isa;
+            commands += "\n  rerun: " + rerun_command(c.pair, c.options);
+        }
+        FAIL_CHECK(to_string(c.pair) << " (" << to_string(c.pair.layout) << "): " << failure.message << commands << "\n  or: TANDEM_RANDOM_SEED="
+                                     << seed << " TANDEM_RANDOM_FIRST=" << index << " TANDEM_RANDOM_COUNT=1 tandem_tests -tc='" << test << "'");
+    }
+}
+
+}  // namespace
+
+TEST_CASE("random kernels: depthwise, then 1x1") {
+    check_random(PairKinds::depthwise_pointwise, "random kernels: depthwise*", 2000);
+}
+
+TEST_CASE("random kernels: any pair") {
+    check_random(PairKinds::any, "random kernels: any*", 5000);
+}

@@ -1,0 +1,80 @@
+// GuardedCall: a kernel with made-up weights and tensors, each tensor ending at a page that faults, ready to be called.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "core/plan/problem.hpp"
+#include "core/run/guarded_buffer.hpp"
+#include "core/run/verification_data.hpp"
+#include "tandem/kernel.hpp"
+
+namespace tandem::test {
+
+class GuardedCall {
+public:
+    GuardedCall(const Problem& problem, const Kernel& kernel, DataKind kind = DataKind::random, std::uint64_t seed = 1)
+        : kernel_(kernel), data_(make_verification_data(problem, kind, seed)),
+          input_(copy(data_.input)), residual_{copy(data_.residual[0]), copy(data_.residual[1])},
+          output_(empty(static_cast<std::size_t>(element_count(kernel.output_shape(), problem.layout)) * sizeof(float), alignof(float))),
+          scratch_(empty(kernel.scratch_bytes(), 64)) {
+        std::vector<StageWeights> stages;
+        for (int i = 0; i < problem.stage_count; ++i) stages.push_back(data_.stages[static_cast<std::size_t>(i)].view());
+        auto packed = kernel.pack(stages);
+        if (packed) weights_ = std::make_unique<PackedWeights>(std::move(*packed));
+    }
+
+    Args args() const {
+        Args args{.input = input_.bytes().data(), .output = output_.bytes().data(), .weights = weights_.get()};
+        args.input_bytes = input_.bytes().size();
+        args.output_bytes = output_.bytes().size();
+        for (std::size_t i = 0; i < 2; ++i) {
+            args.residual[i] = residual_[i].bytes().empty() ? nullptr : residual_[i].bytes().data();
+            args.residual_bytes[i] = residual_[i].bytes().size();
+        }
+        return args;
+    }
+
+    /// Output and scratch full of NaN, as before the first call.
+    void clear() {
+        for (const GuardedBuffer* buffer : {&output_, &scratch_}) std::fill(buffer->bytes().begin(), buffer->bytes().end(), std::byte{0xff});
+    }
+    Status run(int part = 0, int nparts = 1) const { return kernel_.run(part, nparts, args(), scratch_.bytes()); }
+    std::span<std::byte> scratch() const { return scratch_.bytes(); }
+    std::vector<float> output() const { return {output_.floats().begin(), output_.floats().end()}; }
+    const PackedWeights& weights() const { return *weights_; }
+    const VerificationData& data() const { return data_; }
+
+private:
+    // A test machine that has no memory left may as well end here.
+    static GuardedBuffer empty(std::size_t bytes, std::size_t alignment) {
+        return std::move(GuardedBuffer::create(bytes, Placement::flush_end, alignment)).value();
+    }
+    static GuardedBuffer copy(const std::vector<float>& values) {
+        GuardedBuffer buffer = empty(values.size() * sizeof(float), alignof(float));
+        std::copy(values.begin(), values.end(), buffer.floats().begin());
+        return buffer;
+    }
+
+    Kernel kernel_;
+    VerificationData data_;
+    GuardedBuffer input_;
+    GuardedBuffer residual_[2];
+    GuardedBuffer output_, scratch_;
+    std::unique_ptr<PackedWeights> weights_;
+};
+
+/// First place where two outputs differ in any bit, as text; empty if none.
+inline std::string bitwise_difference(const std::vector<float>& a, const std::vector<float>& b) {
+    if (a.size() != b.size()) return fmt::format("{} elements against {}", a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i)
+        if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0) return fmt::format("element {} is {} and {}", i, a[i], b[i]);
+    return {};
+}
+
+}  // namespace tandem::test

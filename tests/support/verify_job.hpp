@@ -1,0 +1,26 @@
+// One verification as a job for run_forked(): the failure as text, and the command that reruns it even after a crash.
+#pragma once
+
+#include <string>
+
+#include <fmt/format.h>
+
+#include "core/run/verification.hpp"
+
+namespace tandem::test {
+
+/// Empty if the kernel agrees with the reference and both stages ran in one generated function.
+inline std::string verify_fused(const ConvPair& pair, const VerifyOptions& options) {
+    Context context;
+    const Result<VerifyReport> report = verify(context, pair, options);
+    if (!report) return report.error().message;
+    if (!report->passed) return report->message;
+    return report->fused ? "" : report->kernel_name + ": not fused";
+}
+
+inline std::string rerun_command(const ConvPair& pair, const VerifyOptions& options) {
+    return fmt::format("tandem check '{}' --isa {} --layout {} --threads {} --seed {}", to_string(pair),
+                       options.dispatch.isa ? to_string(*options.dispatch.isa) : "?", to_string(pair.layout), options.threads, options.seed);
+}
+
+}  // namespace tandem::test

@@ -1,0 +1,80 @@
+// The planner's rules: budgets by hand, and every plan it makes is one that it accepts.
+#include "core/plan/tiling.hpp"
+
+#include <doctest/doctest.h>
+
+#include <random>
+
+#include "core/plan/tile_geometry.hpp"
+#include "support/random_pair.hpp"
+#include "tools/suites.hpp"
+
+using namespace tandem;
+
+namespace {
+
+Stage stage_of(const char* text) { return make_problem(*SingleConv::parse(text))->stage(0); }
+
+Machine machine_of(Isa isa) {
+    Machine machine;
+    machine.isa = isa;
+    return machine;
+}
+
+}  // namespace
+
+TEST_CASE("tiling: rows of a depthwise block, by their row pointers") {
+    CHECK(distinct_input_rows(stage_of("1x8x20x20:dw3"), 2) == 4);
+    CHECK(distinct_input_rows(stage_of("1x8x20x20:dw3s2"), 2) == 5);
+    CHECK(distinct_input_rows(stage_of("1x8x20x20:dw3d2"), 2) == 6);
+    CHECK(distinct_input_rows(stage_of("1x8x20x20:dw3s4"), 3) == 9);
+    CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw3")) == 4);
+    CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw3s2")) == 3);
+    CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw3+sum")) == 2);
+    CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw7")) == 2);
+}
+
+TEST_CASE("tiling: pixels of a depthwise block, by its vector registers") {
+    const Stage dw3 = stage_of("1x8x20x20:dw3");
+    CHECK(max_depthwise_pixels(dw3, Isa::avx512, 1) == 26);
+    CHECK(max_depthwise_pixels(dw3, Isa::avx512, 2) == 11);
+    CHECK(max_depthwise_pixels(dw3, Isa::avx2, 1) == 10);
+    CHECK(max_depthwise_pixels(dw3, Isa::avx2, 2) == 3);
+    CHECK(max_depthwise_pixels(stage_of("1x8x20x20:dw3m2"), Isa::avx512, 1) == 25);
+}
+
+TEST_CASE("tiling: every plan for a layer of the paper is accepted, stays in L2 and has work for the threads") {
+    for (const auto& layer : tool::find_suite("paper")->layers)
+        for (const Isa isa : {Isa::avx2, Isa::avx512})
+            for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c})
+                for (const int threads : {1, 2, 8, 64}) {
+                    ConvPair pair = *ConvPair::parse(layer.pair);
+                    pair.layout = layout;
+                    const Problem problem = *make_problem(pair);
+                    const Machine machine = machine_of(isa);
+                    const Plan plan = choose_plan(problem, machine, threads);
+                    CAPTURE(layer.pair);
+                    CAPTURE(to_string(plan));
+                    const Status status = check_plan(problem, plan);
+                    CHECK_MESSAGE(status.ok(), status.error().message);
+                    CHECK(plan.isa == isa);
+                    CHECK(mid_buffer(problem, plan).bytes <= static_cast<std::int64_t>(machine.caches.l2));
+                    CHECK(plan == choose_plan(problem, machine, threads));
+                    if (threads == 1) CHECK(plan.channel_splits == 1);
+                    if (threads == 2) CHECK(tile_grid(problem, plan).count() >= 2);
+                }
+}
+
+TEST_CASE("tiling: every plan for a random problem is accepted") {
+    std::mt19937_64 engine(11);
+    for (int i = 0; i < 500; ++i) {
+        const ConvPair pair = test::random_pair(engine);
+        const Problem problem = *make_problem(pair);
+        for (const Isa isa : {Isa::avx2, Isa::avx512})
+            for (const int threads : {1, 3}) {
+                const Plan plan = choose_plan(problem, machine_of(isa), threads);
+                const Status status = check_plan(problem, plan);
+                CHECK_MESSAGE(status.ok(), problem.name(), ": ", status.error().message);
+            }
+    }
+}
