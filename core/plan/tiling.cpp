@@ -21,11 +21,12 @@ constexpr int post_op_temps = 4;
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
 
 // Winograd pays from channel counts on where the transforms are small beside the GEMM; F(4x4) where whole tiles fit the image.
+// Few tiles leave the GEMMs with too few rows to use the transformed weights, which are four times the plain ones, more than once.
 Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
-    constexpr std::int64_t least_channels = 32;
+    constexpr std::int64_t least_channels = 32, least_tiles = 9;
     const Stage& s = problem.stage(i);
     if (!winograd_applies(problem, isa, i) || s.in_channels < least_channels || s.out_channels < least_channels) return Algorithm::direct;
-    if (s.out_h >= 4 && s.out_w >= 4) return Algorithm::winograd4;
+    if ((s.out_h + 3) / 4 * ((s.out_w + 3) / 4) >= least_tiles) return Algorithm::winograd4;
     return Algorithm::direct;
 }
 
@@ -57,23 +58,22 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }
 
-// Rows per tile so that the intermediate stays in `budget` bytes, at least `least`.
-int rows_within(const Problem& problem, Plan plan, std::int64_t budget, int least) {
-    int rows = least;
-    for (int candidate = least; candidate <= problem.last().out_h; ++candidate) {
-        plan.tile_h = candidate;
-        if (mid_buffer(problem, plan).bytes > budget) break;
-        rows = candidate;
-    }
-    return rows;
+// Bytes that a tile works on besides its input, output and weights: the intermediate and Winograd's workspace.
+std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
+    std::int64_t workspace = 0;
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
+            workspace = std::max(workspace, winograd_layout(problem, plan, i).bytes);
+    return mid_buffer(problem, plan).bytes + workspace;
 }
 
-void narrow_to(const Problem& problem, Plan& plan, std::int64_t budget) {
-    while (plan.tile_w > 16 && mid_buffer(problem, plan).bytes > budget) plan.tile_w = (plan.tile_w + 1) / 2;
+// Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then in width, where halos cost more, then to one row.
+void fit_tile(const Problem& problem, Plan& plan, std::int64_t budget, int least_h) {
+    constexpr int least_width = 16;
+    while (plan.tile_h > least_h && working_bytes(problem, plan) > budget) plan.tile_h = std::max(least_h, plan.tile_h / 2);
+    while (plan.tile_w > least_width && working_bytes(problem, plan) > budget) plan.tile_w = static_cast<int>(((plan.tile_w + 1) / 2 + 3) / 4 * 4);
+    while (plan.tile_h > 1 && working_bytes(problem, plan) > budget) plan.tile_h /= 2;
 }
-
-// Equal bands: as many rows as needed for the number of bands that `rows` gives.
-int balanced_rows(std::int64_t out_h, int rows) { return static_cast<int>(balanced_split(out_h, rows).front()); }
 
 // Output rows of a fused tile. Two rows are what a depthwise block computes at once, and they keep the intermediate near; tiny
 // images take more, so that a tile still fills whole pixel blocks of the GEMM (measured: docs/performance.md).
@@ -86,7 +86,7 @@ int fused_rows(const Stage& last, int tile_w) {
 // Rows per tile where a stage is computed by Winograd: whole tiles, and enough of them that the GEMMs fill a pixel block.
 int winograd_rows(const Problem& problem, const Plan& plan) {
     constexpr std::int64_t least_tiles = 14;
-    int rows = plan.tile_h;
+    int rows = 1;
     for (int i = 0; i < problem.stage_count; ++i) {
         const std::int64_t m = winograd_tile(plan.stages[static_cast<std::size_t>(i)].algorithm);
         if (m == 1) continue;
@@ -134,19 +134,19 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
     }
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
-    const auto l2 = static_cast<std::int64_t>(machine.caches.l2);
+    const auto budget = static_cast<std::int64_t>(machine.caches.l2);
     if (problem.stage_count == 1) {
         plan.fusion = Fusion::single;
-        plan.tile_h = static_cast<int>(std::clamp<std::int64_t>(224 / last.out_w, 1, last.out_h));
-        plan.tile_h = balanced_rows(last.out_h, plan.tile_h);
+        // Bands of a couple of hundred pixels amortise the walk over the weights.
+        const std::int64_t rows = std::clamp<std::int64_t>(224 / last.out_w, 1, last.out_h);
+        plan.tile_h = static_cast<int>(balanced_split(last.out_h, rows).front());
     } else {
         plan.fusion = row_axis(last).kernel > 1 ? Fusion::sliding : Fusion::recompute;
-        plan.tile_h = 1;
-        narrow_to(problem, plan, l2 / 2);
-        const int rows = std::min(fused_rows(last, plan.tile_w), rows_within(problem, plan, l2 / 2, 1));
-        plan.tile_h = rows;
+        plan.tile_h = fused_rows(last, plan.tile_w);
     }
-    plan.tile_h = winograd_rows(problem, plan);
+    const int rows = winograd_rows(problem, plan);
+    plan.tile_h = std::max(plan.tile_h, rows);
+    fit_tile(problem, plan, budget, rows > 1 ? rows : 1);
     plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
     const TileGrid grid = tile_grid(problem, plan);
     if (threads > 1 && grid.count() < 2 * threads && plan.stages[static_cast<std::size_t>(problem.stage_count - 1)].algorithm == Algorithm::direct) {

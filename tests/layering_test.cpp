@@ -1,0 +1,50 @@
+// Folders follow the data, one way: a file may include only what comes before its folder (docs/design.md).
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::map<std::string, std::vector<std::string>> forbidden{
+    {"include", {"core/", "jit/", "xbyak", "hwloc", "libxsmm", "fmt/", "nlohmann"}},
+    {"core/plan", {"jit/", "core/run/", "tools/", "tests/"}},
+    {"jit", {"core/run/", "tools/", "tests/", "hwloc"}},
+    {"core/run", {"tools/", "tests/"}},
+};
+
+}  // namespace
+
+TEST_CASE("no file includes what comes after its folder") {
+    int includes = 0;
+    for (const auto& [folder, words] : forbidden) {
+        for (const auto& entry : fs::recursive_directory_iterator(fs::path(TANDEM_SOURCE_DIR) / folder)) {
+            std::ifstream file(entry.path());
+            for (std::string line; std::getline(file, line);) {
+                if (!line.starts_with("#include")) continue;
+                ++includes;
+                for (const std::string& word : words) {
+                    CAPTURE(entry.path().string());
+                    CAPTURE(line);
+                    CHECK(line.find(word) == std::string::npos);
+                }
+            }
+        }
+    }
+    CHECK(includes > 100);
+}
+
+TEST_CASE("only one file each knows the assembler's allocator, hwloc's topology and LIBXSMM") {
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(TANDEM_SOURCE_DIR) / "core")) {
+        std::ifstream file(entry.path());
+        for (std::string line; std::getline(file, line);) {
+            if (line.find("#include <libxsmm") == std::string::npos) continue;
+            CHECK(entry.path().filename() == "libxsmm_backend.cpp");
+        }
+    }
+}
