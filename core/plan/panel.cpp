@@ -31,12 +31,15 @@ bool same_code(const GroupRun& a, const GroupRun& b) noexcept {
            a.residual_vectors == b.residual_vectors && a.residual_tail_lanes == b.residual_tail_lanes;
 }
 
-// Groups of `at_most` vectors, balanced (5 in at most 4 -> 3 + 2). A blocked tensor whose blocks hold two vectors wants
-// every group to start at a block, so there the groups stay even.
-std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t at_most, bool even) {
-    if (!even) return balanced_split(vectors, at_most);
+// A blocked tensor whose blocks hold two vectors wants every group to start at a block.
+bool starts_at_blocks(const Problem& problem, const Plan& plan) noexcept {
+    return problem.layout == Layout::nchw16c && vector_lanes(plan.isa, problem.layout) == 8;
+}
+
+// Groups of `size` vectors; balanced (5 in at most 4 -> 3 + 2), or all but the last alike where they have to start at blocks.
+std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t size, bool balanced) {
+    if (balanced) return balanced_split(vectors, size);
     std::vector<std::int64_t> sizes;
-    const std::int64_t size = std::max<std::int64_t>(2, at_most / 2 * 2);
     for (std::int64_t v = 0; v < vectors; v += size) sizes.push_back(std::min(size, vectors - v));
     return sizes;
 }
@@ -53,6 +56,11 @@ int param_index(const Conv& conv, int op) noexcept {
     return index;
 }
 
+int dense_group_vectors(const Problem& problem, const Plan& plan, int i) noexcept {
+    const int at_most = plan.stages[static_cast<std::size_t>(i)].block_vectors;
+    return starts_at_blocks(problem, plan) ? std::max(2, at_most / 2 * 2) : at_most;
+}
+
 PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
     PanelLayout panel;
@@ -62,11 +70,13 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     panel.permute = stage.depthwise() && stage.conv.multiplier > 1;
     panel.taps = stage.conv.kernel.h * stage.conv.kernel.w * (stage.depthwise() ? 1 : stage.in_channels);
     const std::int64_t vectors = (stage.out_channels + panel.lanes - 1) / panel.lanes;
-    const std::int64_t at_most = stage.depthwise() ? 1 : plan.stages[static_cast<std::size_t>(i)].block_vectors;
-    const bool even = !stage.depthwise() && problem.layout == Layout::nchw16c && panel.lanes == 8;
+    if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
+    const std::int64_t size = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);
+    // LIBXSMM's groups are the channel blocks of the intermediate (mid_buffer).
+    const bool balanced = stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan));
     std::int64_t first = 0;
-    for (const std::int64_t size : group_sizes(vectors, at_most, even)) {
-        GroupRun group = describe_group(stage, problem.layout, panel.lanes, first, static_cast<int>(size));
+    for (const std::int64_t now : group_sizes(vectors, size, balanced)) {
+        GroupRun group = describe_group(stage, problem.layout, panel.lanes, first, static_cast<int>(now));
         group.offset = panel.bytes;
         if (!panel.runs.empty() && same_code(panel.runs.back(), group)) {
             ++panel.runs.back().count;
@@ -74,7 +84,7 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
             panel.runs.push_back(group);
         }
         panel.bytes += panel.group_bytes(group.vectors);
-        first += size;
+        first += now;
     }
     return panel;
 }

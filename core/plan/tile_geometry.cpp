@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/plan/panel.hpp"
+
 namespace tandem {
 namespace {
 
@@ -23,6 +25,16 @@ StageTile stage_tile(const Stage& stage, const Span& rows, const Span& cols) {
     tile.segment = {cols.size(), {in_cols.begin - tile.in_column, in_cols.end - tile.in_column}};
     for (std::int64_t row = rows.begin; row < rows.end; ++row) tile.taps.push_back(y.taps(row));
     return tile;
+}
+
+// Channels that lie next to each other in the intermediate. Tandem's code works on vectors; LIBXSMM's kernels want their whole M
+// and K contiguous: a group of the first stage, or as much of a depthwise stage's output as makes a batch entry worth its call.
+std::int64_t mid_block(const Problem& problem, const Plan& plan) noexcept {
+    constexpr std::int64_t depthwise_vectors = 4;
+    const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
+    if (uses_libxsmm(problem.stage(0), plan)) return lanes * dense_group_vectors(problem, plan, 0);
+    if (uses_libxsmm(problem.last(), plan)) return std::min(depthwise_vectors * lanes, round_up(problem.stage(0).out_channels, lanes));
+    return lanes;
 }
 
 }  // namespace
@@ -114,12 +126,11 @@ MidBuffer mid_buffer(const Problem& problem, const Plan& plan) {
         mid.slots = std::max(mid.slots, row_axis(last).inputs(tile_span(ty, plan.tile_h, last.out_h)).size());
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
         mid.width = std::max(mid.width, column_axis(last).inputs(tile_span(tx, plan.tile_w, last.out_w)).size());
-    const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
-    const std::int64_t blocks = ceil_div(first.out_channels, lanes);
+    const std::int64_t blocks = ceil_div(first.out_channels, mid_block(problem, plan));
     const bool flat = is_flat(problem, plan);
     TensorStrides& s = mid.strides;
-    s.block = lanes;
-    s.pixel = lanes * 4;
+    s.block = mid_block(problem, plan);
+    s.pixel = s.block * 4;
     s.block_stride = mid.width * s.pixel * (flat ? mid.slots : 1);
     // An odd number of cache lines between channel blocks keeps them from falling into the same few L1 sets.
     s.block_stride = round_up(s.block_stride, 64);

@@ -38,8 +38,8 @@ TileIndex tile_at(const KernelCode& code, std::int64_t item) noexcept {
 class PartRunner {
 public:
     PartRunner(const KernelImpl& kernel, const Args& args, const PackedData& packed, std::byte* scratch) noexcept
-        : code_(*kernel.code), args_(args), mid_(reinterpret_cast<std::uintptr_t>(scratch)) {
-        std::uintptr_t* at = reinterpret_cast<std::uintptr_t*>(scratch + (code_.mid.bytes + 63) / 64 * 64);
+        : code_(*kernel.code), args_(args), mid_(reinterpret_cast<std::uintptr_t>(scratch)), runner_scratch_(scratch + code_.runner_offset()) {
+        std::uintptr_t* at = reinterpret_cast<std::uintptr_t*>(scratch + code_.tables_offset());
         const auto take = [&at](std::int64_t rows) {
             std::uintptr_t* table = at;
             at += rows;
@@ -80,7 +80,7 @@ public:
         } else {
             fill_source(last, tile.n, rows, cols.begin);
         }
-        code_.pair.functions[code_.pair.table.index(tile.ty, tile.tx, start, tile.split, reuse)](&call_);
+        code_.runner->run(call_, code_.pair.table.index(tile.ty, tile.tx, start, tile.split, reuse), runner_scratch_);
     }
 
 private:
@@ -113,6 +113,7 @@ private:
     const KernelCode& code_;
     const Args& args_;
     std::uintptr_t mid_;
+    std::byte* runner_scratch_;
     std::uintptr_t *source_, *mid_rows_, *output_, *residual_[2];
     jit::TileArgs call_{};
 };

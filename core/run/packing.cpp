@@ -89,11 +89,15 @@ private:
         const std::int64_t inputs = stage_.depthwise() ? 1 : stage_.in_channels;
         const std::int64_t row = std::int64_t{vectors_} * layout_.lanes;
         float* to = floats(layout_.weights_offset(vectors_));
+        const auto position = [&](std::int64_t ic, std::int64_t k) {
+            if (layout_.order == WeightOrder::column_channel) return k * inputs + ic;
+            return (k / kw_count * inputs + ic) * kw_count + k % kw_count;
+        };
         for (std::int64_t c = 0; c < channels(); ++c) {
             const float* from = weights_.weights.data() + (first_channel_ + c) * inputs * kernel;
             for (std::int64_t ic = 0; ic < inputs; ++ic)
                 for (std::int64_t k = 0; k < kernel; ++k)
-                    to[((k / kw_count * inputs + ic) * kw_count + k % kw_count) * row + c] = from[ic * kernel + k];
+                    to[position(ic, k) * row + c] = from[ic * kernel + k];
         }
     }
 
