@@ -4,6 +4,7 @@
 // Kernels come from LIBXSMM's generator, not from libxsmm_smmdispatch_*: that one keeps every kernel for the life of the process,
 // and its registry knows no ISA but the process-wide LIBXSMM_TARGET. The generator takes the ISA with each kernel, needs no
 // libxsmm_init(), and its code belongs to the Kernel it was generated for, like Tandem's own. LIBXSMM_TARGET has no effect.
+// Kernel::code() shows Tandem's part only.
 #pragma once
 
 #include <memory>
