@@ -13,6 +13,7 @@ namespace tandem::jit {
 namespace {
 
 using Key = std::vector<std::int64_t>;
+constexpr std::size_t no_code = static_cast<std::size_t>(-1);
 
 // Everything of a tile's shape that depends on its row in the grid.
 Key row_key(const Problem& problem, const TileShape& shape) {
@@ -48,6 +49,7 @@ public:
         for (int i = 0; i < problem.stage_count; ++i) {
             panels_.push_back(uses_winograd(i) ? post_op_panel(problem, plan, i) : panel_layout(problem, plan, i));
             pools_.push_back(RegPool::general_purpose());
+            args_.push_back(pools_.back().lease("arguments"));
         }
         for (int i = 0; i < problem.stage_count; ++i) bodies_.push_back(make_body(i));
     }
@@ -55,14 +57,36 @@ public:
     void emit_function(const TileShape& shape, std::int64_t split, bool reuse) {
         emit_prologue();
         const bool pair = problem_.stage_count == 2;
-        if (pair && !reuse) bodies_[0]->emit_tile(shape.stages[0], panels_[0].runs, shape.stages[0].rows.begin - shape.mid_rows.begin);
+        if (pair && !reuse && bodies_[0]) bodies_[0]->emit_tile(shape.stages[0], panels_[0].runs, shape.stages[0].rows.begin - shape.mid_rows.begin);
         const std::vector<GroupRun> runs = split_runs(panels_.back(), static_cast<int>(split), plan_.channel_splits);
-        bodies_.back()->emit_tile(shape.stages.back(), runs, 0);
+        if (bodies_.back()) bodies_.back()->emit_tile(shape.stages.back(), runs, 0);
         emit_epilogue();
     }
 
     void emit_routines() {
-        for (const auto& body : bodies_) body->emit_routines(code_);
+        for (const auto& body : bodies_)
+            if (body) body->emit_routines(code_);
+    }
+
+    /// Some stage is computed by the tile functions.
+    bool has_bodies() const {
+        return std::ranges::any_of(bodies_, [](const auto& body) { return body != nullptr; });
+    }
+
+    /// Offsets of the functions that finish the rows of stage i, two for each run of its panel; no_code where there is no need.
+    std::vector<std::size_t> emit_finishers(int i) {
+        std::vector<std::size_t> offsets;
+        if (!uses_libxsmm(problem_.stage(i), plan_)) return offsets;
+        const StageContext context = stage_context(i);
+        for (const GroupRun& run : context.panel.runs) {
+            for (const RowSums sums : {RowSums::present, RowSums::none}) {
+                code_.align(64);
+                const bool needed = sums == RowSums::none || needs_row_finish(context, run);
+                offsets.push_back(needed ? code_.getSize() : no_code);
+                if (needed) emit_row_finish(context, run, sums);
+            }
+        }
+        return offsets;
     }
 
 private:
@@ -87,9 +111,9 @@ private:
     }
 
     std::unique_ptr<StageBody> make_body(int i) {
+        if (uses_libxsmm(problem_.stage(i), plan_)) return nullptr;
         RegPool& pool = pools_[static_cast<std::size_t>(i)];
-        args_.push_back(pool.lease("arguments"));
-        const Gpr args = args_.back();
+        const Gpr args = args_[static_cast<std::size_t>(i)];
         if (problem_.stage(i).depthwise()) return std::make_unique<DepthwiseBody>(stage_context(i), args, pool);
         if (uses_winograd(i)) return std::make_unique<WinogradBody>(stage_context(i), winograd_layout(problem_, plan_, i), args);
         return std::make_unique<DenseBody>(stage_context(i), args, pool, prefetch_plan(i));
@@ -157,38 +181,53 @@ TileTable::TileTable(const Problem& problem, const Plan& plan) : splits_(static_
         column_of_.push_back(class_of(columns, column_classes_, column_key(tile_shape(problem, plan, 0, tx, true)), {0, tx, true}));
 }
 
-Result<PairCode> emit_pair_kernel(const Problem& problem, const Plan& plan) {
-    TileTable table(problem, plan);
-    std::vector<std::size_t> offsets(table.size(), 0);
-    auto code = emit_code([&](CodeBlock& block) {
-        PairEmitter emitter(block, problem, plan);
-        std::size_t at = 0;
-        for (const TileTable::Class& row : table.row_classes()) {
-            for (const TileTable::Class& column : table.column_classes()) {
-                const TileShape shape = tile_shape(problem, plan, row.ty, column.tx, row.start);
-                for (std::int64_t split = 0; split < plan.channel_splits; ++split) {
-                    for (const bool reuse : {false, true}) {
-                        // The intermediate is reused only between the channel splits of one tile.
-                        if (reuse && (plan.channel_splits == 1 || problem.stage_count == 1)) {
-                            offsets[at] = offsets[at - 1];
-                        } else {
-                            block.align(64);
-                            block.note(describe(shape, split, reuse));
-                            offsets[at] = block.getSize();
-                            emitter.emit_function(shape, split, reuse);
-                        }
-                        ++at;
+namespace {
+
+// Every tile function; their offsets by TileTable::index.
+std::vector<std::size_t> emit_tile_functions(PairEmitter& emitter, CodeBlock& block, const Problem& problem, const Plan& plan, const TileTable& table) {
+    std::vector<std::size_t> offsets;
+    for (const TileTable::Class& row : table.row_classes()) {
+        for (const TileTable::Class& column : table.column_classes()) {
+            const TileShape shape = tile_shape(problem, plan, row.ty, column.tx, row.start);
+            for (std::int64_t split = 0; split < plan.channel_splits; ++split) {
+                for (const bool reuse : {false, true}) {
+                    // The intermediate is reused only between the channel splits of one tile.
+                    if (reuse && (plan.channel_splits == 1 || problem.stage_count == 1)) {
+                        offsets.push_back(offsets.back());
+                        continue;
                     }
+                    block.align(64);
+                    block.note(describe(shape, split, reuse));
+                    offsets.push_back(block.getSize());
+                    emitter.emit_function(shape, split, reuse);
                 }
             }
         }
-        emitter.emit_routines();
+    }
+    emitter.emit_routines();
+    return offsets;
+}
+
+}  // namespace
+
+Result<PairCode> emit_pair_kernel(const Problem& problem, const Plan& plan) {
+    TileTable table(problem, plan);
+    std::vector<std::size_t> offsets;
+    std::array<std::vector<std::size_t>, max_stages> finishers;
+    auto code = emit_code([&](CodeBlock& block) {
+        PairEmitter emitter(block, problem, plan);
+        if (emitter.has_bodies()) offsets = emit_tile_functions(emitter, block, problem, plan, table);
+        for (int i = 0; i < problem.stage_count; ++i) finishers[static_cast<std::size_t>(i)] = emitter.emit_finishers(i);
     });
     if (!code) return code.error();
-    std::vector<TileFunction> functions;
-    for (const std::size_t offset : offsets)
-        functions.push_back(reinterpret_cast<TileFunction>(reinterpret_cast<std::uintptr_t>(code->memory->bytes().data()) + offset));
-    return PairCode{std::move(*code), std::move(table), std::move(functions)};
+    const auto base = reinterpret_cast<std::uintptr_t>(code->memory->bytes().data());
+    PairCode pair{std::move(*code), std::move(table), {}, {}};
+    for (const std::size_t offset : offsets) pair.functions.push_back(reinterpret_cast<TileFunction>(base + offset));
+    const auto finisher = [base](std::size_t offset) { return offset == no_code ? nullptr : reinterpret_cast<RowFinish>(base + offset); };
+    for (std::size_t i = 0; i < finishers.size(); ++i)
+        for (std::size_t at = 0; at < finishers[i].size(); at += 2)
+            pair.finishers[i].push_back({finisher(finishers[i][at]), finisher(finishers[i][at + 1])});
+    return pair;
 }
 
 }  // namespace tandem::jit

@@ -2,13 +2,18 @@
 //
 // A tile function takes a TileArgs* and computes the tile: the intermediate's fresh rows into scratch, then the output rows from
 // them. Tiles that differ only in where they lie run the same function; edges are tile shapes of their own.
+//
+// Under backend libxsmm a tile function does the depthwise stage only, and dense stages get functions that finish their rows; who
+// runs them in turn with LIBXSMM's kernels is core/run/batch_reduce.*.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "core/plan/tile_geometry.hpp"
 #include "jit/code_block.hpp"
+#include "jit/row_post_ops.hpp"
 #include "jit/tile_args.hpp"
 
 namespace tandem::jit {
@@ -40,10 +45,16 @@ private:
     std::size_t splits_;
 };
 
+/// The functions that finish a group's rows, by what the output holds before; `present` is null where there is nothing to do.
+struct RowFinishers {
+    RowFinish present = nullptr, none = nullptr;
+};
+
 struct PairCode {
     EmittedCode code;
     TileTable table;
-    std::vector<TileFunction> functions;  // by TileTable::index
+    std::vector<TileFunction> functions;                         // by TileTable::index; empty where no stage is Tandem's own
+    std::array<std::vector<RowFinishers>, max_stages> finishers;  // of LIBXSMM's stages, one a GroupRun of the panel
 };
 
 /// Emits every tile function of a problem under a plan. The plan must have passed check_plan().

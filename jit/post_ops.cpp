@@ -51,7 +51,15 @@ int PostOps::temps() const noexcept {
 }
 
 void PostOps::apply(const Simd& simd, const Vec& acc, std::span<const int> temps, const PostOpOperands& operands) const {
-    for (int i = starts_with_bias() ? 1 : 0; i < conv_.post_op_count; ++i) {
+    apply_from(starts_with_bias() ? 1 : 0, simd, acc, temps, operands);
+}
+
+void PostOps::apply_all(const Simd& simd, const Vec& acc, std::span<const int> temps, const PostOpOperands& operands) const {
+    apply_from(0, simd, acc, temps, operands);
+}
+
+void PostOps::apply_from(int first, const Simd& simd, const Vec& acc, std::span<const int> temps, const PostOpOperands& operands) const {
+    for (int i = first; i < conv_.post_op_count; ++i) {
         const PostOp& op = conv_.post_ops[static_cast<std::size_t>(i)];
         switch (op.kind) {
             case PostOpKind::bias: simd.code.vaddps(acc, acc, operands.param(param_index(conv_, i))); break;

@@ -30,10 +30,13 @@ public:
     int temps() const noexcept;
     /// Everything after a leading bias, on one accumulator.
     void apply(const Simd& simd, const Vec& acc, std::span<const int> temps, const PostOpOperands& operands) const;
+    /// The whole chain, the leading bias included.
+    void apply_all(const Simd& simd, const Vec& acc, std::span<const int> temps, const PostOpOperands& operands) const;
     /// "+relu6", or "" where nothing is left to apply.
     std::string text() const;
 
 private:
+    void apply_from(int first, const Simd& simd, const Vec& acc, std::span<const int> temps, const PostOpOperands& operands) const;
     Conv conv_;
 };
 

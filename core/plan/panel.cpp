@@ -33,21 +33,24 @@ bool same_code(const GroupRun& a, const GroupRun& b) noexcept {
            a.residual_vectors == b.residual_vectors && a.residual_tail_lanes == b.residual_tail_lanes;
 }
 
-// Groups of `at_most` vectors, balanced (5 in at most 4 -> 3 + 2). A blocked tensor whose blocks hold two vectors wants
-// every group to start at a block, so there the groups stay even.
-std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t at_most, bool even) {
-    if (!even) return balanced_split(vectors, at_most);
+// A blocked tensor whose blocks hold two vectors wants every group to start at a block.
+bool starts_at_blocks(const Problem& problem, const Plan& plan) noexcept {
+    return problem.layout == Layout::nchw16c && vector_lanes(plan.isa, problem.layout) == 8;
+}
+
+// Groups of `size` vectors; balanced (5 in at most 4 -> 3 + 2), or all but the last alike where they have to start at blocks.
+std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t size, bool balanced) {
+    if (balanced) return balanced_split(vectors, size);
     std::vector<std::int64_t> sizes;
-    const std::int64_t size = std::max<std::int64_t>(2, at_most / 2 * 2);
     for (std::int64_t v = 0; v < vectors; v += size) sizes.push_back(std::min(size, vectors - v));
     return sizes;
 }
 
 // Cuts the stage's output vectors into groups and joins equal neighbours into runs.
-void add_groups(PanelLayout& panel, const Stage& stage, Layout layout, std::int64_t at_most, bool even) {
+void add_groups(PanelLayout& panel, const Stage& stage, Layout layout, std::int64_t at_most, bool balanced) {
     const std::int64_t vectors = (stage.out_channels + panel.lanes - 1) / panel.lanes;
     std::int64_t first = 0;
-    for (const std::int64_t size : group_sizes(vectors, at_most, even)) {
+    for (const std::int64_t size : group_sizes(vectors, at_most, balanced)) {
         GroupRun group = describe_group(stage, layout, panel.lanes, first, static_cast<int>(size));
         group.offset = panel.bytes;
         if (!panel.runs.empty() && same_code(panel.runs.back(), group)) {
@@ -72,6 +75,11 @@ int param_index(const Conv& conv, int op) noexcept {
     return index;
 }
 
+int dense_group_vectors(const Problem& problem, const Plan& plan, int i) noexcept {
+    const int at_most = plan.stages[static_cast<std::size_t>(i)].block_vectors;
+    return starts_at_blocks(problem, plan) ? std::max(2, at_most / 2 * 2) : at_most;
+}
+
 PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
     PanelLayout panel;
@@ -80,9 +88,11 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     panel.param_count = param_index(stage.conv, stage.conv.post_op_count);
     panel.permute = stage.depthwise() && stage.conv.multiplier > 1;
     panel.taps = stage.conv.kernel.h * stage.conv.kernel.w * (stage.depthwise() ? 1 : stage.in_channels);
-    const std::int64_t at_most = stage.depthwise() ? 1 : plan.stages[static_cast<std::size_t>(i)].block_vectors;
-    const bool even = !stage.depthwise() && problem.layout == Layout::nchw16c && panel.lanes == 8;
-    add_groups(panel, stage, problem.layout, at_most, even);
+    if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
+    const std::int64_t at_most = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);
+    // LIBXSMM's groups are the channel blocks of the intermediate (mid_buffer).
+    const bool balanced = stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan));
+    add_groups(panel, stage, problem.layout, at_most, balanced);
     return panel;
 }
 
@@ -92,7 +102,7 @@ PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i) {
     panel.lanes = vector_lanes(plan.isa, problem.layout);
     panel.vector_bytes = panel.lanes * 4;
     panel.param_count = param_index(stage.conv, stage.conv.post_op_count);
-    add_groups(panel, stage, problem.layout, 1, false);
+    add_groups(panel, stage, problem.layout, 1, true);
     return panel;
 }
 

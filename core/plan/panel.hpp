@@ -6,6 +6,7 @@
 //   params   one vector per output vector for each per-channel post-op (bias, prelu, scale), in post-op order
 //   permute  depthwise with a channel multiplier: one vector of lane indices
 //   weights  dense: [kh][ic][kw][vector][lane]      depthwise: [kh][kw][lane]
+//            dense under backend libxsmm: [kh][kw][ic][vector][lane], so that each kernel position is a matrix of its own
 //
 // Channels past the last are zero everywhere.
 #pragma once
@@ -38,11 +39,18 @@ struct GroupRun {
     std::int64_t offset = 0;          // of the first group, from the panel's start, in bytes
 };
 
+/// Order of a dense group's weights within one kernel row.
+enum class WeightOrder : std::uint8_t {
+    channel_column,  // [ic][kw]
+    column_channel,  // [kw][ic]
+};
+
 struct PanelLayout {
     int lanes = 8;
     std::int64_t vector_bytes = 32;
     int param_count = 0;               // per-channel post-ops
     bool permute = false;
+    WeightOrder order = WeightOrder::channel_column;
     std::int64_t taps = 0;             // weight vectors per output vector
     std::vector<GroupRun> runs;
     std::int64_t bytes = 0;
@@ -55,6 +63,9 @@ struct PanelLayout {
 
 /// Panel of the per-channel parameters alone, one output vector a group: what a stage that transforms its outputs reads.
 PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i);
+
+/// Output vectors of the groups of dense stage i, but for smaller last ones.
+int dense_group_vectors(const Problem& problem, const Plan& plan, int i) noexcept;
 
 /// Panel of stage i of a problem under a plan, computed directly (Winograd: core/plan/winograd.hpp).
 PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i);

@@ -15,6 +15,8 @@ const char* to_string(Fusion fusion) noexcept {
 
 const char* to_string(Backend backend) noexcept { return backend == Backend::tandem ? "tandem" : "libxsmm"; }
 
+bool uses_libxsmm(const Stage& stage, const Plan& plan) noexcept { return plan.backend == Backend::libxsmm && !stage.depthwise(); }
+
 const char* to_string(Algorithm algorithm) noexcept {
     switch (algorithm) {
         case Algorithm::direct: return "direct";

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/plan/panel.hpp"
+
 namespace tandem {
 namespace {
 
@@ -37,6 +39,16 @@ StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span
     tile.segment = {cols.size(), {in_cols.begin - tile.in_column, in_cols.end - tile.in_column}};
     for (std::int64_t row = rows.begin; row < rows.end; ++row) tile.taps.push_back(y.taps(row));
     return tile;
+}
+
+// Channels that lie next to each other in the intermediate. Tandem's code works on vectors; LIBXSMM's kernels want their whole M
+// and K contiguous: a group of the first stage, or as much of a depthwise stage's output as makes a batch entry worth its call.
+std::int64_t mid_block(const Problem& problem, const Plan& plan) noexcept {
+    constexpr std::int64_t depthwise_vectors = 4;
+    const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
+    if (uses_libxsmm(problem.stage(0), plan)) return lanes * dense_group_vectors(problem, plan, 0);
+    if (uses_libxsmm(problem.last(), plan)) return std::min(depthwise_vectors * lanes, round_up(problem.stage(0).out_channels, lanes));
+    return lanes;
 }
 
 }  // namespace
@@ -149,12 +161,11 @@ MidBuffer mid_buffer(const Problem& problem, const Plan& plan) {
         mid.slots = std::max(mid.slots, tile_spans(problem, plan, ty, 0, true).mid_rows.size());
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
         mid.width = std::max(mid.width, tile_spans(problem, plan, 0, tx, true).mid_cols.size());
-    const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
-    const std::int64_t blocks = ceil_div(first.out_channels, lanes);
+    const std::int64_t blocks = ceil_div(first.out_channels, mid_block(problem, plan));
     const bool flat = is_flat(problem, plan);
     TensorStrides& s = mid.strides;
-    s.block = lanes;
-    s.pixel = lanes * 4;
+    s.block = mid_block(problem, plan);
+    s.pixel = s.block * 4;
     s.block_stride = mid.width * s.pixel * (flat ? mid.slots : 1);
     // An odd number of cache lines between channel blocks keeps them from falling into the same few L1 sets.
     s.block_stride = round_up(s.block_stride, 64);

@@ -79,7 +79,8 @@ std::int64_t winograd_tile(Algorithm algorithm) noexcept;
 /// The tile in row ty and column tx of the grid. `start`: nothing of the intermediate is there yet (always so in recompute).
 TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start);
 
-/// The intermediate's buffer: `slots` rows of `width` pixels, channel-blocked by vector. In flat tiles the rows are adjacent.
+/// The intermediate's buffer: `slots` rows of `width` pixels, channel-blocked: by vector, or as
+/// LIBXSMM likes it. In flat tiles the rows are adjacent.
 struct MidBuffer {
     std::int64_t slots = 0, width = 0;
     TensorStrides strides{};

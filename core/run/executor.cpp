@@ -38,7 +38,7 @@ TileIndex tile_at(const KernelCode& code, std::int64_t item) noexcept {
 class PartRunner {
 public:
     PartRunner(const KernelImpl& kernel, const Args& args, const PackedData& packed, std::byte* scratch) noexcept
-        : code_(*kernel.code), args_(args), mid_(reinterpret_cast<std::uintptr_t>(scratch)) {
+        : code_(*kernel.code), args_(args), mid_(reinterpret_cast<std::uintptr_t>(scratch)), runner_scratch_(scratch + code_.runner_offset()) {
         std::uintptr_t* at = reinterpret_cast<std::uintptr_t*>(scratch + code_.tables_offset());
         const auto take = [&at](std::int64_t rows) {
             std::uintptr_t* table = at;
@@ -72,7 +72,7 @@ public:
             if (args_.residual[0] != nullptr && !reuse) fill_residual(0, residual_[0], tile.n, spans.fresh, spans.mid_cols.begin);
         }
         fill_source(problem.stage(0), tile.n, spans.source_rows, problem.stage_count == 2 ? spans.mid_cols.begin : spans.cols.begin);
-        code_.pair.functions[code_.pair.table.index(tile.ty, tile.tx, start, tile.split, reuse)](&call_);
+        code_.runner->run(call_, code_.pair.table.index(tile.ty, tile.tx, start, tile.split, reuse), runner_scratch_);
     }
 
 private:
@@ -102,6 +102,7 @@ private:
     const KernelCode& code_;
     const Args& args_;
     std::uintptr_t mid_;
+    std::byte* runner_scratch_;
     std::uintptr_t *source_, *mid_rows_, *output_, *residual_[2];
     jit::TileArgs call_{};
 };

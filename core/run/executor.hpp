@@ -1,4 +1,4 @@
-// Executor: walks the tiles of a part, fills each tile's row tables and calls its generated function.
+// Executor: walks the tiles of a part, fills each tile's row tables and runs it (tile_runner.hpp).
 #pragma once
 
 #include <span>

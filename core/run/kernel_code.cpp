@@ -33,19 +33,25 @@ void derive(KernelCode& code) {
 
 Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& problem, const Plan& plan, std::string plan_reason) {
     const auto begin = std::chrono::steady_clock::now();
+    if (auto status = check_backend(plan); !status) return status.error();
     auto pair = jit::emit_pair_kernel(problem, plan);
     if (!pair) return pair.error();
+    auto runner = make_tile_runner(problem, plan, *pair);
+    if (!runner) return runner.error();
     auto code = std::make_shared<KernelCode>(KernelCode{.problem = problem, .plan = plan, .pair = std::move(*pair),
-                                                        .plan_reason = std::move(plan_reason)});
+                                                        .runner = std::move(*runner), .plan_reason = std::move(plan_reason)});
     derive(*code);
     code->emission_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return std::shared_ptr<const KernelCode>(std::move(code));
 }
 
-std::size_t KernelCode::scratch_bytes() const noexcept {
+// Behind the tables of source, intermediate, output and the two residual tensors' rows.
+std::size_t KernelCode::runner_offset() const noexcept {
     const std::int64_t pointers = source_rows + 2 * table_rows[0] + 2 * table_rows[1];
     return tables_offset() + static_cast<std::size_t>((pointers * 8 + 63) / 64 * 64);
 }
+
+std::size_t KernelCode::scratch_bytes() const noexcept { return runner_offset() + (runner->scratch_bytes() + 63) / 64 * 64; }
 
 std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem, std::shared_ptr<const KernelCode> code) {
     std::string name = problem.name() + "/" + to_string(code->plan.isa);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/run/packing.hpp"
+#include "core/run/tile_runner.hpp"
 #include "jit/pair_kernel.hpp"
 
 namespace tandem {
@@ -15,6 +16,7 @@ struct KernelCode {
     Problem problem;  // batch 1
     Plan plan;
     jit::PairCode pair;
+    std::unique_ptr<const TileRunner> runner;
     double emission_seconds = 0;
     std::string plan_reason;  // who chose the plan, and every fallback taken
 
@@ -27,6 +29,9 @@ struct KernelCode {
     std::array<std::int64_t, max_stages> table_rows{};  // most rows a tile's table of stage outputs has
     std::int64_t source_rows = 0;                        // most rows of the source table
     std::size_t signature = 0;
+
+    /// Scratch: the intermediate, then the row tables, then the runner's own.
+    std::size_t runner_offset() const noexcept;
 
     /// Emits a problem under a checked plan.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan, std::string plan_reason);

@@ -95,10 +95,13 @@ private:
         const std::int64_t inputs = stage_.depthwise() ? 1 : stage_.in_channels;
         const std::int64_t row = std::int64_t{vectors_} * layout_.lanes;
         float* to = floats(layout_.weights_offset(vectors_));
+        const auto position = [&](std::int64_t ic, std::int64_t k) {
+            if (layout_.order == WeightOrder::column_channel) return k * inputs + ic;
+            return (k / kw_count * inputs + ic) * kw_count + k % kw_count;
+        };
         for (std::int64_t ic = 0; ic < inputs; ++ic)
             for (std::int64_t k = 0; k < kernel; ++k)
-                for (std::int64_t c = 0; c < channels(); ++c)
-                    to[((k / kw_count * inputs + ic) * kw_count + k % kw_count) * row + c] = weight_(first_channel_ + c, ic, k);
+                for (std::int64_t c = 0; c < channels(); ++c) to[position(ic, k) * row + c] = weight_(first_channel_ + c, ic, k);
     }
 
     float* floats(std::int64_t offset) const { return reinterpret_cast<float*>(group_ + offset); }

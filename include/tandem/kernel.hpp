@@ -89,7 +89,7 @@ public:
     std::span<const CodeLabel> labels() const noexcept;
     /// Why this kernel is the way it is, in sentences; names every fallback taken.
     std::string explain() const;
-    /// Both stages in one generated function (true), or one function a stage with the intermediate in memory.
+    /// Both stages tile by tile with the intermediate in scratch (true), or one kernel a stage with the intermediate in memory.
     bool fused() const noexcept;
     TensorShape input_shape() const noexcept;
     TensorShape output_shape() const noexcept;
