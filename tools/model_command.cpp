@@ -32,11 +32,13 @@ struct Prediction {
     Plan plan{};
     bool unfused = false;
     CostEstimate cost{};
-    double measured = 0;  // seconds
+    double measured = 0;  // seconds: the fastest undisturbed sample, which a busy machine moves least
+    double even = 0, odd = 0;  // the same of every second round: how well the measurement orders the plans itself
 };
 
 struct LayerScore {
     double spearman = 0;
+    double repeatability = 0;  // Spearman of one half of the rounds against the other
     double loss = 0;       // measured time of the plan predicted best over the best measured one
     double rule_loss = 0;  // the same of choose_plan()'s plan
     double scale = 0;      // median of predicted over measured
@@ -44,6 +46,16 @@ struct LayerScore {
     double fused_us = 0, unfused_us = 0;  // best measured of each kind
     double predicted_ratio = 0, measured_ratio = 0;  // not fused over fused
 };
+
+/// The fastest kept sample of every second round, from `first` on; of all of them if none was kept.
+double fastest_of(const Series& series, std::size_t first) {
+    double kept = 1e30, any = 1e30;
+    for (std::size_t i = first; i < series.seconds.size(); i += 2) {
+        any = std::min(any, series.seconds[i]);
+        if (series.kept[i]) kept = std::min(kept, series.seconds[i]);
+    }
+    return kept < 1e30 ? kept : any;
+}
 
 std::vector<double> ranks(const std::vector<double>& values) {
     std::vector<std::size_t> order(values.size());
@@ -73,12 +85,14 @@ double spearman(const std::vector<double>& a, const std::vector<double>& b) {
 
 LayerScore score(const std::vector<Prediction>& all) {
     LayerScore score;
-    std::vector<double> predicted, measured, scales;
+    std::vector<double> predicted, measured, even, odd, scales;
     std::array<double, 2> best_predicted{1e30, 1e30}, best_measured{1e30, 1e30};  // fused, not fused
     const Prediction* chosen = &all.front();
     for (const Prediction& one : all) {
         predicted.push_back(one.cost.seconds);
         measured.push_back(one.measured);
+        even.push_back(one.even);
+        odd.push_back(one.odd);
         scales.push_back(one.cost.seconds / one.measured);
         best_predicted[one.unfused] = std::min(best_predicted[one.unfused], one.cost.seconds);
         best_measured[one.unfused] = std::min(best_measured[one.unfused], one.measured);
@@ -86,6 +100,7 @@ LayerScore score(const std::vector<Prediction>& all) {
     }
     const double best = std::min(best_measured[0], best_measured[1]);
     score.spearman = spearman(predicted, measured);
+    score.repeatability = spearman(even, odd);
     score.loss = chosen->measured / best;
     score.rule_loss = all.front().measured / best;
     score.scale = quantile(scales, 0.5);
@@ -101,7 +116,10 @@ LayerScore score(const std::vector<Prediction>& all) {
     return score;
 }
 
-using SavedTimes = std::map<std::string, double>;  // "layer,plan" -> seconds
+struct SavedTime {
+    double all = 0, even = 0, odd = 0;  // seconds
+};
+using SavedTimes = std::map<std::string, SavedTime>;  // by "layer,plan"
 
 Result<SavedTimes> read_times(const std::string& path) {
     std::ifstream file(path);
@@ -111,8 +129,10 @@ Result<SavedTimes> read_times(const std::string& path) {
         const std::size_t plan = line.find('"'), end = line.rfind('"');
         if (plan == std::string::npos || end <= plan + 1) continue;
         std::istringstream numbers(line.substr(end + 2));
-        double measured_us = 0;
-        if (numbers >> measured_us) times[line.substr(0, plan) + line.substr(plan + 1, end - plan - 1)] = measured_us * 1e-6;
+        double all = 0, even = 0, odd = 0;
+        char comma = 0;
+        if (numbers >> all >> comma >> even >> comma >> odd)
+            times[line.substr(0, plan) + line.substr(plan + 1, end - plan - 1)] = {all * 1e-6, even * 1e-6, odd * 1e-6};
     }
     return times;
 }
@@ -128,8 +148,8 @@ Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRa
     for (const Plan& plan : candidate_plans(*problem, setup.settings.machine, threads)) {
         const auto found = saved.find(item.name + "," + to_string(plan));
         if (!saved.empty() && found == saved.end()) continue;
-        all.push_back({plan, is_unfused(*problem, plan, threads), estimate_cost(*problem, plan, rates, threads),
-                       saved.empty() ? 0 : found->second});
+        const SavedTime time = saved.empty() ? SavedTime{} : found->second;
+        all.push_back({plan, is_unfused(*problem, plan, threads), estimate_cost(*problem, plan, rates, threads), time.all, time.even, time.odd});
     }
     if (all.empty()) return Error{ErrorCode::invalid_argument, "--times has no candidate of this layer."};
     if (!saved.empty()) return all;
@@ -137,14 +157,18 @@ Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRa
     for (const Prediction& one : all) plans.push_back(one.plan);
     const Result<std::vector<Series>> series = time_plans(setup, *work, plans, seconds);
     if (!series) return series.error();
-    for (std::size_t i = 0; i < all.size(); ++i) all[i].measured = (*series)[i].lower_quartile;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        all[i].even = fastest_of((*series)[i], 0);
+        all[i].odd = fastest_of((*series)[i], 1);
+        all[i].measured = std::min(all[i].even, all[i].odd);
+    }
     return all;
 }
 
 void write_csv(std::ostream& out, const Item& item, const std::vector<Prediction>& all) {
     for (const Prediction& one : all)
-        out << fmt::format("{},\"{}\",{:.3f},{:.3f},{},{}\n", item.name, to_string(one.plan), one.measured * 1e6, one.cost.seconds * 1e6,
-                           one.unfused ? 1 : 0, to_string(one.cost.bound));
+        out << fmt::format("{},\"{}\",{:.3f},{:.3f},{:.3f},{:.3f},{},{}\n", item.name, to_string(one.plan), one.measured * 1e6, one.even * 1e6,
+                           one.odd * 1e6, one.cost.seconds * 1e6, one.unfused ? 1 : 0, to_string(one.cost.bound));
 }
 
 void print_score(const Item& item, const LayerScore& s, std::size_t plans) {
@@ -152,17 +176,17 @@ void print_score(const Item& item, const LayerScore& s, std::size_t plans) {
     if (s.has_choice)
         decision = fmt::format("{} {}: not fused/fused {:.2f} predicted, {:.2f} measured", s.fuse ? "fuse" : "do not fuse",
                                s.decided_right ? "right" : "WRONG", s.predicted_ratio, s.measured_ratio);
-    fmt::print("{:<12} {:>4} {:>9.2f} {:>11.2f} {:>11.3f} {:>11.3f}  {}\n", item.name, plans, s.spearman, s.scale, s.loss, s.rule_loss, decision);
+    fmt::print("{:<12} {:>4} {:>9.2f} {:>11.2f} {:>11.2f} {:>11.3f} {:>11.3f}  {}\n", item.name, plans, s.spearman, s.repeatability, s.scale, s.loss, s.rule_loss, decision);
 }
 
 int score_layers(const ModelOptions& options, const BenchSetup& setup, const std::vector<Item>& items, const SavedTimes& saved) {
     const MachineRates& rates = measured_rates(setup.settings.machine);
     fmt::print("rates: {:.1f} GFLOP/s, L1 {:.0f}, L2 {:.0f}, L3 {:.1f}, memory {:.1f} GB/s a core\n", rates.gflops, rates.gb_per_s[0],
                rates.gb_per_s[1], rates.gb_per_s[2], rates.gb_per_s[3]);
-    fmt::print("{:<12} {:>4} {:>9} {:>11} {:>11} {:>11}  {}\n", "layer", "of", "Spearman", "pred./meas.", "model/best", "rules/best", "decision");
+    fmt::print("{:<12} {:>4} {:>9} {:>11} {:>11} {:>11} {:>11}  {}\n", "layer", "of", "Spearman", "repeatable", "pred./meas.", "model/best", "rules/best", "decision");
     std::ofstream csv;
     if (!options.csv.empty()) csv.open(options.csv);
-    std::vector<double> correlations, losses, rule_losses;
+    std::vector<double> correlations, repeats, losses, rule_losses;
     int choices = 0, right = 0, exit_code = exit_ok;
     for (const Item& item : items) {
         const Result<std::vector<Prediction>> all = predict(setup, rates, item, saved, options.seconds);
@@ -174,12 +198,13 @@ int score_layers(const ModelOptions& options, const BenchSetup& setup, const std
         if (csv.is_open()) write_csv(csv, item, *all);
         print_score(item, layer, all->size());
         correlations.push_back(layer.spearman);
+        repeats.push_back(layer.repeatability);
         losses.push_back(layer.loss);
         rule_losses.push_back(layer.rule_loss);
         choices += layer.has_choice;
         right += layer.decided_right;
     }
-    fmt::print("median Spearman {:.2f}, geomean model/best {:.3f}, rules/best {:.3f}, decisions right {} of {}\n", quantile(correlations, 0.5),
+    fmt::print("median Spearman {:.2f} (of one half of the rounds against the other {:.2f}), geomean model/best {:.3f}, rules/best {:.3f}, decisions right {} of {}\n", quantile(correlations, 0.5), quantile(repeats, 0.5),
                geometric_mean(losses), geometric_mean(rule_losses), right, choices);
     return exit_code;
 }
@@ -216,7 +241,7 @@ void add_model(CLI::App& app, int& exit_code) {
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
     command->add_option("--seconds", options->seconds, "To spend on each layer, all plans together")->capture_default_str();
-    command->add_option("--csv", options->csv, "File for every plan: layer, plan, measured and predicted us, whether it is not fused, the bound");
+    command->add_option("--csv", options->csv, "File for every plan: layer, plan, us measured (all, even, odd rounds) and predicted, whether it is not fused, the bound");
     command->add_option("--times", options->times, "A --csv file of an earlier run: score its times instead of measuring again");
     command->callback([options, &exit_code] { exit_code = run_model(*options); });
 }

@@ -9,6 +9,8 @@ namespace {
 
 constexpr double fma_latency = 1.15e-9;    // seconds: 4 cycles at 3.5 GHz
 constexpr double block_seconds = 5e-9;     // call, return, address set-up and a mispredicted loop end: 15-20 cycles
+constexpr double edge_exposed = 0.25;      // share of start, post-ops and stores that the neighbouring blocks' FMAs do not hide
+constexpr double explicit_broadcast = 0.03; // FMAs that wait for a broadcast of their own, as a share of all
 constexpr double pointer_seconds = 0.5e-9; // a row pointer of a depthwise block: load, add, store-forwarded counter
 constexpr double stores_per_load = 0.5;    // store instructions a cycle against loads
 
@@ -85,9 +87,9 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
             const double latency = k * fma_latency;
             const double edges = (accumulators * (1 + post_op_instructions(stage.conv)) / 2) / issue.fmas + accumulators / (issue.loads * stores_per_load);
             // Explicit broadcasts stand between a load and its FMAs, which out-of-order execution does not hide quite.
-            const double explicit_cost = embedded ? 0 : 0.03 * fma;
+            const double explicit_cost = embedded ? 0 : explicit_broadcast * fma;
             const double all = static_cast<double>(count * share.rows * run.count);
-            work.seconds += all * (std::max({fma, load, latency}) + explicit_cost + edges + block_seconds);
+            work.seconds += all * (std::max({fma, load, latency}) + explicit_cost + edge_exposed * edges + block_seconds);
             work.blocks += all;
             work.l1_weights += all * weight_steps * run.vectors * lanes * 4;
             work.l1_loads += all * (weight_steps * run.vectors * lanes * 4 + k * w * 4);
@@ -125,7 +127,7 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
                 const double edges = (rows * w * (1 + post_ops) / 2) / issue.fmas + rows * w / (issue.loads * stores_per_load);
                 const double latency = row_share * column_share * fma_latency / 2;  // neighbouring blocks overlap
                 const double all = static_cast<double>(count * run.count);
-                work.seconds += all * (std::max({fma, loads / issue.loads, latency}) + edges + block_seconds / 4);
+                work.seconds += all * (std::max({fma, loads / issue.loads, latency}) + edge_exposed * edges + block_seconds / 4);
                 if (block.channels_inner) work.seconds += static_cast<double>(count) * pointers;
                 work.l1_weights += all * weights * lanes * 4;
                 work.l1_loads += all * loads * lanes * 4;
