@@ -7,12 +7,12 @@
 namespace tandem {
 namespace {
 
-constexpr double fma_latency = 1.15e-9;    // seconds: 4 cycles at 3.5 GHz
-constexpr double block_seconds = 5e-9;     // call, return, address set-up and a mispredicted loop end: 15-20 cycles
-constexpr double edge_exposed = 0.25;      // share of start, post-ops and stores that the neighbouring blocks' FMAs do not hide
-constexpr double explicit_broadcast = 0.03; // FMAs that wait for a broadcast of their own, as a share of all
-constexpr double pointer_seconds = 0.5e-9; // a row pointer of a depthwise block: load, add, store-forwarded counter
-constexpr double stores_per_load = 0.5;    // store instructions a cycle against loads
+// Fitted, together with those of tile_cost.cpp, to the measured times of all candidates of the 33 layers (docs/cost-model.md).
+constexpr double fma_latency = 0.95e-9;     // seconds; 4 cycles are 1.1 ns at 3.6 GHz, and neighbouring blocks overlap a little
+constexpr double block_seconds = 0.9e-9;    // call, return and address set-up that out-of-order execution does not hide
+constexpr double pointer_seconds = 0.2e-9;  // a row pointer of a depthwise block: load, add, store-forwarded counter
+constexpr double stores_per_load = 0.45;    // store instructions a cycle against loads; Zen 4 stores 512 bits every second cycle
+constexpr double edge_exposed = 0.02;       // share of start, post-ops and stores that the neighbouring blocks' FMAs do not hide
 
 // Instructions of a post-op on one vector, all ports alike; counted from the emitted code (jit/activations.cpp), rounded.
 double instructions(PostOpKind kind) {
@@ -86,10 +86,8 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
             const double load = (weight_steps * run.vectors + broadcasts) / issue.loads;
             const double latency = k * fma_latency;
             const double edges = (accumulators * (1 + post_op_instructions(stage.conv)) / 2) / issue.fmas + accumulators / (issue.loads * stores_per_load);
-            // Explicit broadcasts stand between a load and its FMAs, which out-of-order execution does not hide quite.
-            const double explicit_cost = embedded ? 0 : explicit_broadcast * fma;
             const double all = static_cast<double>(count * share.rows * run.count);
-            work.seconds += all * (std::max({fma, load, latency}) + explicit_cost + edge_exposed * edges + block_seconds);
+            work.seconds += all * (std::max({fma, load, latency}) + edge_exposed * edges + block_seconds);
             work.blocks += all;
             work.l1_weights += all * weight_steps * run.vectors * lanes * 4;
             work.l1_loads += all * (weight_steps * run.vectors * lanes * 4 + k * w * 4);

@@ -7,12 +7,11 @@
 namespace tandem {
 namespace {
 
-// Constants fitted to the measured times of all candidates of the 33 layers (docs/cost-model.md); good to a factor of two each.
-constexpr double l2_exposed = 0.25;       // share of the shorter of core time and L2 time that does not overlap
-constexpr double far_exposed = 0.5;       // the same for L3 and memory: hardware prefetchers see short streams
-constexpr double announced_exposed = 0.1; // of bytes that a prefetch instruction asked for
-constexpr double tile_seconds = 120e-9;   // row tables, the call, cold branches
-constexpr double strided_fill = 1.3;      // NHWC read one channel vector at a time: 64 bytes a pixel, no streams
+// Fitted, together with those of block_cost.cpp (docs/cost-model.md); good to a factor of two each.
+constexpr double l2_exposed = 0.01;        // share of the shorter of core time and L2 time that does not overlap
+constexpr double far_exposed = 0.5;        // the same for L3 and memory: hardware prefetchers see short streams
+constexpr double announced_exposed = 0.02; // of bytes that a prefetch instruction asked for
+constexpr double tile_seconds = 140e-9;    // row tables, the call, cold branches
 
 double taps_sum(const Axis& axis, const Span& outputs) {
     std::int64_t sum = 0;
@@ -162,8 +161,7 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
     };
     if (i == 0) {
         const double old = std::min(distinct, static_cast<double>(reach.old_in_rows.size()));
-        const bool strided = stage.depthwise() && problem_.layout == Layout::nhwc && !plan_.stages[0].channels_inner;
-        add(home_, (distinct - old) * row * (strided ? strided_fill : 1));
+        add(home_, (distinct - old) * row);
         add(std::min(home_, level_of(tile_bytes_, rates_.caches)), old * row);
     } else {
         add(level_of(static_cast<double>(mid_.bytes) + panel, rates_.caches), distinct * row);

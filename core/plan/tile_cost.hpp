@@ -52,7 +52,6 @@ private:
     void add_weights(Phase& phase, int i, double groups, double panel, double use, double block_input) const;
     void move_prefetch(Phase& first, Phase& last) const;
     void add_time(const Phase& phase, int i, TileCost& cost) const;
-    double tile_bytes() const noexcept { return tile_bytes_; }
 
     const Problem& problem_;
     const Plan& plan_;
