@@ -108,7 +108,9 @@ TEST_CASE("cost model: times are finite, positive, above the FMA time, and parts
             CHECK(std::isfinite(one.seconds));
             CHECK(one.seconds > 0);
             CHECK(one.seconds >= one.fma_seconds);
-            CHECK(one.flops >= one.useful_flops * 0.999999);
+            // A second stage with stride may leave intermediate rows unread, which tiles then do not compute.
+            if (problem.last().conv.stride == Size2{1, 1}) CHECK(one.flops >= one.useful_flops * 0.999999);
+            CHECK(one.recomputation() >= 0);
             CHECK(two.flops >= one.flops * 0.999999);
             CHECK(one.scratch_bytes == mid_buffer(problem, plans[p]).bytes);
         }

@@ -38,7 +38,8 @@ struct CostEstimate {
     double fma_seconds = 0;   // of it, what the FMAs alone would take at the peak
     Resource bound = Resource::fma;
 
-    double recomputation() const noexcept { return useful_flops > 0 ? flops / useful_flops - 1 : 0; }
+    /// Share of the useful work done again; 0 also where tiles skip intermediate rows that a strided second stage never reads.
+    double recomputation() const noexcept { return flops > useful_flops ? flops / useful_flops - 1 : 0; }
     const Traffic& at(Level level) const noexcept { return bytes[static_cast<std::size_t>(level)]; }
 };
 
