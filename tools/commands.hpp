@@ -11,5 +11,7 @@ void add_dump(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);
 void add_suites(CLI::App& app, int& exit_code);
 void add_machine(CLI::App& app, int& exit_code);
+void add_explain(CLI::App& app, int& exit_code);
+void add_model(CLI::App& app, int& exit_code);
 
 }  // namespace tandem::tool

@@ -20,6 +20,8 @@ int main(int argc, char** argv) {
     add_plan(app, exit_code);
     add_suites(app, exit_code);
     add_machine(app, exit_code);
+    add_explain(app, exit_code);
+    add_model(app, exit_code);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -1,9 +1,29 @@
 #include "core/run/explain.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
+
+#include "core/plan/candidates.hpp"
+#include "core/plan/cost_model.hpp"
+#include "core/run/measured_rates.hpp"
 
 namespace tandem {
 namespace {
+
+struct Subject {
+    const KernelImpl& kernel;
+    const MachineRates& rates;
+    int threads;
+
+    const Problem& problem() const noexcept { return kernel.problem; }
+    const Plan& plan() const noexcept { return kernel.code->plan; }
+};
+
+std::string size_text(double bytes) { return bytes < 1e6 ? fmt::format("{:.1f} KB", bytes / 1024) : fmt::format("{:.2f} MB", bytes / (1024 * 1024)); }
+std::string time_text(double seconds) { return fmt::format("{:.1f} us", seconds * 1e6); }
+
+double tensor_bytes(const TensorShape& s) { return 4.0 * static_cast<double>(s.n * s.c * s.h * s.w); }
 
 std::string stage_line(const KernelImpl& kernel, int i) {
     const Stage& stage = kernel.problem.stage(i);
@@ -17,30 +37,113 @@ std::string stage_line(const KernelImpl& kernel, int i) {
                        stage.in_w, stage.out_channels, stage.out_h, stage.out_w, stage.flops() / 1e6, blocking);
 }
 
-std::string fusion_line(const KernelImpl& kernel) {
-    const KernelCode& code = *kernel.code;
-    if (kernel.problem.stage_count == 1) return "One convolution: nothing to fuse.\n";
-    const Stage& first = kernel.problem.stage(0);
-    const double tensor = static_cast<double>(first.out_channels * first.out_h * first.out_w) * 4 / 1024;
-    const char* how = code.plan.fusion == Fusion::sliding ? "a ring of the last rows of the intermediate" : "the intermediate rows of one tile";
-    return fmt::format("Fused: both stages run tile by tile{}; scratch holds {} ({:.1f} KB) instead of the whole intermediate ({:.1f} KB an image).\n",
-                       code.plan.backend == Backend::tandem ? " in one generated function" : "", how, static_cast<double>(code.mid.bytes) / 1024, tensor);
+// The best candidates of both kinds, and what that says.
+std::string decision_line(const Subject& subject) {
+    const Machine machine{.isa = subject.plan().isa, .caches = subject.rates.caches, .cpu_name = {}, .fast_ymm = subject.rates.fast_ymm};
+    const Problem& problem = subject.problem();
+    double fused = 0, unfused = 0;
+    for (const Plan& plan : candidate_plans(problem, machine, subject.threads)) {
+        double& best = is_unfused(problem, plan, subject.threads) ? unfused : fused;
+        const double seconds = estimate_cost(problem, plan, subject.rates, subject.threads).seconds;
+        if (best == 0 || seconds < best) best = seconds;
+    }
+    if (fused == 0 || unfused == 0) return "The image is too small to be cut into tiles: there is one way to run it.\n";
+    const double gain = unfused / fused - 1;
+    const char* verdict = gain > 0.03 ? "fusing pays" : gain < -0.03 ? "fusing does not pay" : "fusing makes no difference beyond 3 %, which is within the model's error";
+    return fmt::format("The model's best tiled plan takes {}, the best with the whole intermediate in memory {} ({:+.0f} %): {}.\n", time_text(fused),
+                       time_text(unfused), gain * 100, verdict);
+}
+
+std::string fusion_lines(const Subject& subject) {
+    const Problem& problem = subject.problem();
+    if (problem.stage_count == 1) return "One convolution: nothing to fuse.\n";
+    const KernelCode& code = *subject.kernel.code;
+    const double tensor = tensor_bytes(problem.output_shape(0));
+    const double image = tensor / static_cast<double>(problem.input.n);
+    std::string text;
+    if (is_unfused(problem, subject.plan(), subject.threads)) {
+        text = fmt::format("Not fused: a tile is a part's whole band, so scratch holds all of the intermediate it needs ({}).\n", size_text(static_cast<double>(code.mid.bytes)));
+    } else {
+        const char* how = code.plan.fusion == Fusion::sliding ? "a ring of the last rows of the intermediate" : "the intermediate rows of one tile";
+        text = fmt::format("Fused: both stages run tile by tile{}; scratch holds {} ({}, fits {}) instead of the whole intermediate ({} an image).\n", code.plan.backend == Backend::tandem ? " in one generated function" : "", how,
+                           size_text(static_cast<double>(code.mid.bytes)), to_string(level_of(static_cast<double>(code.mid.bytes), subject.rates.caches)), size_text(image));
+    }
+    text += decision_line(subject);
+    const Level level = roofline(problem, subject.rates, subject.threads, true).home;
+    text += fmt::format("As a tensor the intermediate would be {} written and {} read in {}: {} at {:.0f} GB/s a core.\n", size_text(tensor), size_text(tensor), to_string(level),
+                        time_text(2 * tensor / (subject.rates.bandwidth(level) * 1e9) / subject.threads), subject.rates.bandwidth(level));
+    return text;
+}
+
+std::string tiling_lines(const Subject& subject) {
+    const KernelCode& code = *subject.kernel.code;
+    const Problem& problem = subject.problem();
+    std::string text;
+    for (int i = 0; i < problem.stage_count; ++i) text += stage_line(subject.kernel, i);
+    text += fmt::format("Tiles: {} of {} x {} output pixels{}, in {} rows, {} columns, {} images.\n", subject.kernel.tiles(), code.plan.tile_h, code.plan.tile_w,
+                        code.plan.channel_splits > 1 ? fmt::format(", output channels split {} ways (the first stage is computed in each)", code.plan.channel_splits) : "",
+                        code.grid.tiles_y, code.grid.tiles_x, problem.input.n);
+    text += fmt::format("Scratch: {} bytes a thread. Code: {} bytes, {} tile functions, emitted in {:.0f} us.\n", code.scratch_bytes(),
+                        code.pair.code.memory->bytes().size(), code.pair.table.size(), code.emission_seconds * 1e6);
+    return text;
+}
+
+std::string intensity_lines(const Subject& subject) {
+    const Problem& problem = subject.problem();
+    const MachineRates& rates = subject.rates;
+    const Roofline roof = roofline(problem, rates, subject.threads, false);
+    std::string text = "Arithmetic intensity, FLOP a byte of tensors: ";
+    if (problem.stage_count == 2) {
+        for (int i = 0; i < 2; ++i)
+            text += fmt::format("{} convolution alone {:.1f}, ", i == 0 ? "first" : "second", roofline(stage_alone(problem, i), rates, subject.threads, false).intensity());
+        text += "both fused ";
+    }
+    text += fmt::format("{:.1f}. Machine balance ({} rates, {:.0f} GFLOP/s a core):", roof.intensity(), rates.measured ? "measured" : "assumed", rates.gflops);
+    for (const Level level : {Level::l1, Level::l2, Level::l3, Level::dram})
+        text += fmt::format("{} {:.1f} at {} ({:.0f} GB/s)", level == Level::l1 ? "" : ",", machine_balance(rates, level), to_string(level), rates.bandwidth(level));
+    text += ".\nFootprints:";
+    const double mid = static_cast<double>(subject.kernel.code->mid.bytes), weights = [&] {
+        double sum = 0;
+        for (int i = 0; i < problem.stage_count; ++i) sum += 4.0 * static_cast<double>(problem.stage(i).weight_count());
+        return sum;
+    }();
+    const std::pair<const char*, double> parts[] = {{"input", tensor_bytes(problem.input_shape())}, {"weights", weights},
+                                                    {"output", tensor_bytes(problem.output_shape(problem.stage_count - 1))}, {"scratch a thread", mid}};
+    for (const auto& [name, bytes] : parts) text += fmt::format(" {} {} ({}),", name, size_text(bytes), to_string(level_of(bytes, rates.caches)));
+    text.back() = ';';
+    return text + fmt::format(" together they live in {}. Caches: L1 {}, L2 {}, L3 {}.\n", to_string(roof.home), size_text(static_cast<double>(rates.caches.l1)),
+                              size_text(static_cast<double>(rates.caches.l2)), size_text(static_cast<double>(rates.caches.l3)));
+}
+
+std::string time_lines(const Subject& subject, std::optional<double> measured) {
+    const CostEstimate cost = estimate_cost(subject.problem(), subject.plan(), subject.rates, subject.threads);
+    const Roofline roof = roofline(subject.problem(), subject.rates, subject.threads, false);
+    std::string text = fmt::format("Work: {:.1f} MFLOP without the padding's taps, {:.1f} % of it computed again for halos or channel splits.\nTraffic:", cost.useful_flops / 1e6,
+                                   cost.recomputation() * 100);
+    for (const Level level : {Level::l1, Level::l2, Level::l3, Level::dram}) text += fmt::format("{} {} {}", level == Level::l1 ? "" : ",", to_string(level), size_text(cost.at(level).total()));
+    text += fmt::format(" (input {}, intermediate {}, weights {}, output {} beyond L1).\n", size_text(cost.at(Level::l2).input + cost.at(Level::l3).input + cost.at(Level::dram).input),
+                        size_text(cost.at(Level::l2).intermediate + cost.at(Level::l3).intermediate + cost.at(Level::dram).intermediate),
+                        size_text(cost.at(Level::l2).weights + cost.at(Level::l3).weights + cost.at(Level::dram).weights),
+                        size_text(cost.at(Level::l2).output + cost.at(Level::l3).output + cost.at(Level::dram).output));
+    text += fmt::format("Predicted: {}, mostly {}. Roofline: {} ({}); the prediction is {:.0f} % of it.\n", time_text(cost.seconds), to_string(cost.bound), time_text(roof.seconds),
+                        roof.compute_bound ? "FMA peak" : to_string(roof.home), 100 * roof.seconds / cost.seconds);
+    if (measured && *measured > 0)
+        text += fmt::format("Measured: {}, {:.2f} times the prediction, {:.0f} % of the roofline, {:.1f} GFLOP/s.\n", time_text(*measured), *measured / cost.seconds,
+                            100 * roof.seconds / *measured, roof.flops / *measured * 1e-9);
+    return text;
 }
 
 }  // namespace
 
-std::string explain(const KernelImpl& kernel) {
-    const KernelCode& code = *kernel.code;
-    std::string text = kernel.name + "\n" + fusion_line(kernel);
-    text += code.runner->explain();
-    for (int i = 0; i < kernel.problem.stage_count; ++i) text += stage_line(kernel, i);
-    text += fmt::format("Tiles: {} of {} x {} output pixels{}, in {} rows, {} columns, {} images.\n", kernel.tiles(), code.plan.tile_h, code.plan.tile_w,
-                        code.plan.channel_splits > 1 ? fmt::format(", output channels split {} ways (the first stage is computed in each)", code.plan.channel_splits) : "",
-                        code.grid.tiles_y, code.grid.tiles_x, kernel.problem.input.n);
-    text += fmt::format("Scratch: {} bytes a thread. Code: {} bytes, {} tile functions, emitted in {:.0f} us.\n", code.scratch_bytes(),
-                        code.pair.code.memory->bytes().size(), code.pair.table.size(), code.emission_seconds * 1e6);
-    text += "Plan: " + to_string(code.plan) + " (" + code.plan_reason + ")\n";
-    return text;
+std::string explain(const KernelImpl& kernel, const MachineRates& rates, int threads, std::optional<double> measured_seconds) {
+    const Subject subject{kernel, rates, std::max(threads, 1)};
+    return kernel.name + "\n" + fusion_lines(subject) + kernel.code->runner->explain() + tiling_lines(subject) + intensity_lines(subject) + time_lines(subject, measured_seconds) +
+           "Plan: " + to_string(kernel.code->plan) + " (" + kernel.code->plan_reason + ")\n";
+}
+
+std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds) {
+    const Result<Machine> machine = host_machine(kernel.code->plan.isa);
+    return explain(kernel, machine ? measured_rates(*machine) : default_rates(Machine{}), 1, measured_seconds);
 }
 
 }  // namespace tandem

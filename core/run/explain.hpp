@@ -1,12 +1,18 @@
-// explain(): a kernel's plan and what it means, in sentences and numbers.
+// explain(): a kernel's plan and what it means on this machine, in sentences and numbers.
 #pragma once
 
+#include <optional>
 #include <string>
 
+#include "core/plan/machine_rates.hpp"
 #include "core/run/kernel_code.hpp"
 
 namespace tandem {
 
-std::string explain(const KernelImpl& kernel);
+/// What the model says of a kernel: pure text. `threads`: parts meant to run at once. `measured_seconds`: a time to set against it.
+std::string explain(const KernelImpl& kernel, const MachineRates& rates, int threads = 1, std::optional<double> measured_seconds = std::nullopt);
+
+/// The same for one thread of this machine, its rates measured (once a process; see measured_rates.hpp).
+std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds = std::nullopt);
 
 }  // namespace tandem

@@ -30,15 +30,14 @@ struct KernelCode {
     std::int64_t source_rows = 0;                        // most rows of the source table
     std::size_t signature = 0;
 
-    /// Scratch: the intermediate, then the row tables, then the runner's own.
-    std::size_t runner_offset() const noexcept;
 
     /// Emits a problem under a checked plan.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan, std::string plan_reason);
     std::size_t scratch_bytes() const noexcept;
-    // Scratch holds, in this order: the intermediate, the workspace, the row tables.
+    /// Scratch holds, in this order: the intermediate, the workspace, the row tables, the runner's own.
     std::size_t workspace_offset() const noexcept { return static_cast<std::size_t>((mid.bytes + 63) / 64 * 64); }
     std::size_t tables_offset() const noexcept { return workspace_offset() + static_cast<std::size_t>((workspace_bytes + 63) / 64 * 64); }
+    std::size_t runner_offset() const noexcept;
 };
 
 struct KernelImpl {

@@ -1,0 +1,144 @@
+#include "core/plan/block_cost.hpp"
+
+#include <algorithm>
+
+#include "core/plan/tiling.hpp"
+
+namespace tandem {
+namespace {
+
+// Fitted, together with those of tile_cost.cpp, to the measured times of all candidates of the 33 layers (docs/cost-model.md).
+constexpr double fma_latency = 0.95e-9;     // seconds; 4 cycles are 1.1 ns at 3.6 GHz, and neighbouring blocks overlap a little
+constexpr double block_seconds = 0.9e-9;    // call, return and address set-up that out-of-order execution does not hide
+constexpr double pointer_seconds = 0.2e-9;  // a row pointer of a depthwise block: load, add, store-forwarded counter
+constexpr double stores_per_load = 0.45;    // store instructions a cycle against loads; Zen 4 stores 512 bits every second cycle
+constexpr double edge_exposed = 0.02;       // share of start, post-ops and stores that the neighbouring blocks' FMAs do not hide
+
+// Instructions of a post-op on one vector, all ports alike; counted from the emitted code (jit/activations.cpp), rounded.
+double instructions(PostOpKind kind) {
+    switch (kind) {
+        case PostOpKind::relu: return 1;
+        case PostOpKind::bias: case PostOpKind::scale: case PostOpKind::sum: return 1;
+        case PostOpKind::relu6: case PostOpKind::clip: return 2;
+        case PostOpKind::leaky: case PostOpKind::prelu: return 3;
+        case PostOpKind::hsigmoid: case PostOpKind::hswish: return 4;
+        case PostOpKind::sigmoid: case PostOpKind::swish: case PostOpKind::elu: return 18;
+        case PostOpKind::tanh: case PostOpKind::gelu_tanh: return 20;
+        case PostOpKind::gelu_erf: return 26;
+    }
+    return 1;
+}
+
+double post_op_instructions(const Conv& conv) {
+    double sum = 0;
+    for (const PostOp& op : conv.chain()) sum += instructions(op.kind);
+    return conv.post_op_count > 0 && conv.post_ops[0].kind == PostOpKind::bias ? sum - 1 : sum;  // a leading bias costs nothing
+}
+
+// Vector instructions a second.
+struct Issue {
+    double fmas, loads;
+};
+Issue issue_rates(const MachineRates& rates, int lanes) { return {rates.gflops * 1e9 / (2.0 * lanes), rates.gb_per_s[0] * 1e9 / (4.0 * lanes)}; }
+
+// Full vectors that a group's last vector costs.
+double last_vector_cost(const GroupRun& run, int lanes, bool fast_ymm) {
+    const bool half = lanes == 16 && run.tail_lanes > 0 && run.tail_lanes <= 8;
+    return half && fast_ymm ? 0.5 : 1;
+}
+
+// Runs of equal pieces of a balanced split.
+template <class Function>
+void for_each_width(std::int64_t total, std::int64_t at_most, const Function& function) {
+    if (total <= 0) return;
+    const std::int64_t pieces = (total + at_most - 1) / at_most, wider = total % pieces;
+    if (wider > 0) function(total / pieces + 1, wider);
+    if (pieces > wider) function(total / pieces, pieces - wider);
+}
+
+double real_channels(const Stage& stage, const GroupRun& run, int lanes) {
+    const double all = static_cast<double>(run.count) * run.vectors * lanes;
+    return std::min(all, static_cast<double>(stage.out_channels - run.first_vector * lanes));
+}
+
+}  // namespace
+
+BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs, const StageShare& share,
+                     const MachineRates& rates) {
+    const Stage& stage = problem.stage(i);
+    const int lanes = vector_lanes(plan.isa, problem.layout);
+    const Issue issue = issue_rates(rates, lanes);
+    const double pixels = static_cast<double>(share.rows * share.width);
+    const double column_share = share.column_taps / static_cast<double>(share.width);                // kernel columns a pixel
+    const double row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));  // kernel rows a row
+    const double channels = static_cast<double>(stage.in_channels);
+    const double k = channels * row_share * column_share;                                            // FMAs an accumulator
+    const double weight_steps = channels * row_share * static_cast<double>(stage.conv.kernel.w);
+    BlockWork work;
+    for (const GroupRun& run : runs) {
+        work.flops += 2 * real_channels(stage, run, lanes) * channels * share.row_taps * share.column_taps;
+        const double vectors = run.vectors - 1 + last_vector_cost(run, lanes, rates.fast_ymm);
+        const bool embedded = plan.isa == Isa::avx512 && run.vectors <= 2;
+        for_each_width(share.width, plan.stages[static_cast<std::size_t>(i)].block_pixels, [&](std::int64_t width, std::int64_t count) {
+            const double w = static_cast<double>(width), accumulators = w * run.vectors;
+            const double fma = k * w * vectors / issue.fmas;
+            const double broadcasts = k * w * (embedded ? 0.5 * run.vectors : 1.0);  // an embedded one pairs with its FMA
+            const double load = (weight_steps * run.vectors + broadcasts) / issue.loads;
+            const double latency = k * fma_latency;
+            const double edges = (accumulators * (1 + post_op_instructions(stage.conv)) / 2) / issue.fmas + accumulators / (issue.loads * stores_per_load);
+            const double all = static_cast<double>(count * share.rows * run.count);
+            work.seconds += all * (std::max({fma, load, latency}) + edge_exposed * edges + block_seconds);
+            work.blocks += all;
+            work.l1_weights += all * weight_steps * run.vectors * lanes * 4;
+            work.l1_loads += all * (weight_steps * run.vectors * lanes * 4 + k * w * 4);
+        });
+        work.l1_stores += pixels * static_cast<double>(run.count * run.vectors) * lanes * 4;
+    }
+    work.fma_seconds = work.flops / (rates.gflops * 1e9);
+    work.seconds = std::max(work.seconds, work.fma_seconds);
+    return work;
+}
+
+BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs, const StageShare& share,
+                         const MachineRates& rates) {
+    const Stage& stage = problem.stage(i);
+    const StagePlan& block = plan.stages[static_cast<std::size_t>(i)];
+    const int lanes = vector_lanes(plan.isa, problem.layout);
+    const Issue issue = issue_rates(rates, lanes);
+    const double column_share = share.column_taps / static_cast<double>(share.width);
+    const double row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));
+    const double post_ops = post_op_instructions(stage.conv);
+    BlockWork work;
+    for (const GroupRun& run : runs) {
+        work.flops += 2 * real_channels(stage, run, lanes) * share.row_taps * share.column_taps;
+        const double narrow = last_vector_cost(run, lanes, rates.fast_ymm);
+        for (std::int64_t row = 0; row < share.rows; row += block.block_rows) {
+            const double rows = static_cast<double>(std::min<std::int64_t>(block.block_rows, share.rows - row));
+            const double inputs = static_cast<double>(distinct_input_rows(stage, static_cast<int>(rows))) * row_share / static_cast<double>(stage.conv.kernel.h);
+            const double pointers = (inputs + rows) * pointer_seconds * static_cast<double>(run.count);
+            double blocks = 0;
+            for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
+                const double w = static_cast<double>(width), columns = (w - 1) * static_cast<double>(stage.conv.stride.w) + static_cast<double>(stage.conv.kernel.w);
+                const double weights = rows * row_share * static_cast<double>(stage.conv.kernel.w);
+                const double fma = rows * row_share * w * column_share * narrow / issue.fmas;
+                const double loads = inputs * columns + weights;
+                const double edges = (rows * w * (1 + post_ops) / 2) / issue.fmas + rows * w / (issue.loads * stores_per_load);
+                const double latency = row_share * column_share * fma_latency / 2;  // neighbouring blocks overlap
+                const double all = static_cast<double>(count * run.count);
+                work.seconds += all * (std::max({fma, loads / issue.loads, latency}) + edge_exposed * edges + block_seconds / 4);
+                if (block.channels_inner) work.seconds += static_cast<double>(count) * pointers;
+                work.l1_weights += all * weights * lanes * 4;
+                work.l1_loads += all * loads * lanes * 4;
+                work.l1_stores += all * rows * w * lanes * 4;
+                blocks += all;
+            });
+            if (!block.channels_inner) work.seconds += pointers + static_cast<double>(run.count) * block_seconds;
+            work.blocks += blocks;
+        }
+    }
+    work.fma_seconds = work.flops / (rates.gflops * 1e9);
+    work.seconds = std::max(work.seconds, work.fma_seconds);
+    return work;
+}
+
+}  // namespace tandem

@@ -1,0 +1,210 @@
+#include "core/plan/candidates.hpp"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "core/plan/panel.hpp"
+#include "core/plan/tiling.hpp"
+
+namespace tandem {
+namespace {
+
+constexpr int most_vectors = 6;
+constexpr std::int64_t narrowest_tile = 14;   // columns; narrower tiles recompute and re-read more than they save
+constexpr std::int64_t fewest_pixels = 7;     // of a tile: below, every GEMM block is latency-bound
+
+std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
+
+// Plans in the order of their invention, each once, valid ones only.
+class PlanSet {
+public:
+    explicit PlanSet(const Problem& problem) : problem_(problem) {}
+
+    void add(const Plan& plan) {
+        std::vector<std::size_t>& same_hash = seen_[hash_value(plan)];
+        for (const std::size_t i : same_hash)
+            if (plans_[i] == plan) return;
+        if (!check_plan(problem_, plan)) return;
+        same_hash.push_back(plans_.size());
+        plans_.push_back(plan);
+    }
+    std::vector<Plan> take() { return std::move(plans_); }
+
+private:
+    const Problem& problem_;
+    std::vector<Plan> plans_;
+    std::unordered_map<std::size_t, std::vector<std::size_t>> seen_;
+};
+
+// Tile heights that differ in what they fit or recompute, and the whole band of a part.
+std::vector<int> tile_heights(std::int64_t out_h, int threads) {
+    std::vector<int> heights;
+    for (const std::int64_t h : {1, 2, 3, 4, 7, 8, 14, 16, 28, 56})
+        if (h < out_h) heights.push_back(static_cast<int>(h));
+    for (const std::int64_t h : {(out_h + threads - 1) / threads, out_h})
+        if (std::find(heights.begin(), heights.end(), h) == heights.end()) heights.push_back(static_cast<int>(h));
+    std::sort(heights.begin(), heights.end());
+    return heights;
+}
+
+struct Shape {
+    int vectors, pixels;
+};
+
+// The largest pixel count of each vector count, and a smaller one where it leaves registers for loads ahead.
+std::vector<Shape> block_shapes(const Stage& stage, Isa isa, int lanes) {
+    const int budget = accumulator_budget(isa);
+    std::vector<Shape> shapes;
+    for (int vectors = 1; vectors <= std::min<std::int64_t>(most_vectors, vectors_of(stage, lanes)); ++vectors) {
+        const int pixels = budget / vectors;
+        if (pixels < 2 || vectors == 5) continue;  // 5 vectors: as many accumulators as 4 or 6 with worse groups
+        shapes.push_back({vectors, pixels});
+        if (vectors <= 2 && isa == Isa::avx512) shapes.push_back({vectors, pixels * 3 / 4});
+    }
+    return shapes;
+}
+
+// A stage's block with this shape, or the nearest that its channels and registers allow.
+void set_shape(const Problem& problem, Plan& plan, int i, const Shape& shape) {
+    const Stage& stage = problem.stage(i);
+    if (stage.depthwise()) return;
+    StagePlan& block = plan.stages[static_cast<std::size_t>(i)];
+    const std::int64_t vectors = vectors_of(stage, vector_lanes(plan.isa, problem.layout));
+    block.block_vectors = static_cast<int>(std::min<std::int64_t>(shape.vectors, vectors));
+    block.block_pixels = std::min(block.block_vectors == shape.vectors ? shape.pixels : 99, accumulator_budget(plan.isa) / block.block_vectors);
+}
+
+bool tile_too_small(const Problem& problem, const Plan& plan) {
+    const Stage& last = problem.last();
+    return std::int64_t{plan.tile_h} * plan.tile_w < std::min(fewest_pixels, last.out_h * last.out_w);
+}
+
+class Candidates {
+public:
+    Candidates(const Problem& problem, const Machine& machine, int threads)
+        : problem_(problem), machine_(machine), threads_(std::max(threads, 1)), base_(choose_plan(problem, machine, threads_)),
+          heights_(tile_heights(problem.last().out_h, threads_)), plans_(problem) {}
+
+    std::vector<Plan> all() {
+        plans_.add(base_);
+        for (const int height : heights_) {
+            const Plan plan = at_height(base_, height);
+            if (tile_too_small(problem_, plan)) continue;
+            cross_shapes(plan);
+            vary_depthwise(plan);
+            vary_width(plan);
+            vary_splits(plan);
+        }
+        std::vector<Plan> plans = plans_.take();
+        if (plans.size() > max_candidates) plans = thinned(plans);
+        return plans;
+    }
+
+private:
+    Plan at_height(Plan plan, int height) const {
+        plan.tile_h = height;
+        plan.channel_splits = 1;
+        plan.tile_w = static_cast<int>(problem_.last().out_w);
+        return plan;
+    }
+
+    // Ring or recomputation, prefetch or not.
+    void add_variants(Plan plan) {
+        const bool halo = problem_.stage_count == 2 && row_axis(problem_.last()).kernel > 1;
+        const bool whole = plan.tile_h >= problem_.last().out_h;
+        const bool can_prefetch = problem_.stage_count == 2 && problem_.stage(0).depthwise() && is_flat(problem_, plan) && !whole;
+        if (problem_.stage_count == 2) plan.fusion = Fusion::recompute;
+        plan.prefetch_next = false;
+        // One band after the other in one part: a ring saves the halo; with several bands in flight tall tiles recompute little.
+        const double recomputed = halo ? static_cast<double>(row_axis(problem_.last()).kernel - 1) / plan.tile_h : 0;
+        if (recomputed < 1) plans_.add(plan);
+        if (can_prefetch) {
+            plan.prefetch_next = true;
+            plans_.add(plan);
+        }
+        if (halo && !whole) {
+            plan.prefetch_next = false;
+            plan.fusion = Fusion::sliding;
+            plans_.add(plan);
+        }
+    }
+
+    void cross_shapes(Plan plan) {
+        const int lanes = vector_lanes(plan.isa, problem_.layout);
+        const Stage& last = problem_.last();
+        const int widest = last.depthwise() ? 0 : problem_.stage_count - 1;
+        if (problem_.stage(widest).depthwise()) return add_variants(plan);
+        for (const Shape& shape : block_shapes(problem_.stage(widest), plan.isa, lanes)) {
+            for (int i = 0; i < problem_.stage_count; ++i) set_shape(problem_, plan, i, shape);
+            add_variants(plan);
+        }
+    }
+
+    void vary_depthwise(const Plan& plan) {
+        for (int i = 0; i < problem_.stage_count; ++i) {
+            if (!problem_.stage(i).depthwise()) continue;
+            for (const int rows : {1, 2}) {
+                for (const bool inner : {false, true}) {
+                    if (inner && (i > 0 || problem_.layout != Layout::nhwc)) continue;
+                    Plan other = plan;
+                    StagePlan& block = other.stages[static_cast<std::size_t>(i)];
+                    block.block_rows = std::min(rows, max_depthwise_rows(problem_.stage(i)));
+                    block.block_pixels = max_depthwise_pixels(problem_.stage(i), plan.isa, block.block_rows);
+                    block.channels_inner = inner;
+                    add_variants(other);
+                }
+            }
+        }
+    }
+
+    // Narrower tiles only where a full-width one leaves the level above: L1 for the sake of the GEMM, L2 in any case.
+    void vary_width(Plan plan) {
+        if (plan.tile_h > 4 || problem_.stage_count == 1) return;
+        for (const std::size_t level : {machine_.caches.l1, machine_.caches.l2}) {
+            plan.tile_w = static_cast<int>(problem_.last().out_w);
+            if (mid_buffer(problem_, plan).bytes <= static_cast<std::int64_t>(level)) continue;
+            for (plan.tile_w = (plan.tile_w + 1) / 2; plan.tile_w >= narrowest_tile; plan.tile_w = (plan.tile_w + 1) / 2) add_variants(plan);
+        }
+    }
+
+    // Splitting channels pays where there are too few tiles for the threads; on tiny images it also shortens a panel's stay in L2.
+    void vary_splits(const Plan& plan) {
+        constexpr std::int64_t tiny_image = 14 * 14;
+        const bool tiny = problem_.last().out_h * problem_.last().out_w <= tiny_image;
+        const bool starved = threads_ > 1 && tile_grid(problem_, plan).count() < 2 * threads_;
+        if (!starved && !(tiny && threads_ > 1)) return;
+        for (const int splits : {threads_, 2 * threads_}) {
+            Plan other = plan;
+            other.channel_splits = splits;
+            add_variants(other);
+        }
+    }
+
+    // Too many: the rules' own plan and an even selection of the others.
+    static std::vector<Plan> thinned(const std::vector<Plan>& plans) {
+        std::vector<Plan> kept;
+        for (std::size_t i = 0; i < max_candidates; ++i) kept.push_back(plans[i * plans.size() / max_candidates]);
+        return kept;
+    }
+
+    const Problem& problem_;
+    const Machine& machine_;
+    int threads_;
+    Plan base_;
+    std::vector<int> heights_;
+    PlanSet plans_;
+};
+
+}  // namespace
+
+std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine, int threads) {
+    return Candidates(problem, machine, threads).all();
+}
+
+bool is_unfused(const Problem& problem, const Plan& plan, int threads) noexcept {
+    const Stage& last = problem.last();
+    const std::int64_t band = (last.out_h + threads - 1) / std::max(threads, 1);
+    return problem.stage_count == 2 && plan.tile_h >= band && plan.tile_w >= last.out_w;
+}
+
+}  // namespace tandem

@@ -1,0 +1,23 @@
+// Candidates: the plans worth predicting or timing for a problem. Pure; rules leave out what is clearly bad before anybody looks.
+//
+// Axes: rows of a tile (up to the whole image, which is "not fused": the intermediate is then a tensor in memory), columns of a
+// tile, microkernel shape, rows of a depthwise block, loop order, prefetch, ring or recomputation, channel splits. The main axes
+// (rows, shape, prefetch or ring) are crossed; the others vary one at a time.
+#pragma once
+
+#include <vector>
+
+#include "core/plan/plan.hpp"
+
+namespace tandem {
+
+inline constexpr std::size_t max_candidates = 200;
+
+/// Distinct plans, every one of which passes check_plan(); the first is choose_plan()'s. Deterministic, at most max_candidates.
+/// `threads`: parts meant to run at once.
+std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine, int threads);
+
+/// The part's whole band in one tile: the intermediate goes through memory as it would between two kernels. `threads` >= 1.
+bool is_unfused(const Problem& problem, const Plan& plan, int threads) noexcept;
+
+}  // namespace tandem

@@ -1,0 +1,133 @@
+#include "core/plan/cost_model.hpp"
+
+#include <algorithm>
+
+#include "core/plan/tile_cost.hpp"
+
+namespace tandem {
+namespace {
+
+// As core/run/executor.cpp numbers tiles: a ring walks down columns of tiles; otherwise channel splits are neighbours.
+struct Index {
+    std::int64_t n = -1, ty = -1, tx = -1, split = -1;
+};
+Index tile_at(const TileGrid& grid, Fusion fusion, std::int64_t item) {
+    Index tile;
+    const auto take = [&item](std::int64_t size) {
+        const std::int64_t digit = item % size;
+        item /= size;
+        return digit;
+    };
+    const bool ring = fusion == Fusion::sliding;
+    if (ring) tile.ty = take(grid.tiles_y);
+    tile.split = take(grid.splits);
+    if (!ring) tile.ty = take(grid.tiles_y);
+    tile.tx = take(grid.tiles_x);
+    tile.n = item;
+    return tile;
+}
+
+void add(const TileCost& tile, CostEstimate& all, TileCost& part) {
+    all.flops += tile.flops;
+    for (std::size_t level = 0; level < level_count; ++level) {
+        Traffic& sum = all.bytes[level];
+        const Traffic& one = tile.bytes[level];
+        sum = {sum.input + one.input, sum.intermediate + one.intermediate, sum.weights + one.weights, sum.output + one.output};
+    }
+    part.seconds += tile.seconds;
+    part.fma_seconds += tile.fma_seconds;
+    for (std::size_t i = 0; i < part.stage_seconds.size(); ++i) part.stage_seconds[i] += tile.stage_seconds[i];
+    for (std::size_t i = 0; i < resource_count; ++i) part.by_resource[i] += tile.by_resource[i];
+}
+
+double stage_flops(const Stage& stage) {
+    const Axis y = row_axis(stage), x = column_axis(stage);
+    double rows = 0, columns = 0;
+    for (std::int64_t o = 0; o < stage.out_h; ++o) rows += static_cast<double>(y.taps(o).size());
+    for (std::int64_t o = 0; o < stage.out_w; ++o) columns += static_cast<double>(x.taps(o).size());
+    return 2.0 * static_cast<double>(stage.out_channels * (stage.depthwise() ? 1 : stage.in_channels)) * rows * columns;
+}
+
+double useful_flops(const Problem& problem) {
+    double flops = 0;
+    for (int i = 0; i < problem.stage_count; ++i) flops += stage_flops(problem.stage(i));
+    return flops * static_cast<double>(problem.input.n);
+}
+
+double tensor_bytes(const TensorShape& shape) { return 4.0 * static_cast<double>(shape.n * shape.c * shape.h * shape.w); }
+
+}  // namespace
+
+const char* to_string(Resource resource) noexcept {
+    switch (resource) {
+        case Resource::fma: return "the multiply-add units";
+        case Resource::blocks: return "loads, latency and stores of the register blocks";
+        case Resource::l2: return "L2";
+        case Resource::l3: return "L3";
+        case Resource::dram: return "memory";
+        case Resource::tiles: return "setting tiles up";
+    }
+    return "?";
+}
+
+CostEstimate estimate_cost(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads) {
+    threads = std::max(threads, 1);
+    TileCosts tiles(problem, plan, rates, threads);
+    CostEstimate cost;
+    cost.useful_flops = useful_flops(problem);
+    cost.scratch_bytes = tiles.scratch_bytes();
+    const TileGrid grid = tile_grid(problem, plan);
+    const std::int64_t items = grid.count();
+    TileCost busiest;
+    for (int p = 0; p < threads; ++p) {
+        // core/run/partition.cpp: sizes differ by at most one, the longer ones first.
+        const std::int64_t size = items / threads + (p < items % threads), begin = p * (items / threads) + std::min<std::int64_t>(p, items % threads);
+        TileCost part;
+        Index before;
+        for (std::int64_t item = begin; item < begin + size; ++item) {
+            const Index tile = tile_at(grid, plan.fusion, item);
+            const bool column = tile.n == before.n && tile.tx == before.tx;
+            const bool follows = column && tile.split == before.split && tile.ty == before.ty + 1;
+            const bool reuse = plan.fusion == Fusion::recompute && column && tile.ty == before.ty;
+            const bool below = column && (reuse || tile.ty == before.ty + 1);
+            add(tiles.at({tile.ty, tile.tx, tile.split, !(plan.fusion == Fusion::sliding && follows), reuse, !below}), cost, part);
+            before = tile;
+        }
+        if (part.seconds > busiest.seconds) busiest = part;
+    }
+    cost.seconds = busiest.seconds;
+    cost.fma_seconds = busiest.fma_seconds;
+    cost.stage_seconds = busiest.stage_seconds;
+    const auto most = std::max_element(busiest.by_resource.begin(), busiest.by_resource.end());
+    cost.bound = static_cast<Resource>(most - busiest.by_resource.begin());
+    return cost;
+}
+
+std::vector<RankedPlan> rank_plans(const Problem& problem, const std::vector<Plan>& plans, const MachineRates& rates, int threads) {
+    std::vector<RankedPlan> ranked;
+    for (const Plan& plan : plans) ranked.push_back({plan, estimate_cost(problem, plan, rates, threads)});
+    std::stable_sort(ranked.begin(), ranked.end(), [](const RankedPlan& a, const RankedPlan& b) { return a.cost.seconds < b.cost.seconds; });
+    return ranked;
+}
+
+Roofline roofline(const Problem& problem, const MachineRates& rates, int threads, bool with_intermediate) {
+    Roofline roof;
+    roof.flops = useful_flops(problem);
+    const double input = tensor_bytes(problem.input_shape()), output = tensor_bytes(problem.output_shape(problem.stage_count - 1));
+    roof.bytes = input + output;
+    for (int i = 0; i < problem.stage_count; ++i)
+        roof.bytes += 4.0 * static_cast<double>(problem.stage(i).weight_count()) + tensor_bytes(problem.residual_shape(i));
+    double held = roof.bytes;
+    if (problem.stage_count == 2 && with_intermediate) {
+        const double mid = tensor_bytes(problem.output_shape(0));
+        roof.bytes += 2 * mid;
+        held += mid;
+    }
+    roof.home = level_of(held, rates.caches);
+    const double fma = roof.flops / (rates.gflops * 1e9), moving = roof.bytes / (rates.bandwidth(roof.home) * 1e9);
+    roof.compute_bound = fma >= moving;
+    roof.seconds = std::max(fma, moving) / std::max(threads, 1);
+    return roof;
+}
+
+}  // namespace tandem

@@ -1,0 +1,230 @@
+#include "core/plan/tile_cost.hpp"
+
+#include <algorithm>
+
+#include "core/plan/tiling.hpp"
+
+namespace tandem {
+namespace {
+
+// Fitted, together with those of block_cost.cpp (docs/cost-model.md); good to a factor of two each.
+constexpr double l2_exposed = 0.01;        // share of the shorter of core time and L2 time that does not overlap
+constexpr double far_exposed = 0.5;        // the same for L3 and memory: hardware prefetchers see short streams
+constexpr double announced_exposed = 0.02; // of bytes that a prefetch instruction asked for
+constexpr double tile_seconds = 140e-9;    // row tables, the call, cold branches
+
+double taps_sum(const Axis& axis, const Span& outputs) {
+    std::int64_t sum = 0;
+    for (std::int64_t o = outputs.begin; o < outputs.end; ++o) sum += axis.taps(o).size();
+    return static_cast<double>(sum);
+}
+
+Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) {
+    return {index * size, std::min((index + 1) * size, total)};
+}
+
+double tensor_bytes(const TensorShape& shape) { return 4.0 * static_cast<double>(shape.n * shape.c * shape.h * shape.w); }
+
+std::size_t index(Level level) { return static_cast<std::size_t>(level); }
+
+double group_count(const std::vector<GroupRun>& runs) {
+    double count = 0;
+    for (const GroupRun& run : runs) count += static_cast<double>(run.count);
+    return count;
+}
+
+double panel_bytes(const std::vector<PanelLayout>& panels) {
+    double bytes = 0;
+    for (const PanelLayout& panel : panels) bytes += static_cast<double>(panel.bytes);
+    return bytes;
+}
+
+}  // namespace
+
+TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads)
+    : problem_(problem), plan_(plan), rates_(rates), mid_(mid_buffer(problem, plan)) {
+    for (int i = 0; i < problem.stage_count; ++i) panels_.push_back(panel_layout(problem, plan, i));
+    for (int split = 0; split < plan.channel_splits; ++split) split_runs_.push_back(split_runs(panels_.back(), split, plan.channel_splits));
+    const double weights = panel_bytes(panels_), mid = static_cast<double>(mid_.bytes);
+    double tensors = tensor_bytes(problem.input_shape()) + tensor_bytes(problem.output_shape(problem.stage_count - 1));
+    for (int i = 0; i < problem.stage_count; ++i) tensors += tensor_bytes(problem.residual_shape(i));
+    home_ = level_of(tensors / threads + weights + mid, rates.caches);
+    if (home_ > Level::l2) home_ = level_of(std::max(tensors + weights + mid * threads, static_cast<double>(rates.caches.l2)), rates.caches);
+    const TileGrid grid = tile_grid(problem, plan);
+    tile_bytes_ = tensors / static_cast<double>(grid.images * grid.tiles_y * grid.tiles_x) + weights / grid.splits + mid;
+}
+
+const TileCost& TileCosts::at(const TilePlace& place) {
+    const Stage& last = problem_.last();
+    const Span rows = tile_span(place.ty, plan_.tile_h, last.out_h), cols = tile_span(place.tx, plan_.tile_w, last.out_w);
+    const Axis y = row_axis(last), x = column_axis(last);
+    const Span in_rows = y.inputs(rows), in_cols = x.inputs(cols);
+    Key key{rows.size(), cols.size(), in_rows.size(), in_cols.size(), static_cast<std::int64_t>(taps_sum(y, rows)),
+            static_cast<std::int64_t>(taps_sum(x, cols)), place.split, place.start + 2 * place.reuse + 4 * place.first, 0, 0, 0, 0, 0, 0, place.ty > 0, 0};
+    if (problem_.stage_count == 2) {
+        const Axis y0 = row_axis(problem_.stage(0)), x0 = column_axis(problem_.stage(0));
+        key[8] = static_cast<std::int64_t>(taps_sum(y0, in_rows));
+        key[9] = static_cast<std::int64_t>(taps_sum(x0, in_cols));
+        key[10] = y0.inputs(in_rows).size();
+        key[11] = x0.inputs(in_cols).size();
+        key[12] = place.ty > 0 ? in_rows.begin - y.inputs(tile_span(place.ty - 1, plan_.tile_h, last.out_h)).end : 0;
+    }
+    const auto found = known_.find(key);
+    if (found != known_.end()) return found->second;
+    return known_.emplace(key, compute(place)).first->second;
+}
+
+TileCosts::Reach TileCosts::reach(int i, const Span& rows, const Span& columns, const Span& rows_above) const {
+    const Stage& stage = problem_.stage(i);
+    const Axis y = row_axis(stage), x = column_axis(stage);
+    Reach reach{rows, columns, y.inputs(rows), x.inputs(columns), {}, {}};
+    if (rows_above.size() > 0) {
+        const Span above = y.inputs(rows_above);
+        reach.old_in_rows = {reach.in_rows.begin, std::clamp(above.end, reach.in_rows.begin, reach.in_rows.end)};
+    }
+    const bool flat = i == problem_.stage_count - 1 && is_flat(problem_, plan_);
+    reach.share.rows = flat ? (rows.size() > 0 ? 1 : 0) : rows.size();
+    reach.share.width = flat ? rows.size() * columns.size() : columns.size();
+    reach.share.row_taps = flat ? static_cast<double>(reach.share.rows) : taps_sum(y, rows);
+    reach.share.column_taps = flat ? static_cast<double>(reach.share.width) : taps_sum(x, columns);
+    return reach;
+}
+
+TileCost TileCosts::compute(const TilePlace& place) const {
+    const Stage& last = problem_.last();
+    const int last_index = problem_.stage_count - 1;
+    const Span rows = tile_span(place.ty, plan_.tile_h, last.out_h), cols = tile_span(place.tx, plan_.tile_w, last.out_w);
+    const Span above = place.ty > 0 && !place.first ? tile_span(place.ty - 1, plan_.tile_h, last.out_h) : Span{};
+    const std::vector<GroupRun>& runs = split_runs_[static_cast<std::size_t>(place.split)];
+    const Reach last_reach = reach(last_index, rows, cols, last_index == 0 ? above : Span{});
+    Phase last_phase = phase(last_index, last_reach, runs);
+    TileCost cost;
+    if (last_index > 0 && !place.reuse) {
+        const Axis y = row_axis(last);
+        const Span above_mid = above.size() > 0 ? y.inputs(above) : Span{};
+        Span fresh = last_reach.in_rows;
+        if (!place.start && above.size() > 0) fresh.begin = std::clamp(above_mid.end, fresh.begin, fresh.end);
+        Phase first = phase(0, reach(0, fresh, last_reach.in_columns, above_mid), panels_[0].runs);
+        if (plan_.prefetch_next && is_flat(problem_, plan_) && above.size() > 0) move_prefetch(first, last_phase);
+        add_time(first, 0, cost);
+    }
+    add_time(last_phase, last_index, cost);
+    cost.seconds += tile_seconds;
+    cost.by_resource[static_cast<std::size_t>(Resource::tiles)] += tile_seconds;
+    return cost;
+}
+
+// The bytes of one stage: source, weights, destination.
+TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<GroupRun>& runs) const {
+    const Stage& stage = problem_.stage(i);
+    Phase phase;
+    if (reach.rows.size() <= 0 || reach.columns.size() <= 0 || runs.empty()) return phase;
+    phase.work = stage.depthwise() ? depthwise_work(problem_, plan_, i, runs, reach.share, rates_)
+                                   : dense_work(problem_, plan_, i, runs, reach.share, rates_);
+    const PanelLayout& panel = panels_[static_cast<std::size_t>(i)];
+    const double groups = group_count(runs);
+    double panels = 0, channels = 0;
+    for (const GroupRun& run : runs) {
+        panels += static_cast<double>(run.count * panel.group_bytes(run.vectors));
+        channels += static_cast<double>(run.count) * run.vectors * panel.lanes;
+    }
+    channels = std::min(channels, static_cast<double>(stage.out_channels));
+    const double pixels = static_cast<double>(reach.rows.size() * reach.columns.size());
+    const bool from_tensor = i == 0, to_tensor = i == problem_.stage_count - 1;
+    const Level mid_level = level_of(static_cast<double>(mid_.bytes) + panels / groups, rates_.caches);
+
+    Traffic& l1 = phase.bytes[0];
+    (from_tensor ? l1.input : l1.intermediate) += phase.work.l1_loads - phase.work.l1_weights;
+    l1.weights += phase.work.l1_weights;
+    (to_tensor ? l1.output : l1.intermediate) += phase.work.l1_stores;
+    add_source(phase, i, reach, groups, panels / groups);
+    const double use = stage.depthwise() ? 1 : reach.share.row_taps / static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
+    const double block_input = 4.0 * static_cast<double>(plan_.stages[static_cast<std::size_t>(i)].block_pixels * stage.in_channels * stage.conv.kernel.h);
+    add_weights(phase, i, groups, panels, use, block_input);
+    const double written = 2 * pixels * channels * 4;  // a line is fetched before it is written, and written back
+    if (to_tensor && home_ > Level::l1) phase.bytes[index(home_)].output += written;
+    if (!to_tensor && mid_level > Level::l1) phase.bytes[index(mid_level)].intermediate += written;
+    const double residual = pixels * static_cast<double>(std::min<std::int64_t>(stage.residual_channels(), stage.out_channels)) * 4;
+    if (home_ > Level::l1) phase.bytes[index(home_)].input += residual;
+    return phase;
+}
+
+// Lines of the stage's source that enter L1: each row the first time, halo rows of the tile above, and again for every group of
+// output vectors or every row of taps if L1 does not keep them.
+void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double groups, double panel) const {
+    const Stage& stage = problem_.stage(i);
+    const double row = 4.0 * static_cast<double>(reach.in_columns.size() * stage.in_channels);
+    const double distinct = static_cast<double>(reach.in_rows.size());
+    const auto add = [&](Level level, double bytes) {
+        Traffic& traffic = phase.bytes[index(level)];
+        if (level > Level::l1) (i == 0 ? traffic.input : traffic.intermediate) += bytes;
+    };
+    if (i == 0) {
+        const double old = std::min(distinct, static_cast<double>(reach.old_in_rows.size()));
+        add(home_, (distinct - old) * row);
+        add(std::min(home_, level_of(tile_bytes_, rates_.caches)), old * row);
+    } else {
+        add(level_of(static_cast<double>(mid_.bytes) + panel, rates_.caches), distinct * row);
+    }
+    double again = 0;
+    if (stage.depthwise()) {
+        const double at_once = plan_.stages[static_cast<std::size_t>(i)].block_rows;
+        const double reads = static_cast<double>(reach.rows.size()) / at_once * static_cast<double>(distinct_input_rows(stage, static_cast<int>(at_once)));
+        again = std::max(0.0, reads - distinct) * row;
+    } else {
+        const double kept = static_cast<double>(stage.conv.kernel.h) * row + panel;
+        const double pass = level_of(kept, rates_.caches) == Level::l1 || is_flat(problem_, plan_) ? distinct : reach.share.row_taps;
+        again = (groups * pass - distinct) * row;
+    }
+    add(level_of(distinct * row + panel, rates_.caches), std::max(0.0, again));
+}
+
+// Panels enter L1 once a tile and group, and again for every block if one panel and the block's pixels do not fit beside each other.
+void TileCosts::add_weights(Phase& phase, int i, double groups, double panels, double use, double block_input) const {
+    const Level far = std::min(home_, level_of(tile_bytes_, rates_.caches));
+    if (far > Level::l1) phase.bytes[index(far)].weights += panels * std::min(1.0, use);
+    if (problem_.stage(i).depthwise()) return;
+    const double blocks = phase.work.blocks / groups;
+    const Level near = level_of(panels / groups + block_input, rates_.caches);
+    if (near > Level::l1) phase.bytes[index(near)].weights += panels * use * std::max(0.0, blocks - 1);
+}
+
+// The GEMM has asked for the next tile's input: it comes while the GEMM computes, and the next depthwise phase finds it in L2.
+void TileCosts::move_prefetch(Phase& first, Phase& last) const {
+    if (home_ <= Level::l2) return;
+    const double bytes = first.bytes[index(home_)].input;
+    first.bytes[index(home_)].input = 0;
+    first.bytes[index(Level::l2)].input += bytes;
+    last.bytes[index(home_)].input += bytes;
+    last.hidden += bytes;
+}
+
+void TileCosts::add_time(const Phase& phase, int i, TileCost& cost) const {
+    const auto seconds = [&](Level level, double bytes) { return bytes / (rates_.bandwidth(level) * 1e9); };
+    const double core = phase.work.seconds;
+    const double l2 = seconds(Level::l2, phase.bytes[index(Level::l2)].total());
+    const double hidden = seconds(home_, phase.hidden);
+    const double l3 = seconds(Level::l3, phase.bytes[index(Level::l3)].total()), dram = seconds(Level::dram, phase.bytes[index(Level::dram)].total());
+    const double far = std::max(0.0, l3 + dram - hidden);
+    const double near = std::max(core, l2) + l2_exposed * std::min(core, l2);
+    const double open = std::max(near, far) + far_exposed * std::min(near, far);
+    const double total = std::max(open, hidden) + announced_exposed * std::min(open, hidden);
+    cost.flops += phase.work.flops;
+    cost.seconds += total;
+    cost.fma_seconds += phase.work.fma_seconds;
+    cost.stage_seconds[static_cast<std::size_t>(i)] += total;
+    for (std::size_t level = 0; level < level_count; ++level) {
+        Traffic& sum = cost.bytes[level];
+        const Traffic& part = phase.bytes[level];
+        sum = {sum.input + part.input, sum.intermediate + part.intermediate, sum.weights + part.weights, sum.output + part.output};
+    }
+    const auto blame = [&](Resource resource, double time) { cost.by_resource[static_cast<std::size_t>(resource)] += time; };
+    blame(Resource::fma, phase.work.fma_seconds);
+    blame(Resource::blocks, core - phase.work.fma_seconds);
+    blame(Resource::l2, near - core);
+    const double waiting = total - near, far_all = l3 + dram;
+    blame(Resource::l3, far_all > 0 ? waiting * l3 / far_all : 0);
+    blame(Resource::dram, far_all > 0 ? waiting * dram / far_all : 0);
+}
+
+}  // namespace tandem

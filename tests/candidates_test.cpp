@@ -1,0 +1,69 @@
+#include "core/plan/candidates.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "core/plan/tiling.hpp"
+#include "support/random_pair.hpp"
+
+using namespace tandem;
+
+namespace {
+
+Problem problem_of(const char* text, Layout layout = Layout::nhwc) {
+    ConvPair pair = *ConvPair::parse(text);
+    pair.layout = layout;
+    return *make_problem(pair);
+}
+
+void check_candidates(const Problem& problem, const Machine& machine, int threads) {
+    CAPTURE(problem.name());
+    CAPTURE(threads);
+    const std::vector<Plan> plans = candidate_plans(problem, machine, threads);
+    REQUIRE(!plans.empty());
+    CHECK(plans.size() <= max_candidates);
+    CHECK(plans.front() == choose_plan(problem, machine, threads));
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+        CAPTURE(to_string(plans[i]));
+        CHECK(check_plan(problem, plans[i]).ok());
+        CHECK(std::find(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i), plans[i]) == plans.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    CHECK(candidate_plans(problem, machine, threads) == plans);
+}
+
+}  // namespace
+
+TEST_CASE("candidates: valid, distinct, bounded, deterministic, the rules' plan first") {
+    std::mt19937_64 engine(5);
+    for (const Isa isa : {Isa::avx2, Isa::avx512}) {
+        const Machine machine{.isa = isa, .caches = {}, .cpu_name = {}};
+        for (int i = 0; i < 30; ++i) check_candidates(*make_problem(test::random_pair(engine)), machine, 1 + i % 4);
+        for (const Layout layout : {Layout::nhwc, Layout::nchw16c}) {
+            check_candidates(problem_of("1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6", layout), machine, 1);
+            check_candidates(problem_of("1x1024x7x7:dw3+bias+relu6:conv1o1024+bias+relu6", layout), machine, 2);
+            check_candidates(problem_of("1x64x56x56:conv3o64+bias+relu:conv3o64+bias+relu", layout), machine, 2);
+        }
+    }
+    check_candidates(*make_problem(*SingleConv::parse("1x16x9x9:conv3o16+bias")), Machine{}, 1);
+}
+
+TEST_CASE("candidates: both fused and not fused are offered, rings only where there is a halo, splits only for threads") {
+    const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
+    const auto count = [](const std::vector<Plan>& plans, const auto& is) { return std::count_if(plans.begin(), plans.end(), is); };
+    const auto sliding = [](const Plan& plan) { return plan.fusion == Fusion::sliding; };
+    const auto split = [](const Plan& plan) { return plan.channel_splits > 1; };
+    for (const int threads : {1, 2}) {
+        const Problem halo = problem_of("1x64x56x56:conv3o64:conv3o64"), flat = problem_of("1x512x14x14:dw3:conv1o512");
+        const auto of_halo = candidate_plans(halo, machine, threads), of_flat = candidate_plans(flat, machine, threads);
+        for (const auto& [problem, plans] : {std::pair(&halo, &of_halo), std::pair(&flat, &of_flat)}) {
+            const auto unfused = count(*plans, [&](const Plan& plan) { return is_unfused(*problem, plan, threads); });
+            CHECK(unfused > 0);
+            CHECK(unfused < static_cast<std::ptrdiff_t>(plans->size()));
+        }
+        CHECK(count(of_halo, sliding) > 0);
+        CHECK(count(of_flat, sliding) == 0);
+        CHECK((count(of_flat, split) > 0) == (threads > 1));
+    }
+}

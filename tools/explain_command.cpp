@@ -1,0 +1,73 @@
+// tandem explain: a kernel's plan, what the cost model makes of it, and what it really takes.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "core/run/explain.hpp"
+#include "core/run/measured_rates.hpp"
+#include "tools/commands.hpp"
+#include "tools/plan_timing.hpp"
+
+namespace tandem::tool {
+
+namespace {
+
+struct ExplainOptions {
+    CommonOptions common{};
+    ProblemSource source{};
+    double seconds = 0.3;
+};
+
+Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
+    const Result<Work> work = parse_work(item.text, setup.settings);
+    if (!work) return work.error();
+    const Result<Kernel> kernel = dispatch(*setup.context, *work, setup.settings.dispatch());
+    if (!kernel) return kernel.error();
+    std::optional<double> measured;
+    if (seconds > 0) {
+        const Result<std::vector<Series>> series = time_plans(setup, *work, {kernel->plan()}, seconds);
+        if (!series) return series.error();
+        measured = series->front().median;
+    }
+    fmt::print("{}", explain(*kernel->impl(), measured_rates(setup.settings.machine), setup.settings.threads, measured));
+    return {};
+}
+
+int run_explain(const ExplainOptions& options) {
+    const Result<Settings> settings = resolve(options.common);
+    if (!settings) return complain(settings.error().message, exit_usage);
+    const Result<std::vector<Item>> items = read_items(options.source);
+    if (!items) return complain(items.error().message, exit_usage);
+    Context context;
+    BenchSetup setup;
+    setup.settings = *settings;
+    setup.context = &context;
+    Result<ThreadPool> pool = Error{ErrorCode::system, "One thread needs no pool."};
+    if (settings->threads > 1) {
+        PoolOptions pool_options;
+        pool_options.threads = settings->threads;
+        pool = ThreadPool::create(pool_options);
+        if (!pool) return complain(pool.error().message, exit_failed);
+        setup.pool = &*pool;
+    }
+    int exit_code = exit_ok;
+    for (const Item& item : *items) {
+        if (&item != &items->front()) fmt::print("\n");
+        if (const Status status = explain_item(setup, item, options.seconds); !status)
+            exit_code = complain(fmt::format("{}: {}", item.name, status.error().message), exit_failed);
+    }
+    return exit_code;
+}
+
+}  // namespace
+
+void add_explain(CLI::App& app, int& exit_code) {
+    CLI::App* const command = app.add_subcommand("explain", "Explain a kernel: fused or not and why, predicted against measured time");
+    const auto options = std::make_shared<ExplainOptions>();
+    add_problem_source(*command, options->source);
+    add_common_options(*command, options->common);
+    command->add_option("--seconds", options->seconds, "To spend on measuring (0: do not measure)")->capture_default_str();
+    command->callback([options, &exit_code] { exit_code = run_explain(*options); });
+}
+
+}  // namespace tandem::tool

@@ -1,0 +1,249 @@
+// tandem model: how well the cost model orders plans: its predictions for every candidate of a layer against measured times.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <sstream>
+
+#include "core/plan/candidates.hpp"
+#include "core/plan/cost_model.hpp"
+#include "core/run/measured_rates.hpp"
+#include "tools/commands.hpp"
+#include "tools/plan_timing.hpp"
+
+namespace tandem::tool {
+
+namespace {
+
+constexpr double decision_tolerance = 1.03;  // fused and not fused this close are the same
+
+struct ModelOptions {
+    CommonOptions common{};
+    ProblemSource source{};
+    double seconds = 1;
+    std::string csv, times;
+};
+
+struct Prediction {
+    Plan plan{};
+    bool unfused = false;
+    CostEstimate cost{};
+    double measured = 0;  // seconds: the fastest undisturbed sample, which a busy machine moves least
+    double even = 0, odd = 0;  // the same of every second round: how well the measurement orders the plans itself
+};
+
+struct LayerScore {
+    double spearman = 0;
+    double repeatability = 0;  // Spearman of one half of the rounds against the other
+    double loss = 0;       // measured time of the plan predicted best over the best measured one
+    double rule_loss = 0;  // the same of choose_plan()'s plan
+    double scale = 0;      // median of predicted over measured
+    bool has_choice = false, decided_right = false, fuse = false;
+    double fused_us = 0, unfused_us = 0;  // best measured of each kind
+    double predicted_ratio = 0, measured_ratio = 0;  // not fused over fused
+};
+
+/// The fastest kept sample of every second round, from `first` on; of all of them if none was kept.
+double fastest_of(const Series& series, std::size_t first) {
+    double kept = 1e30, any = 1e30;
+    for (std::size_t i = first; i < series.seconds.size(); i += 2) {
+        any = std::min(any, series.seconds[i]);
+        if (series.kept[i]) kept = std::min(kept, series.seconds[i]);
+    }
+    return kept < 1e30 ? kept : any;
+}
+
+std::vector<double> ranks(const std::vector<double>& values) {
+    std::vector<std::size_t> order(values.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
+    std::vector<double> rank(values.size());
+    for (std::size_t i = 0; i < order.size();) {
+        std::size_t end = i;
+        while (end < order.size() && values[order[end]] == values[order[i]]) ++end;
+        for (std::size_t j = i; j < end; ++j) rank[order[j]] = static_cast<double>(i + end - 1) / 2;  // ties share the middle
+        i = end;
+    }
+    return rank;
+}
+
+double spearman(const std::vector<double>& a, const std::vector<double>& b) {
+    const std::vector<double> x = ranks(a), y = ranks(b);
+    const double mean = static_cast<double>(x.size() - 1) / 2;
+    double xy = 0, xx = 0, yy = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        xy += (x[i] - mean) * (y[i] - mean);
+        xx += (x[i] - mean) * (x[i] - mean);
+        yy += (y[i] - mean) * (y[i] - mean);
+    }
+    return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0;
+}
+
+LayerScore score(const std::vector<Prediction>& all) {
+    LayerScore score;
+    std::vector<double> predicted, measured, even, odd, scales;
+    std::array<double, 2> best_predicted{1e30, 1e30}, best_measured{1e30, 1e30};  // fused, not fused
+    const Prediction* chosen = &all.front();
+    for (const Prediction& one : all) {
+        predicted.push_back(one.cost.seconds);
+        measured.push_back(one.measured);
+        even.push_back(one.even);
+        odd.push_back(one.odd);
+        scales.push_back(one.cost.seconds / one.measured);
+        best_predicted[one.unfused] = std::min(best_predicted[one.unfused], one.cost.seconds);
+        best_measured[one.unfused] = std::min(best_measured[one.unfused], one.measured);
+        if (one.cost.seconds < chosen->cost.seconds) chosen = &one;
+    }
+    const double best = std::min(best_measured[0], best_measured[1]);
+    score.spearman = spearman(predicted, measured);
+    score.repeatability = spearman(even, odd);
+    score.loss = chosen->measured / best;
+    score.rule_loss = all.front().measured / best;
+    score.scale = quantile(scales, 0.5);
+    score.has_choice = best_measured[0] < 1e30 && best_measured[1] < 1e30;
+    if (!score.has_choice) return score;
+    score.fuse = best_predicted[0] <= best_predicted[1];
+    const double mine = best_measured[score.fuse ? 0 : 1], other = best_measured[score.fuse ? 1 : 0];
+    score.decided_right = mine <= decision_tolerance * other;
+    score.fused_us = best_measured[0] * 1e6;
+    score.unfused_us = best_measured[1] * 1e6;
+    score.predicted_ratio = best_predicted[1] / best_predicted[0];
+    score.measured_ratio = best_measured[1] / best_measured[0];
+    return score;
+}
+
+struct SavedTime {
+    double all = 0, even = 0, odd = 0;  // seconds
+};
+using SavedTimes = std::map<std::string, SavedTime>;  // by "layer,plan"
+
+Result<SavedTimes> read_times(const std::string& path) {
+    std::ifstream file(path);
+    if (!file) return Error{ErrorCode::system, fmt::format("--times is '{}', which cannot be read.", path)};
+    SavedTimes times;
+    for (std::string line; std::getline(file, line);) {
+        const std::size_t plan = line.find('"'), end = line.rfind('"');
+        if (plan == std::string::npos || end <= plan + 1) continue;
+        std::istringstream numbers(line.substr(end + 2));
+        double all = 0, even = 0, odd = 0;
+        char comma = 0;
+        if (numbers >> all >> comma >> even >> comma >> odd)
+            times[line.substr(0, plan) + line.substr(plan + 1, end - plan - 1)] = {all * 1e-6, even * 1e-6, odd * 1e-6};
+    }
+    return times;
+}
+
+Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRates& rates, const Item& item, const SavedTimes& saved,
+                                        double seconds) {
+    const Result<Work> work = parse_work(item.text, setup.settings);
+    if (!work) return work.error();
+    const Result<Problem> problem = make_problem(*work);
+    if (!problem) return problem.error();
+    const int threads = setup.settings.threads;
+    std::vector<Prediction> all;
+    for (const Plan& plan : candidate_plans(*problem, setup.settings.machine, threads)) {
+        const auto found = saved.find(item.name + "," + to_string(plan));
+        if (!saved.empty() && found == saved.end()) continue;
+        const SavedTime time = saved.empty() ? SavedTime{} : found->second;
+        all.push_back({plan, is_unfused(*problem, plan, threads), estimate_cost(*problem, plan, rates, threads), time.all, time.even, time.odd});
+    }
+    if (all.empty()) return Error{ErrorCode::invalid_argument, "--times has no candidate of this layer."};
+    if (!saved.empty()) return all;
+    std::vector<Plan> plans;
+    for (const Prediction& one : all) plans.push_back(one.plan);
+    const Result<std::vector<Series>> series = time_plans(setup, *work, plans, seconds);
+    if (!series) return series.error();
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        all[i].even = fastest_of((*series)[i], 0);
+        all[i].odd = fastest_of((*series)[i], 1);
+        all[i].measured = std::min(all[i].even, all[i].odd);
+    }
+    return all;
+}
+
+void write_csv(std::ostream& out, const Item& item, const std::vector<Prediction>& all) {
+    for (const Prediction& one : all)
+        out << fmt::format("{},\"{}\",{:.3f},{:.3f},{:.3f},{:.3f},{},{}\n", item.name, to_string(one.plan), one.measured * 1e6, one.even * 1e6,
+                           one.odd * 1e6, one.cost.seconds * 1e6, one.unfused ? 1 : 0, to_string(one.cost.bound));
+}
+
+void print_score(const Item& item, const LayerScore& s, std::size_t plans) {
+    std::string decision = "-";
+    if (s.has_choice)
+        decision = fmt::format("{} {}: not fused/fused {:.2f} predicted, {:.2f} measured", s.fuse ? "fuse" : "do not fuse",
+                               s.decided_right ? "right" : "WRONG", s.predicted_ratio, s.measured_ratio);
+    fmt::print("{:<12} {:>4} {:>9.2f} {:>11.2f} {:>11.2f} {:>11.3f} {:>11.3f}  {}\n", item.name, plans, s.spearman, s.repeatability, s.scale, s.loss, s.rule_loss, decision);
+}
+
+int score_layers(const ModelOptions& options, const BenchSetup& setup, const std::vector<Item>& items, const SavedTimes& saved) {
+    const MachineRates& rates = measured_rates(setup.settings.machine);
+    fmt::print("rates: {:.1f} GFLOP/s, L1 {:.0f}, L2 {:.0f}, L3 {:.1f}, memory {:.1f} GB/s a core\n", rates.gflops, rates.gb_per_s[0],
+               rates.gb_per_s[1], rates.gb_per_s[2], rates.gb_per_s[3]);
+    fmt::print("{:<12} {:>4} {:>9} {:>11} {:>11} {:>11} {:>11}  {}\n", "layer", "of", "Spearman", "repeatable", "pred./meas.", "model/best", "rules/best", "decision");
+    std::ofstream csv;
+    if (!options.csv.empty()) csv.open(options.csv);
+    std::vector<double> correlations, repeats, losses, rule_losses;
+    int choices = 0, right = 0, exit_code = exit_ok;
+    for (const Item& item : items) {
+        const Result<std::vector<Prediction>> all = predict(setup, rates, item, saved, options.seconds);
+        if (!all) {
+            exit_code = complain(fmt::format("{}: {}", item.name, all.error().message), exit_failed);
+            continue;
+        }
+        const LayerScore layer = score(*all);
+        if (csv.is_open()) write_csv(csv, item, *all);
+        print_score(item, layer, all->size());
+        correlations.push_back(layer.spearman);
+        repeats.push_back(layer.repeatability);
+        losses.push_back(layer.loss);
+        rule_losses.push_back(layer.rule_loss);
+        choices += layer.has_choice;
+        right += layer.decided_right;
+    }
+    fmt::print("median Spearman {:.2f} (of one half of the rounds against the other {:.2f}), geomean model/best {:.3f}, rules/best {:.3f}, decisions right {} of {}\n", quantile(correlations, 0.5), quantile(repeats, 0.5),
+               geometric_mean(losses), geometric_mean(rule_losses), right, choices);
+    return exit_code;
+}
+
+int run_model(const ModelOptions& options) {
+    const Result<Settings> settings = resolve(options.common);
+    if (!settings) return complain(settings.error().message, exit_usage);
+    const Result<std::vector<Item>> items = read_items(options.source);
+    if (!items) return complain(items.error().message, exit_usage);
+    SavedTimes saved;
+    if (!options.times.empty()) {
+        Result<SavedTimes> read = read_times(options.times);
+        if (!read) return complain(read.error().message, exit_usage);
+        saved = std::move(*read);
+    }
+    Context context;
+    BenchSetup setup;
+    setup.settings = *settings;
+    setup.context = &context;
+    if (settings->threads == 1) return score_layers(options, setup, *items, saved);
+    PoolOptions pool_options;
+    pool_options.threads = settings->threads;
+    Result<ThreadPool> pool = ThreadPool::create(pool_options);
+    if (!pool) return complain(pool.error().message, exit_failed);
+    setup.pool = &*pool;
+    return score_layers(options, setup, *items, saved);
+}
+
+}  // namespace
+
+void add_model(CLI::App& app, int& exit_code) {
+    CLI::App* const command = app.add_subcommand("model", "Time every candidate plan and say how well the cost model orders them");
+    const auto options = std::make_shared<ModelOptions>();
+    add_problem_source(*command, options->source);
+    add_common_options(*command, options->common);
+    command->add_option("--seconds", options->seconds, "To spend on each layer, all plans together")->capture_default_str();
+    command->add_option("--csv", options->csv, "File for every plan: layer, plan, us measured (all, even, odd rounds) and predicted, whether it is not fused, the bound");
+    command->add_option("--times", options->times, "A --csv file of an earlier run: score its times instead of measuring again");
+    command->callback([options, &exit_code] { exit_code = run_model(*options); });
+}
+
+}  // namespace tandem::tool

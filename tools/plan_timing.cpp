@@ -1,0 +1,75 @@
+#include "tools/plan_timing.hpp"
+
+#include <deque>
+#include <map>
+#include <memory>
+
+#include "core/run/kernel_code.hpp"
+#include "core/run/packing.hpp"
+
+namespace tandem::tool {
+
+namespace {
+
+// Cache lines of their own for tensors: what frameworks' allocators give.
+Result<AlignedBuffer> aligned(std::size_t elements) { return AlignedBuffer::create(std::max<std::size_t>(64, elements * sizeof(float))); }
+
+struct Runner {
+    Kernel kernel;
+    const PackedWeights* weights = nullptr;
+};
+
+constexpr double settle_seconds = 1e-9;  // makes interleave() call once untimed before each sample
+
+}  // namespace
+
+Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work, const std::vector<Plan>& plans, double seconds) {
+    const Result<std::unique_ptr<Workload>> workload = make_workload(work);
+    if (!workload) return workload.error();
+    const Problem& problem = (*workload)->problem;
+    const auto elements = [&](const TensorShape& shape) { return static_cast<std::size_t>(element_count(shape, problem.layout)); };
+    const Result<AlignedBuffer> input = aligned(elements(problem.input_shape()));
+    const Result<AlignedBuffer> output = aligned(elements(problem.output_shape(problem.stage_count - 1)));
+    if (!input || !output) return (!input ? input : output).error();
+    std::copy((*workload)->data.input.begin(), (*workload)->data.input.end(), reinterpret_cast<float*>(input->data()));
+    Args args{.input = input->data(), .output = output->data()};
+    std::vector<StageWeights> plain;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const auto stage = static_cast<std::size_t>(i);
+        plain.push_back((*workload)->data.stages[stage].view());
+        if (!(*workload)->data.residual[stage].empty()) args.residual[stage] = (*workload)->data.residual[stage].data();
+    }
+    std::deque<Runner> runners;
+    std::map<std::size_t, PackedWeights> packed;  // plans that agree on the panels share them
+    for (const Plan& plan : plans) {
+        DispatchOptions options = setup.settings.dispatch();
+        options.plan = std::make_shared<const Plan>(plan);
+        const Result<Kernel> kernel = dispatch(*setup.context, work, options);
+        if (!kernel) return kernel.error();
+        const std::size_t signature = kernel->impl()->code->signature;
+        if (!packed.contains(signature)) {
+            Result<PackedWeights> fresh = kernel->pack(plain);
+            if (!fresh) return fresh.error();
+            packed.emplace(signature, std::move(*fresh));
+        }
+        runners.push_back({*kernel, &packed.at(signature)});
+    }
+    Status failed;
+    std::vector<std::function<void()>> functions;
+    for (const Runner& runner : runners) {
+        functions.push_back([&setup, &runner, &failed, args]() mutable {
+            args.weights = runner.weights;
+            const Status status = setup.pool ? setup.pool->run(runner.kernel, args) : runner.kernel(args);
+            if (!status) failed = status;
+        });
+    }
+    InterleaveOptions timing;
+    timing.seconds = seconds;
+    timing.idle_seconds = settle_seconds;
+    timing.whole_process = setup.pool != nullptr;
+    std::vector<Series> series = interleave(functions, timing);
+    if (!failed) return failed.error();
+    return series;
+}
+
+}  // namespace tandem::tool
