@@ -21,6 +21,8 @@ int main(int argc, char** argv) {
     add_suites(app, exit_code);
     add_machine(app, exit_code);
     add_model(app, exit_code);
+    add_tune(app, exit_code);
+    add_wisdom(app, exit_code);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
