@@ -37,8 +37,8 @@ private:
     struct Runner {
         Plan plan{};
         Kernel kernel{};
-        std::shared_ptr<PackedWeights> weights;
-        std::optional<Error> error;  // why it cannot be timed
+        std::shared_ptr<PackedWeights> weights{};
+        std::optional<Error> error{};  // why it cannot be timed
     };
 
     PlanTimer() = default;

@@ -11,7 +11,7 @@ namespace tandem {
 
 struct PlanChoice {
     Plan plan{};         // passed check_plan()
-    std::string reason;  // e.g. "wisdom, measured 2026-03-01T12:00:00Z, 1.12x over the rules' plan"
+    std::string reason{};  // e.g. "wisdom, measured 2026-03-01T12:00:00Z, 1.12x over the rules' plan"
     bool wisdom = false; // it was measured, now or earlier
     bool tuned = false;  // now
 };

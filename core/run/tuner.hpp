@@ -24,8 +24,8 @@ struct TuneOptions {
     int threads = 1;
     Effort effort = Effort::measure;
     double seconds = 0;  // to aim for; 0: 1.5 for measure, 20 for exhaustive. Layers of many milliseconds take longer
-    std::function<void(const TuneProgress&)> progress;  // called now and then, on the calling thread
-    TimePlans time_plans;                               // default: PlanTimer; tests bring their own
+    std::function<void(const TuneProgress&)> progress{};  // called now and then, on the calling thread
+    TimePlans time_plans{};                             // default: PlanTimer; tests bring their own
 };
 
 struct TuneReport {

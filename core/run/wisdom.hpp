@@ -16,10 +16,10 @@
 namespace tandem {
 
 struct WisdomKey {
-    std::string problem;  // Problem::name() at batch 1
+    std::string problem{};  // Problem::name() at batch 1
     Isa isa = Isa::avx2;
     int threads = 1;
-    std::string cpu_name, core_kind;   // of the machine it was measured on, as in Machine
+    std::string cpu_name{}, core_kind{};  // of the machine it was measured on, as in Machine
     std::size_t l1 = 0, l2 = 0, l3 = 0;
     int emitter = emitter_version;
     auto operator<=>(const WisdomKey&) const = default;
@@ -32,7 +32,7 @@ struct WisdomEntry {
     double microseconds = 0;  // one call, one image
     double ratio = 1;         // time of the rules' plan over that of this one, measured in turns
     Effort effort = Effort::measure;
-    std::string date;         // UTC, e.g. "2026-03-01T12:00:00Z"
+    std::string date{};       // UTC, e.g. "2026-03-01T12:00:00Z"
 };
 
 /// Why dispatch on `machine` cannot use the entry; nullopt: it can.
