@@ -43,7 +43,7 @@ TEST_CASE("plan json: every candidate of random pairs survives the way there and
         machine.isa = round % 2 == 0 ? Isa::avx2 : Isa::avx512;
         for (const Plan& plan : candidate_plans(*problem, machine, 1 + round % 3)) {
             const Result<Plan> again = plan_from_json(Json::parse(plan_to_json(plan).dump()));
-            REQUIRE(again);
+            REQUIRE_MESSAGE(again.ok(), (again ? "" : again.error().message));
             CHECK(*again == plan);
         }
     }

@@ -65,7 +65,8 @@ Status read_value(const std::string& name, const Json& json, bool& value) {
 
 Status read_value(const std::string& name, const Json& json, int& value) {
     constexpr auto most = std::numeric_limits<int>::max();
-    if (!json.is_number_unsigned() || json.get<std::uint64_t>() > static_cast<std::uint64_t>(most))
+    const bool negative = json.is_number_integer() && !json.is_number_unsigned() && json.get<std::int64_t>() < 0;
+    if (!json.is_number_integer() || negative || json.get<std::uint64_t>() > static_cast<std::uint64_t>(most))
         return wrong(name, json, fmt::format("a whole number from 0 to {} is", most));
     value = static_cast<int>(json.get<std::uint64_t>());
     return {};

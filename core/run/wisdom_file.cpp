@@ -24,6 +24,8 @@ Error failed(const char* action, const std::string& path, const std::string& why
 }
 Error failed(const char* action, const std::string& path) { return failed(action, path, std::strerror(errno)); }
 
+constexpr int max_links = 40;                 // as many as Linux follows
+
 class File {
 public:
     File(const std::string& path, int flags) : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
@@ -75,7 +77,9 @@ Status replace(const std::string& path, const std::string& text) {
 // Renaming would replace a file that its owner protected, and a symbolic link instead of what it points at.
 Result<std::string> writable_target(const std::string& path) {
     std::error_code error;
-    const fs::path resolved = fs::weakly_canonical(fs::absolute(path, error), error);
+    fs::path resolved = fs::absolute(path, error);
+    for (int links = 0; links < max_links && fs::is_symlink(resolved, error); ++links) resolved = resolved.parent_path() / fs::read_symlink(resolved, error);
+    resolved = fs::weakly_canonical(resolved, error);
     if (error) return failed("Finding", path, error.message());
     fs::create_directories(resolved.parent_path(), error);
     if (error) return failed("Making a directory for", path, error.message());
