@@ -182,4 +182,31 @@ TEST_CASE("tool: bench times dispatch") {
     CHECK(tandem("bench --seconds 0.01 1x16x12x12:nonsense").code == 1);
 }
 
+TEST_CASE("tool: tune remembers in a file, in shards; wisdom shows and merges") {
+    const TemporaryFile one("one.json"), two("two.json"), all("all.json");
+    const TemporaryFile locks[] = {TemporaryFile("one.json.lock"), TemporaryFile("two.json.lock"), TemporaryFile("all.json.lock")};
+    const std::string tune = "tune " + small_pair + " 1x8x6x6:dw3:conv1o16 --seconds 0.05 --wisdom ";
+    const Outcome first = tandem(tune + one.path() + " --shard 0/2"), second = tandem(tune + two.path() + " --shard 1/2");
+    INFO(first.output << second.output);
+    CHECK(first.code == 0);
+    CHECK(first.last_line() == "1 tuned, 0 failed");
+    CHECK(!first.contains("1x8x6x6"));
+    CHECK(second.contains("1x8x6x6"));
+    CHECK(second.contains("plans timed"));
+    const Outcome merged = tandem("wisdom merge " + one.path() + " " + two.path() + " -o " + all.path());
+    CHECK(merged.code == 0);
+    CHECK(merged.contains("2 entries from 2 files"));
+    const Outcome shown = tandem("wisdom show " + all.path());
+    CHECK(shown.last_line() == "2 entries");
+    CHECK(!shown.contains("not used here"));
+    CHECK(tandem(tune + all.path()).contains("known since"));
+}
+
+TEST_CASE("tool: tune's and wisdom's wrong options are named") {
+    CHECK(tandem("tune " + small_pair + " --wisdom w --shard 2/2").contains("--shard is '2/2'"));
+    CHECK(tandem("tune " + small_pair + " --wisdom w --effort estimate").contains("accepted: measure, exhaustive"));
+    CHECK(tandem("tune " + small_pair).contains("--wisdom FILE is needed"));  // the tests run with TANDEM_WISDOM empty
+    CHECK(tandem("wisdom show /nonexistent.json").code == 1);
+}
+
 #endif

@@ -13,5 +13,7 @@ void add_suites(CLI::App& app, int& exit_code);
 void add_machine(CLI::App& app, int& exit_code);
 void add_explain(CLI::App& app, int& exit_code);
 void add_model(CLI::App& app, int& exit_code);
+void add_tune(CLI::App& app, int& exit_code);
+void add_wisdom(CLI::App& app, int& exit_code);
 
 }  // namespace tandem::tool

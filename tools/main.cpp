@@ -22,6 +22,8 @@ int main(int argc, char** argv) {
     add_machine(app, exit_code);
     add_explain(app, exit_code);
     add_model(app, exit_code);
+    add_tune(app, exit_code);
+    add_wisdom(app, exit_code);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -108,9 +108,9 @@ std::size_t parse_size(std::string_view text) {
     return unit == "K" ? number << 10 : unit == "M" ? number << 20 : unit.empty() ? number : 0;
 }
 
-/// How many CPUs a list like "0-3,8-11" has; at least 1.
-int count_cpus(std::string_view list) {
-    int count = 0;
+/// Calls visit(first, last) for every range of a list of CPUs like "0-3,8-11".
+template <class Visit>
+void each_range(std::string_view list, Visit visit) {
     while (!list.empty()) {
         const std::size_t comma = std::min(list.find(','), list.size());
         int first = 0, last = 0;
@@ -120,10 +120,33 @@ int count_cpus(std::string_view list) {
         if (parsed.ptr != end && *parsed.ptr == '-') {
             std::from_chars(parsed.ptr + 1, end, last);
         }
-        count += std::max(0, last - first + 1);
+        visit(first, last);
         list.remove_prefix(std::min(comma + 1, list.size()));
     }
+}
+
+/// How many CPUs the list has; at least 1.
+int count_cpus(std::string_view list) {
+    int count = 0;
+    each_range(list, [&](int first, int last) { count += std::max(0, last - first + 1); });
     return std::max(count, 1);
+}
+
+bool lists_cpu(std::string_view list, int cpu) {
+    bool found = false;
+    each_range(list, [&](int first, int last) { found |= first <= cpu && cpu <= last; });
+    return found;
+}
+
+/// Linux names the kinds of a hybrid Intel processor by their performance counters' devices; other processors have neither.
+std::string detect_core_kind(int cpu) {
+    for (const char* kind : {"core", "atom"}) {
+        const std::string cpus = read_word(fmt::format("/sys/devices/cpu_{}/cpus", kind));
+        if (!cpus.empty() && lists_cpu(cpus, cpu)) {
+            return kind;
+        }
+    }
+    return {};
 }
 
 std::optional<CacheEntry> read_cache(const fs::path& directory) {
@@ -160,7 +183,9 @@ Host detect_host() {
     const Cpu cpu;
     Host host;
     host.isas = detect_isas(cpu);
-    host.machine.caches = read_caches(fmt::format("/sys/devices/system/cpu/cpu{}", first_cpu()));
+    const int cpu_index = first_cpu();
+    host.machine.caches = read_caches(fmt::format("/sys/devices/system/cpu/cpu{}", cpu_index));
+    host.machine.core_kind = detect_core_kind(cpu_index);
     host.machine.cpu_name = detect_cpu_name();
     host.machine.fast_ymm = detect_fast_ymm(cpu);
     return host;

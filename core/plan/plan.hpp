@@ -11,6 +11,10 @@
 
 namespace tandem {
 
+/// Counts up whenever a plan means other code than before, or when the rules change so much that measured ratios to them say
+/// nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
+inline constexpr int emitter_version = 1;
+
 /// How the second stage gets the rows of the intermediate that neighbouring tiles both need.
 enum class Fusion : std::uint8_t {
     recompute,  // every tile computes the intermediate rows it reads, its halo included; tiles are independent

@@ -14,14 +14,14 @@ std::shared_ptr<const KernelImpl> at_batch(std::shared_ptr<const KernelImpl> ker
 }  // namespace
 
 std::size_t CodeCache::KeyHash::operator()(const CacheKey& key) const noexcept {
-    std::size_t h = hash_value(key.problem) ^ static_cast<std::size_t>(key.threads) * 0x9e3779b97f4a7c15u ^ static_cast<std::size_t>(key.isa) << 40;
+    std::size_t h = hash_value(key.problem) ^ static_cast<std::size_t>(key.threads) * 0x9e3779b97f4a7c15u ^ static_cast<std::size_t>(key.isa) << 40 ^
+                    static_cast<std::size_t>(key.effort) << 44;
     if (key.plan) h = h * 31 + hash_value(*key.plan);
     return h;
 }
 
 Result<std::shared_ptr<const KernelImpl>> CodeCache::get(const CacheKey& key, const Problem& problem, const Compile& compile) {
-    const std::size_t hash = KeyHash{}(key);
-    Shard& shard = shards_[hash >> 7 & (shard_count - 1)];
+    Shard& shard = shard_of(key);
     std::shared_ptr<Entry> entry;
     bool mine = false;
     {
@@ -104,6 +104,13 @@ void CodeCache::evict_beyond_capacity() {
         const std::unique_lock lock(oldest_shard->mutex);
         if (oldest_shard->entries.erase(oldest_key) > 0) evictions_.fetch_add(1, std::memory_order_relaxed);
     }
+}
+
+void CodeCache::erase(const CacheKey& key) {
+    Shard& shard = shard_of(key);
+    const std::unique_lock lock(shard.mutex);
+    const auto it = shard.entries.find(key);
+    if (it != shard.entries.end() && it->second->kernel.load() != nullptr) shard.entries.erase(it);
 }
 
 CacheStats CodeCache::stats() const {

@@ -21,6 +21,7 @@ struct CacheKey {
     Problem problem;  // batch 1
     Isa isa = Isa::avx2;
     int threads = 1;
+    Effort effort = Effort::estimate;  // part of the key: a kernel that nothing was measured for does not answer who asks to measure
     std::optional<Plan> plan;  // the caller's own
     bool operator==(const CacheKey&) const = default;
 };
@@ -33,6 +34,9 @@ public:
 
     /// The kernel for `key` at batch size `problem.input.n`; compiled by the first to ask, others wait for it.
     Result<std::shared_ptr<const KernelImpl>> get(const CacheKey& key, const Problem& problem, const Compile& compile);
+
+    /// Forgets one kernel, unless it is being compiled.
+    void erase(const CacheKey& key);
 
     CacheStats stats() const;
     void clear();
@@ -56,6 +60,7 @@ private:
     };
     static constexpr std::size_t shard_count = 16;
 
+    Shard& shard_of(const CacheKey& key) noexcept { return shards_[KeyHash{}(key) >> 7 & (shard_count - 1)]; }
     Result<std::shared_ptr<const KernelImpl>> wait(Entry& entry);
     Result<std::shared_ptr<const KernelImpl>> compile_into(Shard& shard, const CacheKey& key, Entry& entry, const Problem& problem, const Compile& compile);
     void evict_beyond_capacity();

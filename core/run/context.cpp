@@ -9,6 +9,7 @@
 #include "core/plan/machine.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/code_cache.hpp"
+#include "core/run/planner.hpp"
 
 namespace tandem {
 namespace {
@@ -28,11 +29,25 @@ std::size_t capacity_of(const ContextOptions& options) {
 struct Context::Impl {
     explicit Impl(std::size_t capacity) : cache(capacity) {}
     CodeCache cache;
+    Planner planner;
 
-    Result<std::shared_ptr<const KernelCode>> compile(const CacheKey& key, const Machine& machine) const {
-        Plan plan = key.plan ? *key.plan : choose_plan(key.problem, machine, key.threads);
-        if (auto status = check_plan(key.problem, plan); !status) return status.error();
-        return KernelCode::create(key.problem, plan, key.plan ? "the caller's plan" : "chosen by the planner's rules");
+    Result<std::shared_ptr<const KernelCode>> compile(const CacheKey& key, const Machine& machine) {
+        if (key.plan) {
+            if (auto status = check_plan(key.problem, *key.plan); !status) return status.error();
+            return KernelCode::create(key.problem, *key.plan, "the caller's plan");
+        }
+        const PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
+        if (choice.tuned) forget_estimate(key);
+        auto code = KernelCode::create(key.problem, choice.plan, choice.reason);
+        if (code || !choice.wisdom) return code;
+        const Plan rules = choose_plan(key.problem, machine, key.threads);
+        return KernelCode::create(key.problem, rules, "chosen by the planner's rules, as wisdom's plan failed: " + code.error().message);
+    }
+
+    // The next dispatch without effort is to get the better plan.
+    void forget_estimate(CacheKey key) {
+        key.effort = Effort::estimate;
+        cache.erase(key);
     }
 
     Result<Kernel> dispatch(const Result<Problem>& problem, const DispatchOptions& options) {
@@ -41,9 +56,12 @@ struct Context::Impl {
         if (!machine) return machine.error();
         if (options.threads < 1)
             return Error{ErrorCode::invalid_argument, fmt::format("options.threads is {}; 1 or more is accepted.", options.threads)};
-        CacheKey key{*problem, machine->isa, options.threads, std::nullopt};
+        CacheKey key{*problem, machine->isa, options.threads, options.effort, std::nullopt};
         key.problem.input.n = 1;
-        if (options.plan) key.plan = *options.plan;
+        if (options.plan) {
+            key.plan = *options.plan;
+            key.effort = Effort::estimate;  // nothing is looked for
+        }
         auto kernel = cache.get(key, *problem, [&] { return compile(key, *machine); });
         if (!kernel) return kernel.error();
         return Kernel(std::move(*kernel));
@@ -62,6 +80,13 @@ Context& Context::shared() {
 
 Result<Kernel> Context::dispatch(const ConvPair& pair, const DispatchOptions& options) { return impl_->dispatch(make_problem(pair), options); }
 Result<Kernel> Context::dispatch(const SingleConv& single, const DispatchOptions& options) { return impl_->dispatch(make_problem(single), options); }
+Status Context::load_wisdom(const std::string& path) {
+    Status status = impl_->planner.load(path);
+    if (status) impl_->cache.clear();
+    return status;
+}
+Status Context::save_wisdom(const std::string& path) const { return impl_->planner.save(path); }
+std::vector<std::string> Context::wisdom_notes() const { return impl_->planner.notes(); }
 CacheStats Context::cache_stats() const { return impl_->cache.stats(); }
 void Context::clear_cache() { impl_->cache.clear(); }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tandem/descriptor.hpp"
 #include "tandem/kernel.hpp"
@@ -16,11 +17,21 @@ enum class Isa : std::uint8_t { avx2, avx512 };
 const char* to_string(Isa isa) noexcept;
 Result<Isa> parse_isa(std::string_view text);
 
+/// How hard to look for a plan.
+enum class Effort : std::uint8_t {
+    estimate,    // wisdom where there is some, else the planner's rules; nothing is measured
+    measure,     // the same, but without wisdom the most promising plans are timed first: a second or two
+    exhaustive,  // every candidate is timed, with more patience: up to half a minute
+};
+const char* to_string(Effort effort) noexcept;
+Result<Effort> parse_effort(std::string_view text);
+
 /// What dispatch may choose by itself is optional here.
 struct DispatchOptions {
     std::optional<Isa> isa{};               // default: TANDEM_ISA, else the best this CPU and OS offer
     int threads = 1;                        // how many parts are meant to run at once: a hint for the plan, never a condition
-    std::shared_ptr<const Plan> plan{};     // overrides the planner; an impossible plan is an error
+    std::shared_ptr<const Plan> plan{};     // overrides wisdom and planner; an impossible plan is an error
+    Effort effort = Effort::estimate;       // how hard to look for a plan where neither the cache nor wisdom has one
 };
 
 struct CacheStats {
@@ -46,6 +57,21 @@ public:
 
     Result<Kernel> dispatch(const ConvPair& pair, const DispatchOptions& options = {});
     Result<Kernel> dispatch(const SingleConv& single, const DispatchOptions& options = {});
+
+    /// Wisdom: plans that measuring found best, by descriptor, machine and thread count (docs/tuning.md). The file at the default
+    /// location, if there is one, is read at the first dispatch that has to compile; what a dispatch with effort `measure` or
+    /// `exhaustive` learns is remembered, and saved there too. Neither failing makes a dispatch fail: see wisdom_notes().
+    ///
+    /// Default location: TANDEM_WISDOM; else $XDG_CACHE_HOME/tandem/wisdom.json; else ~/.cache/tandem/wisdom.json. With
+    /// TANDEM_WISDOM set to the empty string nothing is read or saved unless asked for by path.
+    ///
+    /// Adds the wisdom in a file, by default the one at the default location, and forgets cached kernels, so that dispatches from
+    /// now on use it. Errors: the file is missing, unreadable or malformed. Entries of other machines are skipped with a note.
+    Status load_wisdom(const std::string& path = {});
+    /// Adds what this context knows to a file, atomically, and keeps whatever else is in it; other processes may do so at once.
+    Status save_wisdom(const std::string& path = {}) const;
+    /// Why wisdom was not read, not saved, or not used, a sentence each.
+    std::vector<std::string> wisdom_notes() const;
 
     CacheStats cache_stats() const;
     /// Forgets every entry; kernels in use stay valid.

@@ -1,0 +1,140 @@
+#include "core/run/plan_timer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/plan/tiling.hpp"
+
+namespace tandem {
+namespace {
+
+constexpr std::uint64_t data_seed = 1;
+constexpr double agreement = 1e-3;              // of max|y|: far above any algorithm's rounding, far below a wrong result
+constexpr double sample_seconds_many = 1e-3;    // several threads: a sample has to hide that its first call wakes them
+
+Result<AlignedBuffer> aligned_copy(const std::vector<float>& values) {
+    Result<AlignedBuffer> buffer = AlignedBuffer::create(std::max<std::size_t>(values.size(), 1) * sizeof(float));
+    if (buffer && !values.empty()) std::memcpy(buffer->data(), values.data(), values.size() * sizeof(float));
+    return buffer;
+}
+
+std::span<const float> floats(const AlignedBuffer& buffer) { return {reinterpret_cast<const float*>(buffer.data()), buffer.size() / sizeof(float)}; }
+
+}  // namespace
+
+Result<PlanTimer> PlanTimer::create(const Problem& problem, int threads) {
+    PlanTimer timer;
+    timer.problem_ = problem;
+    timer.data_ = make_verification_data(problem, DataKind::random, data_seed);
+    const auto outputs = static_cast<std::size_t>(element_count(problem.output_shape(problem.stage_count - 1), problem.layout));
+    Result<AlignedBuffer> input = aligned_copy(timer.data_.input), output = AlignedBuffer::create(outputs * sizeof(float));
+    if (!input || !output) return (!input ? input : output).error();
+    timer.input_ = std::move(*input);
+    timer.output_ = std::move(*output);
+    for (std::size_t i = 0; i < timer.residual_.size(); ++i) {
+        Result<AlignedBuffer> residual = aligned_copy(timer.data_.residual[i]);
+        if (!residual) return residual.error();
+        timer.residual_[i] = std::move(*residual);
+    }
+    if (threads > 1) {
+        Result<ThreadPool> pool = ThreadPool::create({.threads = threads});
+        if (!pool) return pool.error();
+        timer.pool_ = std::move(*pool);
+    }
+    return timer;
+}
+
+Status PlanTimer::run(const Runner& runner) noexcept {
+    Args args{.input = input_.data(), .output = output_.data(), .weights = runner.weights.get()};
+    for (std::size_t i = 0; i < residual_.size(); ++i) args.residual[i] = residual_[i].data();
+    return pool_ ? pool_->run(runner.kernel, args) : runner.kernel(args);
+}
+
+// Candidates differ in their weights' blocking only now and then: most share a panel.
+Result<std::shared_ptr<PackedWeights>> PlanTimer::packed_for(const Kernel& kernel) {
+    std::weak_ptr<PackedWeights>& slot = packed_[kernel.impl()->code->signature];
+    if (auto packed = slot.lock()) return packed;
+    std::vector<StageWeights> plain;
+    for (int i = 0; i < problem_.stage_count; ++i) plain.push_back(data_.stages[static_cast<std::size_t>(i)].view());
+    Result<PackedWeights> packed = kernel.pack(plain);
+    if (!packed) return packed.error();
+    auto shared = std::make_shared<PackedWeights>(std::move(*packed));
+    slot = shared;
+    return shared;
+}
+
+// The first plan's output is what the others have to agree with. The buffer holds NaNs before, so that nothing left over from
+// another plan passes for a result.
+Status PlanTimer::check_output(const Runner& runner) {
+    std::memset(output_.data(), 0xff, output_.size());
+    if (Status status = run(runner); !status) return status;
+    const std::span<const float> output = floats(output_);
+    if (expected_.empty()) {
+        expected_.assign(output.begin(), output.end());
+        for (const float value : expected_) largest_ = std::max(largest_, std::abs(value));
+        return {};
+    }
+    for (std::size_t i = 0; i < output.size(); ++i)
+        if (!(std::abs(output[i] - expected_[i]) <= agreement * std::max(largest_, 1e-30f)) && !(std::isnan(output[i]) && std::isnan(expected_[i])))
+            return Error{ErrorCode::unsupported, fmt::format("output {} is {}, under the rules' plan {}", i, output[i], expected_[i])};
+    return {};
+}
+
+PlanTimer::Runner PlanTimer::prepare(const Plan& plan) {
+    Runner runner{.plan = plan};
+    if (Status status = check_plan(problem_, plan); !status) {
+        runner.error = status.error();
+        return runner;
+    }
+    auto code = KernelCode::create(problem_, plan, "a candidate");
+    if (!code) {
+        runner.error = code.error();
+        return runner;
+    }
+    runner.kernel = Kernel(KernelImpl::create(problem_, std::move(*code)));
+    auto weights = packed_for(runner.kernel);
+    if (weights) runner.weights = std::move(*weights);
+    const Status status = weights ? check_output(runner) : Status(weights.error());
+    if (!status) runner.error = status.error();
+    return runner;
+}
+
+// Those there are, and new ones as long as there is time.
+std::vector<PlanTimer::Runner> PlanTimer::take_runners(std::span<const Plan> plans, double prepare_seconds) {
+    const double end = now_seconds() + prepare_seconds;
+    std::vector<Runner> wanted;
+    for (const Plan& plan : plans) {
+        const auto found = std::find_if(runners_.begin(), runners_.end(), [&](const Runner& runner) { return runner.plan == plan; });
+        if (found != runners_.end()) wanted.push_back(*found);
+        else if (now_seconds() < end) wanted.push_back(prepare(plan));
+        else wanted.push_back({.plan = plan, .error = Error{ErrorCode::unsupported, "no time was left to try it"}});
+    }
+    return wanted;
+}
+
+std::vector<Result<Series>> PlanTimer::time(std::span<const Plan> plans, const TimingRequest& request) {
+    runners_ = take_runners(plans, request.prepare_seconds);
+    std::vector<std::function<void()>> functions;
+    for (const Runner& runner : runners_)
+        if (!runner.error) functions.push_back([this, &runner] { static_cast<void>(run(runner)); });
+    InterleaveOptions timing;
+    timing.seconds = request.seconds;
+    timing.min_rounds = request.min_rounds;
+    if (pool_) {
+        timing.sample_seconds = sample_seconds_many;
+        timing.whole_process = true;
+    }
+    std::vector<Series> series = interleave(functions, timing);
+    std::vector<Result<Series>> results;
+    std::size_t next = 0;
+    for (const Runner& runner : runners_) {
+        if (runner.error) results.emplace_back(*runner.error);
+        else results.emplace_back(std::move(series[next++]));
+    }
+    return results;
+}
+
+}  // namespace tandem

@@ -1,0 +1,198 @@
+#include "core/run/wisdom.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <tuple>
+
+#include "core/run/plan_json.hpp"
+
+namespace tandem {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int format_version = 1;
+
+// nlohmann's messages begin with "[json.exception.type_error.302] ".
+std::string plain(const Json::exception& error) {
+    const std::string_view text = error.what();
+    const std::size_t end = text.find("] ");
+    return std::string(end == std::string_view::npos ? text : text.substr(end + 2));
+}
+
+std::string dump(const Json& json, int indent = -1) { return json.dump(indent, ' ', false, Json::error_handler_t::replace); }
+
+Json entry_to_json(const WisdomEntry& entry) {
+    const WisdomKey& key = entry.key;
+    return {{"problem", key.problem}, {"isa", to_string(key.isa)}, {"threads", key.threads}, {"cpu", key.cpu_name},
+            {"core_kind", key.core_kind}, {"l1", key.l1}, {"l2", key.l2}, {"l3", key.l3}, {"emitter", key.emitter},
+            {"plan", plan_to_json(entry.plan)}, {"microseconds", entry.microseconds}, {"ratio", entry.ratio},
+            {"effort", to_string(entry.effort)}, {"date", entry.date}};
+}
+
+Result<WisdomEntry> checked(WisdomEntry entry) {
+    const auto reject = [](const char* field, auto value, const char* accepted) {
+        return Error{ErrorCode::parse_error, fmt::format("{} is {}; {} accepted.", field, value, accepted)};
+    };
+    if (entry.key.threads < 1) return reject("threads", entry.key.threads, "1 or more is");
+    if (!(entry.microseconds > 0) || !std::isfinite(entry.microseconds)) return reject("microseconds", entry.microseconds, "a positive number is");
+    if (!(entry.ratio > 0) || !std::isfinite(entry.ratio)) return reject("ratio", entry.ratio, "a positive number is");
+    if (entry.plan.isa != entry.key.isa) return reject("plan.isa", to_string(entry.plan.isa), "the entry's own isa is");
+    return entry;
+}
+
+// May throw Json::exception for missing or mistyped members.
+Result<WisdomEntry> entry_from_json(const Json& json) {
+    WisdomEntry entry;
+    WisdomKey& key = entry.key;
+    json.at("problem").get_to(key.problem);
+    json.at("threads").get_to(key.threads);
+    json.at("cpu").get_to(key.cpu_name);
+    json.at("core_kind").get_to(key.core_kind);
+    json.at("l1").get_to(key.l1);
+    json.at("l2").get_to(key.l2);
+    json.at("l3").get_to(key.l3);
+    json.at("emitter").get_to(key.emitter);
+    json.at("microseconds").get_to(entry.microseconds);
+    json.at("ratio").get_to(entry.ratio);
+    json.at("date").get_to(entry.date);
+    const Result<Isa> isa = parse_isa(json.at("isa").get<std::string>());
+    if (!isa) return isa.error();
+    key.isa = *isa;
+    const Result<Effort> effort = parse_effort(json.at("effort").get<std::string>());
+    if (!effort) return effort.error();
+    entry.effort = *effort;
+    const Result<Plan> plan = plan_from_json(json.at("plan"));
+    if (!plan) return plan.error();
+    entry.plan = *plan;
+    return checked(std::move(entry));
+}
+
+Result<WisdomEntry> read_entry(const Json& json) {
+    try {
+        return entry_from_json(json);
+    } catch (const Json::exception& error) {
+        return Error{ErrorCode::parse_error, plain(error) + "."};
+    }
+}
+
+// The entries of a file of our format.
+Result<const Json*> entries_of(const Json& file, const std::string& source) {
+    const auto wrong = [&](const std::string& what) { return Error{ErrorCode::parse_error, fmt::format("{} is not a wisdom file: {}.", source, what)}; };
+    if (!file.is_object()) return wrong("it does not hold an object");
+    const auto format = file.find("format");
+    if (format == file.end()) return wrong("the member \"format\" is missing");
+    if (*format != Json(format_version)) return wrong(fmt::format("\"format\" is {}; {} is accepted", dump(*format), format_version));
+    const auto entries = file.find("entries");
+    if (entries == file.end() || !entries->is_array()) return wrong("the member \"entries\" is missing or no list");
+    return &*entries;
+}
+
+// Larger is better; whatever comes after the date only makes the choice independent of the order.
+auto rank(const WisdomEntry& entry) { return std::tuple(entry.effort, entry.ratio, entry.date, -entry.microseconds, to_string(entry.plan)); }
+
+std::string cache_text(std::size_t l1, std::size_t l2, std::size_t l3) { return fmt::format("{}/{}/{} KB", l1 / 1024, l2 / 1024, l3 / 1024); }
+
+}  // namespace
+
+WisdomKey wisdom_key(const Problem& problem, const Machine& machine, int threads) {
+    Problem one = problem;
+    one.input.n = 1;
+    return {one.name(), machine.isa, threads, machine.cpu_name, machine.core_kind, machine.caches.l1, machine.caches.l2, machine.caches.l3,
+            emitter_version};
+}
+
+std::optional<std::string> why_unused(const WisdomEntry& entry, const Machine& machine) {
+    const WisdomKey& key = entry.key;
+    const CacheSizes& caches = machine.caches;
+    if (key.emitter != emitter_version) return fmt::format("stale: emitter version {}, this is {}", key.emitter, emitter_version);
+    if (key.cpu_name != machine.cpu_name) return fmt::format("foreign: measured on '{}', this is '{}'", key.cpu_name, machine.cpu_name);
+    if (key.core_kind != machine.core_kind) return fmt::format("foreign: core kind '{}', this is '{}'", key.core_kind, machine.core_kind);
+    if (std::tuple(key.l1, key.l2, key.l3) != std::tuple(caches.l1, caches.l2, caches.l3))
+        return fmt::format("foreign: caches of {}, here {}", cache_text(key.l1, key.l2, key.l3), cache_text(caches.l1, caches.l2, caches.l3));
+    return std::nullopt;
+}
+
+Result<Wisdom> Wisdom::parse(std::string_view text, const std::string& source) {
+    Json file;
+    try {
+        file = Json::parse(text);
+    } catch (const Json::exception& error) {  // the message names line and column
+        return Error{ErrorCode::parse_error, fmt::format("{} is malformed: {}.", source, plain(error))};
+    }
+    const Result<const Json*> entries = entries_of(file, source);
+    if (!entries) return entries.error();
+    Wisdom wisdom;
+    for (std::size_t i = 0; i < (*entries)->size(); ++i) {
+        const Json& json = (**entries)[i];
+        Result<WisdomEntry> entry = read_entry(json);
+        if (entry) {
+            wisdom.add(std::move(*entry));
+        } else {
+            wisdom.reasons_.push_back(fmt::format("{}, entry {}: {}", source, i + 1, entry.error().message));
+            wisdom.bad_entries_.push_back(dump(json));
+        }
+    }
+    return wisdom;
+}
+
+std::string Wisdom::to_text() const {
+    std::string text = fmt::format("{{\"format\": {}, \"entries\": [", format_version);
+    const char* separator = "\n";
+    const auto append = [&](const std::string& line) {
+        text += separator + line;
+        separator = ",\n";
+    };
+    for (const auto& [key, entry] : entries_) append(dump(entry_to_json(entry)));
+    for (const std::string& entry : bad_entries_) append(entry);
+    return text + "\n]}\n";
+}
+
+const WisdomEntry* Wisdom::find(const WisdomKey& key) const {
+    const auto found = entries_.find(key);
+    return found == entries_.end() ? nullptr : &found->second;
+}
+
+void Wisdom::add(WisdomEntry entry) {
+    const auto [slot, added] = entries_.try_emplace(entry.key, entry);
+    if (!added && rank(slot->second) < rank(entry)) slot->second = std::move(entry);
+}
+
+void Wisdom::merge(const Wisdom& other) {
+    for (const auto& [key, entry] : other.entries_) add(entry);
+    for (std::size_t i = 0; i < other.bad_entries_.size(); ++i) {
+        if (std::find(bad_entries_.begin(), bad_entries_.end(), other.bad_entries_[i]) != bad_entries_.end()) continue;
+        bad_entries_.push_back(other.bad_entries_[i]);
+        reasons_.push_back(other.reasons_[i]);
+    }
+}
+
+std::vector<std::string> Wisdom::unused(const Machine& machine) const {
+    std::map<std::string, int> counts;
+    for (const auto& [key, entry] : entries_)
+        if (const auto reason = why_unused(entry, machine)) ++counts[*reason];
+    std::vector<std::string> reasons = reasons_;
+    for (const auto& [reason, count] : counts) reasons.push_back(fmt::format("{} {} {}", count, count == 1 ? "entry is" : "entries are", reason));
+    return reasons;
+}
+
+std::string utc_date() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+
+std::string default_wisdom_path() {
+    const auto variable = [](const char* name) -> std::string {
+        const char* value = std::getenv(name);
+        return value ? value : "";
+    };
+    if (const char* path = std::getenv("TANDEM_WISDOM")) return path;
+    if (const std::string cache = variable("XDG_CACHE_HOME"); cache.starts_with('/')) return cache + "/tandem/wisdom.json";
+    if (const std::string home = variable("HOME"); home.starts_with('/')) return home + "/.cache/tandem/wisdom.json";
+    return {};
+}
+
+}  // namespace tandem

@@ -1,0 +1,94 @@
+// Plan <-> JSON: what is written is read back, and what is not a plan is an error that names the field.
+#include "core/run/plan_json.hpp"
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "core/plan/candidates.hpp"
+#include "support/random_pair.hpp"
+
+using namespace tandem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+Plan sample() {
+    Plan plan;
+    plan.isa = Isa::avx512;
+    plan.fusion = Fusion::sliding;
+    plan.tile_h = 2, plan.tile_w = 56, plan.channel_splits = 3;
+    plan.prefetch_next = true;
+    plan.stages[0] = {Algorithm::direct, 12, 1, 2, true};
+    plan.stages[1] = {Algorithm::winograd4, 14, 2, 1, false};
+    return plan;
+}
+
+std::string error_of(const Json& json) {
+    const Result<Plan> plan = plan_from_json(json);
+    return plan ? "" : plan.error().message;
+}
+
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("plan json: every candidate of random pairs survives the way there and back") {
+    std::mt19937_64 engine(11);
+    for (int round = 0; round < 20; ++round) {
+        const Result<Problem> problem = make_problem(test::random_pair(engine));
+        REQUIRE(problem);
+        Machine machine;
+        machine.isa = round % 2 == 0 ? Isa::avx2 : Isa::avx512;
+        for (const Plan& plan : candidate_plans(*problem, machine, 1 + round % 3)) {
+            const Result<Plan> again = plan_from_json(Json::parse(plan_to_json(plan).dump()));
+            REQUIRE_MESSAGE(again.ok(), (again ? "" : again.error().message));
+            CHECK(*again == plan);
+        }
+    }
+    const Result<Plan> again = plan_from_json(plan_to_json(sample()));
+    REQUIRE(again);
+    CHECK(*again == sample());
+}
+
+TEST_CASE("plan json: members have names, not positions") {
+    const Json json = plan_to_json(sample());
+    CHECK(json["tile_h"] == 2);
+    CHECK(json["fusion"] == "sliding");
+    CHECK(json["stages"][1]["algorithm"] == "winograd4");
+    Json reversed = Json::object();
+    for (auto it = json.end(); it != json.begin();) --it, reversed[it.key()] = it.value();
+    CHECK(plan_from_json(reversed).ok());
+}
+
+TEST_CASE("plan json: errors name the field, its value and what is accepted") {
+    const Json good = plan_to_json(sample());
+    Json json = good;
+    json["tile_h"] = -1;
+    CHECK(error_of(json) == "plan.tile_h is -1; a whole number from 0 to 2147483647 is accepted.");
+    json["tile_h"] = 4294967298;  // 2 after truncation
+    CHECK(contains(error_of(json), "plan.tile_h is 4294967298"));
+    json["tile_h"] = 2.5;
+    CHECK(contains(error_of(json), "plan.tile_h is 2.5"));
+    json = good;
+    json["fusion"] = "both";
+    CHECK(error_of(json) == R"(plan.fusion is "both"; "recompute", "sliding", "single" are accepted.)");
+    json = good;
+    json["prefetch_next"] = 1;
+    CHECK(error_of(json) == "plan.prefetch_next is 1; true or false is accepted.");
+    json = good;
+    json.erase("backend");
+    CHECK(error_of(json) == "plan.backend is missing.");
+    json = good;
+    json["unroll"] = 4;
+    CHECK(contains(error_of(json), "plan has 9 members; exactly these 8"));
+    json = good;
+    json["stages"].push_back(json["stages"][0]);
+    CHECK(contains(error_of(json), "plan.stages is ["));
+    json = good;
+    json["stages"][1]["block_rows"] = nullptr;
+    CHECK(contains(error_of(json), "plan.stages[1].block_rows is null"));
+    CHECK(contains(error_of(Json::array()), "plan is []; an object"));
+    CHECK(contains(error_of(Json()), "plan is null; an object"));
+}
