@@ -139,9 +139,15 @@ int probe_kernel(const Problem& problem, const Kernel& kernel) {
     difference.clear();
     const std::vector<jit::TileFunction>& functions = kernel.impl()->code->pair.functions;
     for (std::size_t i = 0; i < functions.size(); ++i) {
-        auto code = std::make_shared<KernelCode>(*kernel.impl()->code);
+        const Plan& plan = kernel.plan();
+        auto fresh = KernelCode::create(kernel.impl()->code->problem, plan, "probed");
+        REQUIRE(fresh);
         probed_function = functions[i];
+        const auto code = std::const_pointer_cast<KernelCode>(*fresh);
         code->pair.functions[i] = probe_call;
+        auto runner = make_tile_runner(code->problem, plan, code->pair);
+        REQUIRE(runner);
+        code->runner = std::move(*runner);
         const Kernel probed(KernelImpl::create(problem, code));
         GuardedCall call(problem, probed);
         for (const int parts : {1, 3})

@@ -19,9 +19,9 @@ struct CacheSizes {
 struct Machine {
     Isa isa = Isa::avx2;      // what to generate for
     CacheSizes caches{};
-    std::string cpu_name;     // brand string
+    std::string cpu_name{};     // brand string
     bool fast_ymm = false;    // a 256-bit FMA costs half a 512-bit one (AMD Zen 4 and kin)
-    std::string core_kind;    // hybrid processors: "core" or "atom", of the first core this process may use; else empty
+    std::string core_kind{};    // hybrid processors: "core" or "atom", of the first core this process may use; else empty
     bool operator==(const Machine&) const = default;
 };
 

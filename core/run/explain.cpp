@@ -32,6 +32,8 @@ std::string stage_line(const KernelImpl& kernel, int i) {
         ? fmt::format("batches of GEMMs with {} vectors of output channels, whole runs of pixels", plan.block_vectors)
         : stage.depthwise()
         ? fmt::format("{} rows x {} pixels of one channel vector at a time, {} innermost", plan.block_rows, plan.block_pixels, plan.channels_inner ? "channels" : "pixels")
+        : plan.algorithm != Algorithm::direct
+        ? fmt::format("Winograd F({0}x{0},3x3), the products of each point a GEMM of {1} tiles x {2} vectors in registers", winograd_tile(plan.algorithm), plan.block_pixels, plan.block_vectors)
         : fmt::format("accumulators of {} pixels x {} vectors, all {} input channels summed in registers", plan.block_pixels, plan.block_vectors, stage.in_channels);
     return fmt::format("Stage {}: {} from {}x{}x{} to {}x{}x{}, {:.1f} MFLOP: {}.\n", i + 1, to_string(stage.conv), stage.in_channels, stage.in_h,
                        stage.in_w, stage.out_channels, stage.out_h, stage.out_w, stage.flops() / 1e6, blocking);
@@ -39,7 +41,10 @@ std::string stage_line(const KernelImpl& kernel, int i) {
 
 // The best candidates of both kinds, and what that says.
 std::string decision_line(const Subject& subject) {
-    const Machine machine{.isa = subject.plan().isa, .caches = subject.rates.caches, .cpu_name = {}, .fast_ymm = subject.rates.fast_ymm};
+    Machine machine;
+    machine.isa = subject.plan().isa;
+    machine.caches = subject.rates.caches;
+    machine.fast_ymm = subject.rates.fast_ymm;
     const Problem& problem = subject.problem();
     double fused = 0, unfused = 0;
     for (const Plan& plan : candidate_plans(problem, machine, subject.threads)) {
