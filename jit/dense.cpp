@@ -189,8 +189,11 @@ void DenseBody::emit_taps(const Block& block, int channel, int kw) {
     const int first_weight = first_free(block), first_broadcast = first_weight + block.vectors;
     const int broadcasts = simd.registers() - first_broadcast;
     const std::int64_t at = (std::int64_t{channel} * conv.kernel.w + kw) * block.vectors * context_.panel.vector_bytes;
-    for (int v = 0; v < block.vectors; ++v)
-        code_.vmovups(in_width(block, v, first_weight + v), code_.ptr[weights + static_cast<std::size_t>(at + v * context_.panel.vector_bytes)]);
+    for (int v = 0; v < block.vectors; ++v) {
+        const std::int64_t from = at + v * context_.panel.vector_bytes;
+        code_.vmovups(in_width(block, v, first_weight + v), code_.ptr[weights + static_cast<std::size_t>(from)]);
+        if (context_.weights_ahead > 0 && from % 64 == 0) code_.prefetcht1(code_.ptr[weights + static_cast<std::size_t>(from + context_.weights_ahead)]);
+    }
     // One embedded broadcast a FMA costs a load each; from three vectors on a broadcast register is cheaper.
     const bool embedded = simd.avx512() && (block.vectors <= 2 || broadcasts < 1);
     int turn = 0;

@@ -20,7 +20,27 @@ std::size_t CodeCache::KeyHash::operator()(const CacheKey& key) const noexcept {
     return h;
 }
 
-Result<std::shared_ptr<const KernelImpl>> CodeCache::get(const CacheKey& key, const Problem& problem, const Compile& compile) {
+std::uint64_t CodeCache::next_id() noexcept {
+    static std::atomic<std::uint64_t> next{1};
+    return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+void CodeCache::count_hit(Entry& entry) noexcept {
+    static std::atomic<std::size_t> threads{0};
+    thread_local const std::size_t thread = threads.fetch_add(1, std::memory_order_relaxed);
+    hits_[thread % shard_count].hits.fetch_add(1, std::memory_order_relaxed);
+    entry.last_used.store(clock_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+}
+
+std::shared_ptr<const KernelImpl> CodeCache::touch(const std::weak_ptr<Entry>& entry, const std::weak_ptr<const KernelImpl>& kernel) noexcept {
+    const auto live = entry.lock();
+    if (!live) return nullptr;
+    auto found = kernel.lock();
+    if (found) count_hit(*live);
+    return found;
+}
+
+Result<CodeCache::Found> CodeCache::get(const CacheKey& key, const Problem& problem, const Compile& compile) {
     Shard& shard = shard_of(key);
     std::shared_ptr<Entry> entry;
     bool mine = false;
@@ -30,9 +50,8 @@ Result<std::shared_ptr<const KernelImpl>> CodeCache::get(const CacheKey& key, co
     }
     if (entry) {
         if (auto kernel = entry->kernel.load(std::memory_order_acquire)) {
-            shard.hits.fetch_add(1, std::memory_order_relaxed);
-            entry->last_used.store(clock_.load(std::memory_order_relaxed), std::memory_order_relaxed);
-            return at_batch(std::move(kernel), problem);
+            count_hit(*entry);
+            return Found{at_batch(std::move(kernel), problem), std::move(entry)};
         }
     } else {
         const std::unique_lock lock(shard.mutex);
@@ -45,8 +64,8 @@ Result<std::shared_ptr<const KernelImpl>> CodeCache::get(const CacheKey& key, co
     }
     auto kernel = mine ? compile_into(shard, key, *entry, problem, compile) : wait(*entry);
     if (!kernel) return kernel.error();
-    if (!mine) shard.hits.fetch_add(1, std::memory_order_relaxed);
-    return at_batch(std::move(*kernel), problem);
+    if (!mine) count_hit(*entry);
+    return Found{at_batch(std::move(*kernel), problem), std::move(entry)};
 }
 
 Result<std::shared_ptr<const KernelImpl>> CodeCache::wait(Entry& entry) {
@@ -115,9 +134,9 @@ void CodeCache::erase(const CacheKey& key) {
 
 CacheStats CodeCache::stats() const {
     CacheStats stats;
+    for (const HitCount& count : hits_) stats.hits += count.hits.load(std::memory_order_relaxed);
     for (const Shard& shard : shards_) {
         const std::shared_lock lock(shard.mutex);
-        stats.hits += shard.hits.load(std::memory_order_relaxed);
         stats.entries += shard.entries.size();
         for (const auto& [key, entry] : shard.entries)
             if (const auto kernel = entry->kernel.load(std::memory_order_acquire)) stats.code_bytes += kernel->code->pair.code.memory->bytes().size();

@@ -9,6 +9,7 @@
 #include "core/plan/machine.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/code_cache.hpp"
+#include "core/run/dispatch_memo.hpp"
 #include "core/run/planner.hpp"
 
 namespace tandem {
@@ -50,7 +51,17 @@ struct Context::Impl {
         cache.erase(key);
     }
 
-    Result<Kernel> dispatch(const Result<Problem>& problem, const DispatchOptions& options) {
+    template <class Descriptor>
+    Result<Kernel> dispatch(const Descriptor& descriptor, const DispatchOptions& options) {
+        using Memo = DispatchMemo<Descriptor>;
+        if (auto kernel = Memo::find(cache, descriptor, options)) return Kernel(std::move(kernel));
+        auto found = find_or_compile(make_problem(descriptor), options);
+        if (!found) return found.error();
+        Memo::remember(cache, descriptor, options, *found);
+        return Kernel(std::move(found->kernel));
+    }
+
+    Result<CodeCache::Found> find_or_compile(const Result<Problem>& problem, const DispatchOptions& options) {
         if (!problem) return problem.error();
         auto machine = host_machine(options.plan ? std::optional(options.plan->isa) : options.isa);
         if (!machine) return machine.error();
@@ -62,9 +73,7 @@ struct Context::Impl {
             key.plan = *options.plan;
             key.effort = Effort::estimate;  // nothing is looked for
         }
-        auto kernel = cache.get(key, *problem, [&] { return compile(key, *machine); });
-        if (!kernel) return kernel.error();
-        return Kernel(std::move(*kernel));
+        return cache.get(key, *problem, [&] { return compile(key, *machine); });
     }
 };
 
@@ -78,8 +87,8 @@ Context& Context::shared() {
     return context;
 }
 
-Result<Kernel> Context::dispatch(const ConvPair& pair, const DispatchOptions& options) { return impl_->dispatch(make_problem(pair), options); }
-Result<Kernel> Context::dispatch(const SingleConv& single, const DispatchOptions& options) { return impl_->dispatch(make_problem(single), options); }
+Result<Kernel> Context::dispatch(const ConvPair& pair, const DispatchOptions& options) { return impl_->dispatch(pair, options); }
+Result<Kernel> Context::dispatch(const SingleConv& single, const DispatchOptions& options) { return impl_->dispatch(single, options); }
 Status Context::load_wisdom(const std::string& path) {
     Status status = impl_->planner.load(path);
     if (status) impl_->cache.clear();
