@@ -26,7 +26,7 @@ ConvPair numbered_pair(std::int64_t number) {
     return pair;
 }
 
-CacheKey key_of(const ConvPair& pair) { return {*make_problem(pair), Isa::avx2, 1, std::nullopt}; }
+CacheKey key_of(const ConvPair& pair) { return {*make_problem(pair), Isa::avx2, 1, Effort::estimate, std::nullopt}; }
 
 Result<std::shared_ptr<const KernelCode>> failing_compile() { return Error{ErrorCode::unsupported, "No."}; }
 

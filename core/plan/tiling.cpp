@@ -232,6 +232,10 @@ Status check_plan(const Problem& problem, const Plan& plan) {
             return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted (Winograd takes a dense 3x3 of stride and dilation 1, math "
                                       "fast, and channel blocks as wide as the vectors).", i, to_string(algorithm)));
     }
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (plan.backend == Backend::libxsmm && plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
+            return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted with plan.backend libxsmm.", i,
+                                      to_string(plan.stages[static_cast<std::size_t>(i)].algorithm)));
     if (plan.channel_splits > 1 && plan.stages[static_cast<std::size_t>(problem.stage_count - 1)].algorithm != Algorithm::direct)
         return reject(fmt::format("plan.channel_splits is {}; 1 is accepted where the last stage is computed by Winograd.", plan.channel_splits));
     std::int64_t groups = 0;

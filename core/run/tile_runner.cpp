@@ -88,8 +88,6 @@ private:
                                        to_string(plan.isa), bytes);
         for (int i = 0; i < problem.stage_count; ++i) {
             if (problem.stage(i).depthwise()) text += fmt::format("; stage {} is depthwise: Tandem's own code", i + 1);
-            if (uses_libxsmm(problem.stage(i), plan) && plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
-                text += fmt::format("; stage {}: direct instead of {}", i + 1, to_string(plan.stages[static_cast<std::size_t>(i)].algorithm));
         }
         if (plan.prefetch_next) text += "; prefetch_next is not done";
         return text + ".\n";
