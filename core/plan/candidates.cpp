@@ -1,6 +1,7 @@
 #include "core/plan/candidates.hpp"
 
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 
 #include "core/plan/panel.hpp"
@@ -95,6 +96,7 @@ public:
             vary_width(plan);
             vary_splits(plan);
         }
+        vary_algorithms();
         std::vector<Plan> plans = plans_.take();
         if (plans.size() > max_candidates) plans = thinned(plans);
         return plans;
@@ -106,6 +108,19 @@ private:
         plan.channel_splits = 1;
         plan.tile_w = static_cast<int>(problem_.last().out_w);
         return plan;
+    }
+
+    // Every combination of algorithms that the stages and the math mode allow, at the rules' tile.
+    void vary_algorithms() {
+        constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
+        for (const Algorithm first : algorithms) {
+            for (const Algorithm second : algorithms) {
+                Plan plan = base_;
+                plan.stages[0].algorithm = first;
+                if (problem_.stage_count == 2) plan.stages[1].algorithm = second;
+                plans_.add(plan);
+            }
+        }
     }
 
     // Ring or recomputation, prefetch or not.
