@@ -1,8 +1,10 @@
 #include "core/plan/block_cost.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/plan/tiling.hpp"
+#include "core/plan/winograd.hpp"
 
 namespace tandem {
 namespace {
@@ -138,6 +140,30 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     }
     work.fma_seconds = work.flops / (rates.gflops * 1e9);
     work.seconds = std::max(work.seconds, work.fma_seconds);
+    return work;
+}
+
+BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs, const StageShare& share,
+                        const MachineRates& rates) {
+    // Vector instructions of one tile and channel vector, a point: 4 FMAs, loads or adds and 2 stores, which cost two each.
+    constexpr double input_instructions = 6, output_instructions = 5;
+    const Stage& stage = problem.stage(i);
+    const std::int64_t m = winograd_tile(plan.stages[static_cast<std::size_t>(i)].algorithm);
+    const std::int64_t tiles = (share.rows + m - 1) / m * ((share.width + m - 1) / m);
+    const double points = static_cast<double>((m + 2) * (m + 2));
+    Problem gemm = problem;
+    gemm.stages[static_cast<std::size_t>(i)] = winograd_gemm_stage(stage, tiles);
+    StageShare row;
+    row.rows = 1;
+    row.width = tiles;
+    row.row_taps = 1;
+    row.column_taps = static_cast<double>(tiles);
+    BlockWork work = dense_work(gemm, plan, i, runs, row, rates);
+    for (double* part : {&work.flops, &work.fma_seconds, &work.seconds, &work.l1_loads, &work.l1_weights, &work.l1_stores, &work.blocks}) *part *= points;
+    const double lanes = vector_lanes(plan.isa, problem.layout), instruction = 2 * lanes / (rates.gflops * 1e9);
+    const auto vectors = [&](std::int64_t channels) { return std::ceil(static_cast<double>(channels) / lanes); };
+    work.seconds += static_cast<double>(tiles) * points * instruction *
+                    (input_instructions * vectors(stage.in_channels) + output_instructions * vectors(stage.out_channels));
     return work;
 }
 

@@ -1,6 +1,7 @@
 #include "core/plan/tile_cost.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/plan/tiling.hpp"
 
@@ -119,8 +120,9 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     const Stage& stage = problem_.stage(i);
     Phase phase;
     if (reach.rows.size() <= 0 || reach.columns.size() <= 0 || runs.empty()) return phase;
-    phase.work = stage.depthwise() ? depthwise_work(problem_, plan_, i, runs, reach.share, rates_)
-                                   : dense_work(problem_, plan_, i, runs, reach.share, rates_);
+    const std::int64_t m = winograd_tile(plan_.stages[static_cast<std::size_t>(i)].algorithm);
+    const auto work = stage.depthwise() ? depthwise_work : m > 1 ? winograd_work : dense_work;
+    phase.work = work(problem_, plan_, i, runs, reach.share, rates_);
     const PanelLayout& panel = panels_[static_cast<std::size_t>(i)];
     const double groups = group_count(runs);
     double panels = 0, channels = 0;
@@ -129,6 +131,12 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
         channels += static_cast<double>(run.count) * run.vectors * panel.lanes;
     }
     channels = std::min(channels, static_cast<double>(stage.out_channels));
+    if (m > 1) {
+        const double points = static_cast<double>((m + 2) * (m + 2));
+        panels *= points / 9;  // a transformed 3x3 kernel has as many weights as the tile has points
+        const double tiles = std::ceil(static_cast<double>(reach.share.rows) / static_cast<double>(m)) * std::ceil(static_cast<double>(reach.share.width) / static_cast<double>(m));
+        phase.bytes[index(Level::l2)].intermediate += 2 * 4 * points * tiles * static_cast<double>(stage.in_channels + stage.out_channels);  // the workspace
+    }
     const double pixels = static_cast<double>(reach.rows.size() * reach.columns.size());
     const bool from_tensor = i == 0, to_tensor = i == problem_.stage_count - 1;
     const Level mid_level = level_of(static_cast<double>(mid_.bytes) + panels / groups, rates_.caches);

@@ -69,7 +69,7 @@ std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
 
 // Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then in width, where halos cost more, then to one row.
 void fit_tile(const Problem& problem, Plan& plan, std::int64_t budget, int least_h) {
-    constexpr int least_width = 16;
+    constexpr int least_width = 4;
     while (plan.tile_h > least_h && working_bytes(problem, plan) > budget) plan.tile_h = std::max(least_h, plan.tile_h / 2);
     while (plan.tile_w > least_width && working_bytes(problem, plan) > budget) plan.tile_w = static_cast<int>(((plan.tile_w + 1) / 2 + 3) / 4 * 4);
     while (plan.tile_h > 1 && working_bytes(problem, plan) > budget) plan.tile_h /= 2;
