@@ -159,7 +159,7 @@ BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const s
     row.row_taps = 1;
     row.column_taps = static_cast<double>(tiles);
     BlockWork work = dense_work(gemm, plan, i, runs, row, rates);
-    for (double* part : {&work.flops, &work.fma_seconds, &work.seconds, &work.l1_loads, &work.l1_weights, &work.l1_stores, &work.blocks}) *part *= points;
+    for (double* part : {&work.flops, &work.fma_seconds, &work.seconds, &work.l1_loads, &work.l1_weights, &work.l1_stores}) *part *= points;  // blocks: those of a point
     const double lanes = vector_lanes(plan.isa, problem.layout), instruction = 2 * lanes / (rates.gflops * 1e9);
     const auto vectors = [&](std::int64_t channels) { return std::ceil(static_cast<double>(channels) / lanes); };
     work.seconds += static_cast<double>(tiles) * points * instruction *

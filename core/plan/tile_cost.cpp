@@ -175,7 +175,9 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
         add(level_of(static_cast<double>(mid_.bytes) + panel, rates_.caches), distinct * row);
     }
     double again = 0;
-    if (stage.depthwise()) {
+    if (plan_.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct) {
+        again = distinct * row;  // tiles overlap by two rows and columns
+    } else if (stage.depthwise()) {
         const double at_once = plan_.stages[static_cast<std::size_t>(i)].block_rows;
         const double reads = static_cast<double>(reach.rows.size()) / at_once * static_cast<double>(distinct_input_rows(stage, static_cast<int>(at_once)));
         again = std::max(0.0, reads - distinct) * row;
