@@ -50,16 +50,27 @@ void WinogradBody::emit_routines(CodeBlock& code) {
     gemm_->emit_routines(code);
 }
 
-std::int64_t WinogradBody::input_rows_begin(const StageTile& tile, std::int64_t tile_row) const {
-    return row_axis(*context_.stage).first_tap(tile.grid_rows.begin + tile_row * layout_.m);
+// Input row `r` of a phase's tile, in the image.
+std::int64_t WinogradBody::input_row(const StageTile& tile, std::int64_t tile_row, std::int64_t phase, std::int64_t r) const {
+    return row_axis(*context_.stage).first_tap(tile.grid_rows.begin + tile_row * layout_.m) + r * layout_.phases.stride + layout_.phases.row(phase);
 }
 
-std::vector<WinogradBody::TileRun> WinogradBody::input_runs(const StageTile& tile) const {
+// Those of them that taps meet and that lie inside the image.
+Span WinogradBody::existing_rows(const StageTile& tile, std::int64_t tile_row, std::int64_t phase) const {
+    Span rows{0, layout_.phases.used(layout_.m, layout_.phases.row(phase))};
+    while (rows.size() > 0 && input_row(tile, tile_row, phase, rows.begin) < 0) ++rows.begin;
+    while (rows.size() > 0 && input_row(tile, tile_row, phase, rows.end - 1) >= context_.stage->in_h) --rows.end;
+    return rows;
+}
+
+std::vector<WinogradBody::TileRun> WinogradBody::input_runs(const StageTile& tile, std::int64_t phase) const {
+    const std::int64_t stride = layout_.phases.stride, first = layout_.phases.column(phase);
     std::vector<TileRun> runs;
     for (std::int64_t x = 0; x < tile.cols.size(); x += layout_.m) {
-        const std::int64_t lo = std::clamp<std::int64_t>(tile.segment.columns.begin - x, 0, layout_.alpha);
-        const std::int64_t hi = std::clamp<std::int64_t>(tile.segment.columns.end - x, lo, layout_.alpha);
-        if (runs.empty() || runs.back().columns != Span{lo, hi}) runs.push_back({0, {lo, hi}});
+        Span columns{0, layout_.phases.used(layout_.m, first)};
+        while (columns.size() > 0 && (x + columns.begin) * stride + first < tile.segment.columns.begin) ++columns.begin;
+        while (columns.size() > 0 && (x + columns.end - 1) * stride + first >= tile.segment.columns.end) --columns.end;
+        if (runs.empty() || runs.back().columns != columns) runs.push_back({0, columns});
         ++runs.back().count;
     }
     return runs;
@@ -86,32 +97,34 @@ void WinogradBody::emit_input_transforms(const StageTile& tile) {
     context_.simd.set_mask({tail, context_.simd.avx512() ? input_mask : 15}, scratch);
     const std::int64_t vectors = ceil_div(channels, lanes) - (exact_tail ? 1 : 0);
     for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row) {
-        if (vectors > 0) emit_input_row(tile, row, 0, vectors, 0);
-        if (exact_tail) emit_input_row(tile, row, tail, 1, vectors);
+        for (std::int64_t phase = 0; phase < layout_.phases.count(); ++phase) {
+            if (vectors > 0) emit_input_row(tile, {row, phase, 0, vectors, 0});
+            if (exact_tail) emit_input_row(tile, {row, phase, vectors, 1, tail});
+        }
     }
 }
 
-// One row of tiles, `vectors` channel vectors from `first_vector` on.
-void WinogradBody::emit_input_row(const StageTile& tile, std::int64_t tile_row, int tail_lanes, std::int64_t vectors, std::int64_t first_vector) {
+void WinogradBody::emit_input_row(const StageTile& tile, const InputRow& row) {
     const Gpr table = table_, channel = channel_, data = data_;
-    const std::int64_t first = input_rows_begin(tile, tile_row), lanes = context_.simd.lanes;
-    const Span rows{std::clamp<std::int64_t>(-first, 0, layout_.alpha), std::clamp<std::int64_t>(context_.stage->in_h - first, 0, layout_.alpha)};
+    const std::int64_t lanes = context_.simd.lanes, stride = layout_.phases.stride, column_phase = layout_.phases.column(row.phase);
+    const Span rows = existing_rows(tile, row.tile_row, row.phase);
     const std::int64_t vector_stride = context_.stage->in_channels > lanes ? context_.in.channel(lanes) : 0;
-    const std::int64_t columns = ceil_div(tile.cols.size(), layout_.m);
+    const std::int64_t columns = ceil_div(tile.cols.size(), layout_.m), block = row.phase * ceil_div(context_.stage->in_channels, lanes) + row.first_vector;
     code_.mov(data, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
-    emit_add(code_, data, first_vector * layout_.inputs.block_stride + tile_row * columns * layout_.inputs.pixel);
-    code_.mov(channel, first_vector * vector_stride + tile.shift * context_.in.pixel);
-    emit_loop(code_, local(Local::groups), vectors, [&] {
+    emit_add(code_, data, block * layout_.inputs.block_stride + row.tile_row * columns * layout_.inputs.pixel);
+    code_.mov(channel, row.first_vector * vector_stride + tile.shift * context_.in.pixel);
+    emit_loop(code_, local(Local::groups), row.vectors, [&] {
         for (std::int64_t r = rows.begin; r < rows.end; ++r) {
             const Gpr pointer = rows_[static_cast<std::size_t>(r)];
-            code_.mov(pointer, code_.ptr[table + static_cast<std::size_t>((first + r - tile.in_rows.begin) * 8)]);
+            code_.mov(pointer, code_.ptr[table + static_cast<std::size_t>((input_row(tile, row.tile_row, row.phase, r) - tile.in_rows.begin) * 8)]);
             code_.add(pointer, channel);
         }
-        for (const TileRun& run : input_runs(tile)) {
-            const std::string key = fmt::format("in {}-{} {}-{} t{}", rows.begin, rows.end, run.columns.begin, run.columns.end, tail_lanes);
+        for (const TileRun& run : input_runs(tile, row.phase)) {
+            const std::string key = fmt::format("in {}-{} {}-{} p{} t{}", rows.begin, rows.end, run.columns.begin, run.columns.end, column_phase, row.tail_lanes);
             emit_loop(code_, local(Local::blocks), run.count, [&] {
-                code_.call(routines_.get(key, [=, this] { emit_input_tile(rows, run.columns, tail_lanes); }));
-                for (std::int64_t r = rows.begin; r < rows.end; ++r) emit_add(code_, rows_[static_cast<std::size_t>(r)], layout_.m * context_.in.pixel);
+                code_.call(routines_.get(key, [=, this, tail = row.tail_lanes] { emit_input_tile(rows, run.columns, column_phase, tail); }));
+                for (std::int64_t r = rows.begin; r < rows.end; ++r)
+                    emit_add(code_, rows_[static_cast<std::size_t>(r)], layout_.m * stride * context_.in.pixel);
                 emit_add(code_, data, layout_.inputs.pixel);
             });
         }
@@ -121,18 +134,19 @@ void WinogradBody::emit_input_row(const StageTile& tile, std::int64_t tile_row, 
 }
 
 // B^T d B of one tile and channel vector.
-void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, int tail_lanes) {
+void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::int64_t column_phase, int tail_lanes) {
     const Simd& simd = context_.simd;
     const Gpr data = data_;
     const Simd::Lanes lanes{tail_lanes, simd.avx512() ? input_mask : 15};
     code_.note(fmt::format("{}: Winograd input tile, rows {}-{}, columns {}-{}", context_.name(), rows.begin, rows.end, columns.begin, columns.end));
     for (std::int64_t j = columns.begin; j < columns.end; ++j) {
+        const std::int64_t column = j * layout_.phases.stride + column_phase;
         for (std::int64_t i = 0; i < layout_.alpha; ++i) {
             if (i < rows.begin || i >= rows.end) {
                 simd.zero(reg(false, i));
             } else {
                 const Gpr row = rows_[static_cast<std::size_t>(i)];
-                simd.load(reg(false, i), code_.ptr[row + static_cast<std::size_t>(j * context_.in.pixel)], lanes);
+                simd.load(reg(false, i), code_.ptr[row + static_cast<std::size_t>(column * context_.in.pixel)], lanes);
             }
         }
         emit_input_1d(false);
@@ -279,6 +293,7 @@ void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const
 void WinogradBody::emit_input_1d(bool half) {
     const auto d = [&](std::int64_t i) { return reg(half, i); };
     const auto t = [&](std::int64_t i) { return reg(half, layout_.alpha + i); };
+    if (layout_.phases.stride == 2) return emit_input_1d_strided(half);
     if (layout_.m == 2) {
         code_.vsubps(t(0), d(2), d(0));
         code_.vaddps(t(1), d(1), d(2));
@@ -313,6 +328,7 @@ void WinogradBody::emit_input_1d(bool half) {
 void WinogradBody::emit_output_1d(bool half) {
     const auto m = [&](std::int64_t i) { return reg(half, i); };
     const auto y = [&](std::int64_t i) { return reg(half, layout_.alpha + i); };
+    if (layout_.phases.stride == 2) return emit_output_1d_strided(half);
     if (layout_.m == 2) {
         code_.vaddps(y(0), m(0), m(1));
         code_.vaddps(y(0), y(0), m(2));
@@ -336,6 +352,41 @@ void WinogradBody::emit_output_1d(bool half) {
     code_.vmovaps(y(3), m(5));
     code_.vfmadd231ps(y(3), m(1), constant(a * a * a));
     code_.vfmadd231ps(y(3), m(3), constant(b * b * b));
+}
+
+// t = B^T d for the points 0, +-1, 2, infinity:
+//   [2 -1 -2 1 0], [0 -2 -1 1 0], [0 2 -3 1 0], [0 -1 0 1 0], [0 2 -1 -2 1]
+void WinogradBody::emit_input_1d_strided(bool half) {
+    static_assert(winograd_p == 2);
+    const auto d = [&](std::int64_t i) { return reg(half, i); };
+    const auto t = [&](std::int64_t i) { return reg(half, layout_.alpha + i); };
+    const Address two = code_.constant(2);
+    code_.vsubps(t(3), d(3), d(1));        // d3 - d1
+    code_.vsubps(d(0), d(0), d(2));        // d0 - d2
+    code_.vmovaps(t(0), t(3));
+    code_.vfmadd231ps(t(0), d(0), two);
+    code_.vsubps(t(1), t(3), d(1));        // d3 - 2 d1 - d2
+    code_.vsubps(t(1), t(1), d(2));
+    code_.vaddps(t(2), d(1), d(3));        // d3 + 2 d1 - 3 d2
+    code_.vaddps(t(2), t(2), d(1));
+    code_.vfnmadd231ps(t(2), d(2), code_.constant(3));
+    code_.vsubps(t(4), d(4), d(2));        // d4 - d2 - 2 (d3 - d1)
+    code_.vfnmadd231ps(t(4), t(3), two);
+}
+
+// y = A^T m for the same points: [1 1 1 1 0], [0 1 -1 2 0], [0 1 1 4 0], [0 1 -1 8 1]
+void WinogradBody::emit_output_1d_strided(bool half) {
+    const auto m = [&](std::int64_t i) { return reg(half, i); };
+    const auto y = [&](std::int64_t i) { return reg(half, layout_.alpha + i); };
+    code_.vaddps(y(2), m(1), m(2));
+    code_.vsubps(m(1), m(1), m(2));
+    code_.vaddps(y(0), m(0), y(2));
+    code_.vaddps(y(0), y(0), m(3));
+    code_.vmovaps(y(1), m(1));
+    code_.vfmadd231ps(y(1), m(3), code_.constant(2));
+    code_.vfmadd231ps(y(2), m(3), code_.constant(4));
+    code_.vaddps(y(3), m(1), m(4));
+    code_.vfmadd231ps(y(3), m(3), code_.constant(8));
 }
 
 Vec WinogradBody::reg(bool half, std::int64_t index) const {

@@ -22,15 +22,19 @@ public:
 private:
     struct TileRun {  // equal tiles of a row of tiles
         std::int64_t count = 0;
-        Span columns{};            // of the input tile (alpha) or of the output tile (m) that exist
+        Span columns{};            // of the phase's input tile (alpha) or of the output tile (m) that exist
         bool operator==(const TileRun&) const = default;
     };
-    std::vector<TileRun> input_runs(const StageTile& tile) const;
+    std::vector<TileRun> input_runs(const StageTile& tile, std::int64_t phase) const;
     std::vector<TileRun> output_runs(const StageTile& tile) const;
 
     void emit_input_transforms(const StageTile& tile);
-    void emit_input_row(const StageTile& tile, std::int64_t tile_row, int tail_lanes, std::int64_t vectors, std::int64_t first_vector);
-    void emit_input_tile(const Span& rows, const Span& columns, int tail_lanes);
+    struct InputRow {  // one row of tiles, one phase, a run of channel vectors
+        std::int64_t tile_row, phase, first_vector, vectors;
+        int tail_lanes;
+    };
+    void emit_input_row(const StageTile& tile, const InputRow& row);
+    void emit_input_tile(const Span& rows, const Span& columns, std::int64_t column_phase, int tail_lanes);
     void emit_gemms(std::int64_t tiles);
     void emit_output_transforms(const StageTile& tile, std::int64_t first_row);
     void emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row, std::int64_t first_row);
@@ -39,10 +43,13 @@ private:
     /// One-dimensional transforms: registers 0.. to registers alpha.. (inputs are clobbered).
     void emit_input_1d(bool half);
     void emit_output_1d(bool half);
+    void emit_input_1d_strided(bool half);
+    void emit_output_1d_strided(bool half);
     Vec reg(bool half, std::int64_t index) const;
     Address temporary(std::int64_t row, std::int64_t column) const;
     Address local(Local name) const { return code_.qword[args_ + local_offset(name)]; }
-    std::int64_t input_rows_begin(const StageTile& tile, std::int64_t tile_row) const;
+    Span existing_rows(const StageTile& tile, std::int64_t tile_row, std::int64_t phase) const;
+    std::int64_t input_row(const StageTile& tile, std::int64_t tile_row, std::int64_t phase, std::int64_t r) const;
 
     StageContext context_;
     WinogradLayout layout_;

@@ -150,7 +150,8 @@ BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const s
     const Stage& stage = problem.stage(i);
     const std::int64_t m = winograd_tile(plan.stages[static_cast<std::size_t>(i)].algorithm);
     const std::int64_t tiles = (share.rows + m - 1) / m * ((share.width + m - 1) / m);
-    const double points = static_cast<double>((m + 2) * (m + 2));
+    const WinogradPhases phases{stage.conv.stride.h};
+    const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m));
     Problem gemm = problem;
     gemm.stages[static_cast<std::size_t>(i)] = winograd_gemm_stage(stage, tiles);
     StageShare row;
@@ -163,7 +164,7 @@ BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const s
     const double lanes = vector_lanes(plan.isa, problem.layout), instruction = 2 * lanes / (rates.gflops * 1e9);
     const auto vectors = [&](std::int64_t channels) { return std::ceil(static_cast<double>(channels) / lanes); };
     work.seconds += static_cast<double>(tiles) * points * instruction *
-                    (input_instructions * vectors(stage.in_channels) + output_instructions * vectors(stage.out_channels));
+                    (input_instructions * vectors(stage.in_channels * phases.count()) + output_instructions * vectors(stage.out_channels));
     return work;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/plan/tiling.hpp"
+#include "core/plan/winograd.hpp"
 
 namespace tandem {
 namespace {
@@ -132,10 +133,11 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     }
     channels = std::min(channels, static_cast<double>(stage.out_channels));
     if (m > 1) {
-        const double points = static_cast<double>((m + 2) * (m + 2));
-        panels *= points / 9;  // a transformed 3x3 kernel has as many weights as the tile has points
+        const WinogradPhases phases{stage.conv.stride.h};
+        const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m)), images = static_cast<double>(phases.count());
+        panels *= points * images / 9;  // a transformed 3x3 kernel has as many weights as the tile has points
         const double tiles = std::ceil(static_cast<double>(reach.share.rows) / static_cast<double>(m)) * std::ceil(static_cast<double>(reach.share.width) / static_cast<double>(m));
-        phase.bytes[index(Level::l2)].intermediate += 2 * 4 * points * tiles * static_cast<double>(stage.in_channels + stage.out_channels);  // the workspace
+        phase.bytes[index(Level::l2)].intermediate += 2 * 4 * points * tiles * (images * static_cast<double>(stage.in_channels) + static_cast<double>(stage.out_channels));  // the workspace
     }
     const double pixels = static_cast<double>(reach.rows.size() * reach.columns.size());
     const bool from_tensor = i == 0, to_tensor = i == problem_.stage_count - 1;

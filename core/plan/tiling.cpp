@@ -21,11 +21,13 @@ constexpr int post_op_temps = 4;
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
 
 // Winograd pays from channel counts on where the transforms are small beside the GEMM; F(4x4) where whole tiles fit the image.
+// At stride 2 its four phases take four times the workspace and transformed weights of 2.8 times the plain ones for 1.44 times fewer
+// products: measured slower than direct where L2 is 1 MB (docs/performance.md), so only the tuner tries it.
 // Few tiles leave the GEMMs with too few rows to use the transformed weights, which are four times the plain ones, more than once.
 Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
     constexpr std::int64_t least_channels = 32, least_tiles = 9;
     const Stage& s = problem.stage(i);
-    if (!winograd_applies(problem, isa, i) || s.in_channels < least_channels || s.out_channels < least_channels) return Algorithm::direct;
+    if (!algorithm_applies(problem, isa, i, Algorithm::winograd4) || s.conv.stride.h != 1 || s.in_channels < least_channels || s.out_channels < least_channels) return Algorithm::direct;
     if ((s.out_h + 3) / 4 * ((s.out_w + 3) / 4) >= least_tiles) return Algorithm::winograd4;
     return Algorithm::direct;
 }
@@ -228,9 +230,9 @@ Status check_plan(const Problem& problem, const Plan& plan) {
     }
     for (int i = 0; i < problem.stage_count; ++i) {
         const Algorithm algorithm = plan.stages[static_cast<std::size_t>(i)].algorithm;
-        if (algorithm != Algorithm::direct && !winograd_applies(problem, plan.isa, i))
-            return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted (Winograd takes a dense 3x3 of stride and dilation 1, math "
-                                      "fast, and channel blocks as wide as the vectors).", i, to_string(algorithm)));
+        if (!algorithm_applies(problem, plan.isa, i, algorithm))
+            return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted (Winograd takes a dense 3x3 of dilation 1 and stride 1, winograd4 "
+                                      "also stride 2 with whole vectors of input channels, math fast, and channel blocks as wide as the vectors).", i, to_string(algorithm)));
     }
     for (int i = 0; i < problem.stage_count; ++i)
         if (plan.backend == Backend::libxsmm && plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)

@@ -1,6 +1,7 @@
 #include "core/plan/winograd.hpp"
 
 #include <algorithm>
+#include <vector>
 
 namespace tandem {
 namespace {
@@ -10,20 +11,31 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept { return (a + b -
 // An odd number of cache lines, so that neighbouring rows do not fall into the same few L1 sets.
 std::int64_t odd_lines(std::int64_t bytes) noexcept { return (ceil_div(bytes, 64) | 1) * 64; }
 
-// Row `point` of G: the kernel polynomial at the point, over the product of the point's distances to the other finite points.
-std::array<double, 3> weight_row(std::int64_t m, std::int64_t point) noexcept {
-    if (point == m + 1) return {0, 0, 1};  // infinity
-    const double a = winograd_a, b = winograd_b, aa = a * a, bb = b * b;
-    if (m == 2) {
-        constexpr std::array<double, 3> at{0, 1, -1}, factor{-1, 0.5, 0.5};
-        const auto p = static_cast<std::size_t>(point);
-        return {factor[p], factor[p] * at[p], factor[p] * at[p] * at[p]};
+// The finite points of evaluation.
+std::vector<double> finite_points(std::int64_t m, const WinogradPhases& phases) {
+    if (phases.stride == 2) return {0, 1, -1, winograd_p};
+    if (m == 2) return {0, 1, -1};
+    return {0, winograd_a, -winograd_a, winograd_b, -winograd_b};
+}
+
+// Row `point` of G applied to `taps`: the kernel polynomial at the point, over the product of the point's distances to the others.
+double evaluate(const std::vector<double>& points, std::int64_t point, const std::vector<double>& taps) {
+    if (point == static_cast<std::int64_t>(points.size())) return taps.back();  // infinity
+    const double at = points[static_cast<std::size_t>(point)];
+    double value = 0, power = 1, distance = 1;
+    for (const double tap : taps) {
+        value += tap * power;
+        power *= at;
     }
-    const std::array<double, 5> at{0, a, -a, b, -b};
-    const std::array<double, 5> factor{1 / (aa * bb), 1 / (2 * aa * (aa - bb)), 1 / (2 * aa * (aa - bb)), 1 / (2 * bb * (bb - aa)),
-                                       1 / (2 * bb * (bb - aa))};
-    const auto p = static_cast<std::size_t>(point);
-    return {factor[p], factor[p] * at[p], factor[p] * at[p] * at[p]};
+    for (const double other : points)
+        if (other != at) distance *= at - other;
+    return value / distance;
+}
+
+// The taps of a 3-tap kernel that meet the inputs of a phase.
+std::vector<double> phase_taps(const WinogradPhases& phases, std::int64_t axis_phase, double w0, double w1, double w2) {
+    if (phases.stride == 1) return {w0, w1, w2};
+    return axis_phase == 0 ? std::vector{w0, w2} : std::vector{w1, 0.0};
 }
 
 TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int lanes) {
@@ -37,23 +49,30 @@ TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int l
 
 }  // namespace
 
-bool winograd_applies(const Problem& problem, Isa isa, int i) noexcept {
+bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept {
+    if (algorithm == Algorithm::direct) return true;
     const Stage& s = problem.stage(i);
-    const bool blocks_fit = problem.layout != Layout::nchw16c || vector_lanes(isa, problem.layout) == 16;
-    return problem.math == Math::fast && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} && s.conv.stride == Size2{1, 1} &&
-           s.conv.dilation == Size2{1, 1};
+    const int lanes = vector_lanes(isa, problem.layout);
+    const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;
+    const bool strided = algorithm == Algorithm::winograd4 && s.conv.stride == Size2{2, 2} && s.in_channels % lanes == 0;
+    return problem.math == Math::fast && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} && s.conv.dilation == Size2{1, 1} &&
+           (s.conv.stride == Size2{1, 1} || strided);
 }
 
-void winograd_weights(std::int64_t m, const float* kernel, double* transformed) noexcept {
-    const std::int64_t alpha = m + 2;
+void winograd_weights(std::int64_t m, const WinogradPhases& phases, std::int64_t phase, const float* kernel, double* transformed) noexcept {
+    const std::vector<double> points = finite_points(m, phases);
+    const std::int64_t alpha = phases.alpha(m);
+    const auto line = [&](const std::vector<double>& w) { return phase_taps(phases, phases.column(phase), w[0], w[1], w[2]); };
+    std::vector<std::vector<double>> rows;  // of the kernel, transformed along the columns
+    for (std::size_t y = 0; y < 3; ++y) {
+        std::vector<double> row;
+        for (std::int64_t j = 0; j < alpha; ++j) row.push_back(evaluate(points, j, line({kernel[y * 3], kernel[y * 3 + 1], kernel[y * 3 + 2]})));
+        rows.push_back(std::move(row));
+    }
     for (std::int64_t i = 0; i < alpha; ++i) {
-        const auto row = weight_row(m, i);
         for (std::int64_t j = 0; j < alpha; ++j) {
-            const auto column = weight_row(m, j);
-            double sum = 0;
-            for (std::size_t y = 0; y < 3; ++y)
-                for (std::size_t x = 0; x < 3; ++x) sum += row[y] * column[x] * static_cast<double>(kernel[y * 3 + x]);
-            transformed[i * alpha + j] = sum;
+            const auto x = static_cast<std::size_t>(j);
+            transformed[i * alpha + j] = evaluate(points, i, phase_taps(phases, phases.row(phase), rows[0][x], rows[1][x], rows[2][x]));
         }
     }
 }
@@ -62,7 +81,7 @@ Stage winograd_gemm_stage(const Stage& stage, std::int64_t tiles) {
     Stage gemm;
     gemm.conv = Conv::dense(1, stage.out_channels);
     gemm.conv.padding = Padding{};
-    gemm.in_channels = stage.in_channels;
+    gemm.in_channels = stage.in_channels * WinogradPhases{stage.conv.stride.h}.count();
     gemm.out_channels = stage.out_channels;
     gemm.in_h = gemm.out_h = 1;
     gemm.in_w = gemm.out_w = tiles;
@@ -74,7 +93,8 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
     const int lanes = vector_lanes(plan.isa, problem.layout);
     WinogradLayout w;
     w.m = winograd_tile(plan.stages[static_cast<std::size_t>(i)].algorithm);
-    w.alpha = w.m + 2;
+    w.phases = {stage.conv.stride.h};
+    w.alpha = w.phases.alpha(w.m);
     w.points = w.alpha * w.alpha;
     const TileGrid grid = tile_grid(problem, plan);
     const auto cover = [&](const TileShape& shape) {
@@ -93,7 +113,7 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
     w.gemm_offset = ceil_div(w.post_ops.bytes, 64) * 64;
     w.panel_bytes = w.gemm_offset + w.points * w.gemm.bytes;
 
-    w.inputs = workspace_strides(stage.in_channels, w.tiles, lanes);
+    w.inputs = workspace_strides(stage.in_channels * w.phases.count(), w.tiles, lanes);
     w.products = workspace_strides(stage.out_channels, w.tiles, lanes);
     w.products_offset = w.points * w.inputs.row;
     w.temporary_offset = w.products_offset + w.points * w.products.row;

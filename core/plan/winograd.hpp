@@ -1,8 +1,11 @@
 // Winograd convolution F(m x m, 3 x 3): sizes, transform matrices and the layout of its panel and workspace.
 //
-// Y = A^T [ (G g G^T) . (B^T d B) ] A for each (m+2) x (m+2) input tile d. The products at one point of the transformed tile, over
+// Stride 2 by phases: the even and odd rows and columns of the input are four images, each convolved at stride 1 with the taps that
+// meet it, (w0, w2) or (w1, 0) along each axis; all four go through F(m x m, 2 x 2) and add up as channels of one GEMM.
+//
+// Y = A^T [ (G g G^T) . (B^T d B) ] A for each alpha x alpha input tile d, alpha = m + 2 (stride 2: m + 1). The products at one point of the transformed tile, over
 // all tiles and channels, are a GEMM. Points of evaluation: 0, +-1, infinity for m = 2; 0, +-2/3, +-3/2, infinity for m = 4, which
-// lose a quarter of the accuracy that the textbook's 0, +-1, +-2 lose. Source: Lavin and Gray, "Fast Algorithms for Convolutional
+// lose a quarter of what the textbook's 0, +-1, +-2 lose; 0, +-1, 2, infinity for stride 2. Source: Lavin and Gray, "Fast Algorithms for Convolutional
 // Neural Networks" (2016); the points: Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution" (2018).
 #pragma once
 
@@ -13,19 +16,33 @@
 
 namespace tandem {
 
-/// Whether stage i can be computed by Winograd and the problem's math mode allows it: dense 3x3, stride and dilation 1, channel
-/// blocks (if any) as wide as the vectors.
-bool winograd_applies(const Problem& problem, Isa isa, int i) noexcept;
+/// Whether stage i can be computed by `algorithm` and the problem's math mode allows it: dense 3x3, stride 1 (winograd4: also 2, with
+/// input channels that fill whole vectors), dilation 1, channel blocks (if any) as wide as the vectors. Always true for direct.
+bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept;
 
 /// The points +-a, +-b of m = 4.
 inline constexpr double winograd_a = 2.0 / 3, winograd_b = 3.0 / 2;
+/// The fourth finite point of stride 2, after 0 and +-1.
+inline constexpr double winograd_p = 2;
 
-/// Transformed weights of one 3x3 kernel: (m+2)^2 values, row by row, in double.
-void winograd_weights(std::int64_t m, const float* kernel, double* transformed) noexcept;
+/// How a stride is brought to stride 1.
+struct WinogradPhases {
+    std::int64_t stride = 1;
+    std::int64_t count() const noexcept { return stride * stride; }
+    std::int64_t row(std::int64_t phase) const noexcept { return phase / stride; }
+    std::int64_t column(std::int64_t phase) const noexcept { return phase % stride; }
+    /// Inputs of a tile along one axis, and those of them that taps meet.
+    std::int64_t alpha(std::int64_t m) const noexcept { return stride == 1 ? m + 2 : m + 1; }
+    std::int64_t used(std::int64_t m, std::int64_t axis_phase) const noexcept { return alpha(m) - axis_phase; }
+};
+
+/// Transformed weights of one 3x3 kernel for one phase: alpha^2 values, row by row, in double.
+void winograd_weights(std::int64_t m, const WinogradPhases& phases, std::int64_t phase, const float* kernel, double* transformed) noexcept;
 
 /// One stage's Winograd computation under a plan: everything that packing, the emitter and the executor must agree on.
 struct WinogradLayout {
     std::int64_t m = 0, alpha = 0, points = 0;  // outputs and inputs of a tile a side; points = alpha^2
+    WinogradPhases phases{};
     std::int64_t tile_rows = 0, tile_columns = 0, tiles = 0;  // most Winograd tiles of one call
 
     PanelLayout post_ops;        // one vector a group: header and per-channel parameters, no weights
@@ -39,7 +56,7 @@ struct WinogradLayout {
 };
 WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i);
 
-/// The GEMM of one point as a stage of its own: 1x1, no post-ops, `tiles` pixels in a row.
+/// The GEMM of one point as a stage of its own: 1x1, no post-ops, `tiles` pixels in a row, the channels of all phases.
 Stage winograd_gemm_stage(const Stage& stage, std::int64_t tiles);
 
 }  // namespace tandem

@@ -141,15 +141,17 @@ void write_winograd(const Problem& problem, const Plan& plan, int i, const Stage
     const PanelWriter::Strides strides = stage_strides(problem, plan, i);
     PanelWriter(stage, layout.post_ops, strides, weights, {}).write(panel);
 
-    const std::int64_t kernels = stage.out_channels * stage.in_channels;
-    std::vector<double> transformed(static_cast<std::size_t>(kernels * layout.points));
+    const std::int64_t phases = layout.phases.count(), kernels = stage.out_channels * stage.in_channels;
+    std::vector<double> transformed(static_cast<std::size_t>(kernels * phases * layout.points));  // [kernel][phase][point]
     for (std::int64_t k = 0; k < kernels; ++k)
-        winograd_weights(layout.m, weights.weights.data() + k * 9, transformed.data() + k * layout.points);
+        for (std::int64_t phase = 0; phase < phases; ++phase)
+            winograd_weights(layout.m, layout.phases, phase, weights.weights.data() + k * 9, transformed.data() + (k * phases + phase) * layout.points);
     const Stage gemm = winograd_gemm_stage(stage, layout.tiles);
     const PanelWriter::Strides workspace{layout.inputs, layout.products, {}};
     for (std::int64_t point = 0; point < layout.points; ++point) {
         PanelWriter(gemm, layout.gemm, workspace, weights, [&](std::int64_t channel, std::int64_t input, std::int64_t) {
-            return static_cast<float>(transformed[static_cast<std::size_t>((channel * stage.in_channels + input) * layout.points + point)]);
+            const std::int64_t phase = input / stage.in_channels, kernel = channel * stage.in_channels + input % stage.in_channels;
+            return static_cast<float>(transformed[static_cast<std::size_t>((kernel * phases + phase) * layout.points + point)]);
         }).write(panel + layout.gemm_offset + point * layout.gemm.bytes);
     }
 }
