@@ -54,6 +54,16 @@ std::vector<std::string> contenders(const BenchReport& report) {
     return names;
 }
 
+/// A slope for each level, from far below to its ridge.
+std::string roofs_data(const Roofs& roofs) {
+    std::string text;
+    for (std::size_t i = 0; i < level_count; ++i) {
+        const double ridge = roofs.gflops / roofs.gb_per_s[i];
+        text += fmt::format("$roof{} << EOD\n{} {}\n{} {}\nEOD\n", i, ridge * 1e-4, roofs.gflops * 1e-4, ridge, roofs.gflops);
+    }
+    return text;
+}
+
 /// FLOP/byte and GFLOP/s of Tandem's kernels, fused or not, and of the separate ones; lines from the latter to the former.
 std::string roofline_data(const std::vector<const LayerResult*>& layers) {
     std::string fused = "$fused << EOD\n", whole = "$whole << EOD\n", separate = "$separate << EOD\n", moves = "$moves << EOD\n";
@@ -73,33 +83,43 @@ bool any(const std::vector<const LayerResult*>& layers, bool (*of)(const LayerRe
     return std::any_of(layers.begin(), layers.end(), [of](const LayerResult* layer) { return of(*layer); });
 }
 
+/// Labels at 1, 2 and 5 of every decade: a logarithmic axis of less than two decades has hardly any otherwise.
+std::string tics(const char* axis, double low, double high) {
+    std::string text = fmt::format("set {}tics (", axis);
+    for (double decade = std::pow(10, std::floor(std::log10(low))); decade <= high; decade *= 10)
+        for (const int digit : {1, 2, 5}) text += fmt::format("{0:g}, ", decade * digit);
+    return text.substr(0, text.size() - 2) + ")\n";
+}
+
 /// Limits of the axes: around the points, with the ridge of the nearest roof in sight.
 std::string roofline_ranges(const std::vector<const LayerResult*>& layers, const Roofs& roofs) {
-    double left = 1e30, right = 0, low = roofs.gflops;
+    double left = 1e30, right = 0, low = roofs.gflops, high = roofs.gflops;
     for (const LayerResult* const layer : layers) {
         left = std::min({left, layer->separate_intensity, layer->fused_intensity});
         right = std::max({right, layer->separate_intensity, layer->fused_intensity});
-        low = std::min(low, layer->gflops());
-        if (const ContenderResult* const other = comparable(*layer, "separate"))
-            low = std::min(low, layer->flops / other->series.median * 1e-9);
+        const ContenderResult* const other = comparable(*layer, "separate");
+        const double separate = other ? layer->flops / other->series.median * 1e-9 : layer->gflops();
+        low = std::min({low, layer->gflops(), separate});
+        high = std::max({high, layer->gflops(), separate});
     }
     left = std::min(left, roofs.gflops / roofs.gb_per_s.front());
     return fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", left / 1.5, std::max(right, roofs.gflops / roofs.gb_per_s.back()) * 1.5,
-                       low / 2, roofs.gflops * 1.5);
+                       low / 2, high * 1.5) +
+           tics("x", left / 10, right * 10) + tics("y", low / 10, high * 10);
 }
 
 std::string roofline_chart(const BenchReport& report, const std::vector<const LayerResult*>& layers, const Roofs& roofs) {
     const Settings& settings = report.setup.settings;
     std::string text;
     const auto out = std::back_inserter(text);
-    const std::string title = fmt::format("{}, {}, {}, {} thread{}, math {}", settings.machine.cpu_name, to_string(settings.isa()),
+    const std::string title = fmt::format("Roofline: {}, {}, {}, {} thread{}, math {}", settings.machine.cpu_name, to_string(settings.isa()),
                                           to_string(settings.layout), settings.threads, settings.threads == 1 ? "" : "s", to_string(settings.math));
-    fmt::format_to(out, "set title {}\nset logscale xy\nset xlabel 'FLOP / byte of tensors'\nset ylabel 'GFLOP/s'\n", quoted(title));
+    fmt::format_to(out, "set title {}\nset logscale xy\nset xlabel 'FLOP / byte of tensors'\nset ylabel \"GFLOP/s of direct convolution\"\n", quoted(title));
     text += roofline_ranges(layers, roofs);
-    text += "set samples 400\nplot ";
+    text += "plot ";
     for (std::size_t i = 0; i < level_count; ++i)
-        fmt::format_to(out, "(x * {0} < {1} ? x * {0} : 1/0) with lines lw 1.5 dt {2} lc rgb '#777777' title {3}, ", roofs.gb_per_s[i], roofs.gflops,
-                       i + 1, quoted(fmt::format("{} {:.0f} GB/s", level_names[i], roofs.gb_per_s[i])));
+        fmt::format_to(out, "$roof{0} with lines lw 2 dt {1} lc rgb '#777777' title {2}, ", i, i + 1,
+                       quoted(fmt::format("{} {:.0f} GB/s", level_names[i], roofs.gb_per_s[i])));
     fmt::format_to(out, "{} with lines lw 2 lc rgb 'black' title {}", roofs.gflops, quoted(fmt::format("FMA peak {:.0f} GFLOP/s", roofs.gflops)));
     if (any(layers, [](const LayerResult& layer) { return comparable(layer, "separate") != nullptr; }))
         fmt::format_to(out, ", $moves with lines lw 1 lc rgb '#BBBBBB' notitle, $separate with points pt 6 ps 1.1 lw 1.5 lc rgb '{}' title 'separate'",
@@ -129,14 +149,14 @@ std::string bars_data(const std::vector<const LayerResult*>& layers, const std::
 std::string bars_chart(const BenchReport& report, const std::vector<const LayerResult*>& layers, const std::vector<std::string>& names) {
     std::string text = "set title \"time / Tandem's time, with quartiles: above 1, Tandem is faster\"\nunset logscale\nunset xlabel\n";
     const auto out = std::back_inserter(text);
-    fmt::format_to(out, "set ylabel 'ratio'\nset yrange [0:*]\nset xrange [-0.6:{}]\nset xtics rotate by 60 right scale 0 (",
+    fmt::format_to(out, "set ylabel 'ratio'\nset ytics autofreq\nset yrange [0:*]\nset xrange [-0.6:{}]\nset xtics rotate by 60 right scale 0 (",
                    static_cast<double>(layers.size()) - 0.4);
     for (std::size_t i = 0; i < layers.size(); ++i) fmt::format_to(out, "{}{} {}", i ? ", " : "", label(layers[i]->item), i);
     text += ")\nset boxwidth " + fmt::format("{}", 0.8 / static_cast<double>(std::max<std::size_t>(1, names.size()))) + "\nset style fill solid 0.9 noborder\nplot ";
     for (std::size_t i = 0; i < names.size(); ++i) {
         const char* const colour = names[i] == "separate" ? colours[1] : colours[(i + 2) % std::size(colours)];
         const auto [mean, count] = report.geomean(names[i]);
-        fmt::format_to(out, "$bars{0} using 1:2 with boxes lc rgb '{1}' title {2}, $bars{0} using 1:2:3:4 with yerrorbars pt -1 lw 1 lc rgb '#444444' notitle, ",
+        fmt::format_to(out, "$bars{0} using 1:2 with boxes lc rgb '{1}' title {2}, $bars{0} using 1:2:3:4 with yerrorbars pt 0 lw 1.5 lc rgb '#444444' notitle, ",
                        i, colour, quoted(fmt::format("{} (geomean {:.2f}x)", names[i], mean)));
     }
     return text + "1 with lines lw 2 lc rgb 'black' title 'Tandem'\n";
@@ -183,11 +203,11 @@ Status draw_plot(const BenchReport& report, const Roofs& measured_roofs, const s
     const int wide = std::max(width, 260 + pixels_per_bar * static_cast<int>(layers.size() * (names.size() + 1)));
     const int high = roofline_height + (bars ? bars_height : 0);
     std::string script = ends_with(path, ".png")
-                             ? fmt::format("set terminal pngcairo size {},{} noenhanced font 'sans,12' background rgb 'white'\n", wide, high)
-                             : fmt::format("set terminal svg size {},{} noenhanced font 'sans-serif,15' background rgb 'white'\n", wide, high);
-    script += fmt::format("set output {}\n", quoted(path)) + roofline_data(layers) + bars_data(layers, names);
-    script += "set key outside right top vertical Left reverse samplen 2 spacing 1.2 width 2\nset grid lc rgb '#DDDDDD' lw 0.5\nset border 3\n"
-              "set tics nomirror\nset lmargin 9\nset rmargin 32\nset multiplot\n";
+                             ? fmt::format("set terminal pngcairo size {},{} noenhanced font 'sans,13' background rgb 'white'\n", wide, high)
+                             : fmt::format("set terminal svg size {},{} noenhanced font 'sans-serif,17' background rgb 'white'\n", wide, high);
+    script += fmt::format("set output {}\n", quoted(path)) + roofs_data(roofs) + roofline_data(layers) + bars_data(layers, names);
+    script += "set key outside right top vertical Left reverse samplen 2 spacing 1.2 width 2\nset grid back lt 1 lc rgb '#DDDDDD' lw 1\nset border 3\n"
+              "set tics nomirror\nset lmargin 10\nset rmargin 32\nset multiplot\n";
     const double split = bars ? static_cast<double>(bars_height) / high : 0;
     script += fmt::format("set origin 0,{0}\nset size 1,{1}\n", split, 1 - split) + roofline_chart(report, layers, roofs);
     if (bars) script += fmt::format("set origin 0,0\nset size 1,{}\n", split) + bars_chart(report, layers, names);

@@ -76,13 +76,21 @@ nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
     return json;
 }
 
-constexpr int column_width = 32;
-
 /// Time, ratio and its quartiles, or a dash.
 std::string column_text(const ContenderResult& other) {
-    if (!other.problem.empty()) return fmt::format("{:>10}{:{}}", "-", "", column_width - 10);
-    return fmt::format("{:>{}}", fmt::format("{:.1f} {:>6.2f}x  [{:.2f}, {:.2f}]", other.series.median * 1e6, other.ratio.of_medians,
-                                             other.ratio.lower_quartile, other.ratio.upper_quartile), column_width);
+    if (!other.problem.empty()) return fmt::format("{:>15} {:>7}  {:<14}", "-", "-", "");
+    return fmt::format("{:>15.1f} {:>6.2f}x  {:<14}", other.series.median * 1e6, other.ratio.of_medians,
+                       fmt::format("[{:.2f}, {:.2f}]", other.ratio.lower_quartile, other.ratio.upper_quartile));
+}
+
+/// What ran for oneDNN; onednn-auto only where that differs.
+std::string implementations_text(const LayerResult& layer) {
+    const ContenderResult* const direct = find(layer, "onednn");
+    std::string text;
+    for (const ContenderResult& other : layer.others)
+        if (other.name.starts_with("onednn") && other.problem.empty() && (&other == direct || !direct || other.description != direct->description))
+            text += fmt::format("  {}: {}", other.name, fmt::join(other.description, " + "));
+    return text;
 }
 
 std::string quoted(const std::string& text) {
@@ -135,9 +143,10 @@ void print_header(const BenchReport& report) {
                    report.setup.onednn_auto ? "auto" : "direct");
     else
         fmt::print("# built without oneDNN\n");
-    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the FMA probe in the same rounds\n");
+    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the FMA probe in the same rounds;\n"
+               "# FLOPs are direct convolution's, so that Winograd can exceed the peak\n");
     fmt::print("{:<16} {:>9} {:>8} {:>12}", "layer", "Tandem us", "GFLOP/s", "% of peak");
-    for (const std::string& name : report.against) fmt::print("{:>{}}", name + " us   ratio  quartiles   ", column_width);
+    for (const std::string& name : report.against) fmt::print("{:>15} {:>7}  {:<14}", name + " us", "ratio", "quartiles");
     fmt::print("\n");
 }
 
@@ -149,10 +158,7 @@ void print_layer(const LayerResult& layer) {
     fmt::print("{:<16} {:>9.1f} {:>8.1f} {:>12}", layer.item.name, layer.ours.median * 1e6, layer.gflops(),
                fmt::format("{:.0f} of {:.0f}", layer.peak_fraction() * 100, layer.peak_gflops));
     for (const ContenderResult& other : layer.others) fmt::print("{}", column_text(other));
-    fmt::print("{}{}", layer.fused ? "" : "  not fused", layer.disturbed() ? "  disturbed" : "");
-    for (const ContenderResult& other : layer.others)
-        if (other.name.starts_with("onednn") && !other.description.empty()) fmt::print("  {}: {}", other.name, fmt::join(other.description, " + "));
-    fmt::print("\n");
+    fmt::print("{}{}{}\n", layer.fused ? "" : "  not fused", layer.disturbed() ? "  disturbed" : "", implementations_text(layer));
     for (const ContenderResult& other : layer.others)
         if (!other.problem.empty()) fmt::print("    {} not comparable: {}\n", other.name, other.problem);
 }
