@@ -9,7 +9,9 @@
 #include <memory>
 #include <sstream>
 
+#include "core/plan/cost_model.hpp"
 #include "core/run/probes.hpp"
+#include "tools/bench_plot.hpp"
 #include "tools/bench_report.hpp"
 #include "tools/commands.hpp"
 #include "tools/dispatch_bench.hpp"
@@ -31,7 +33,7 @@ struct BenchOptions {
     CommonOptions common{};
     ProblemSource source{};
     double seconds = 0.5;
-    std::string json, csv, against, onednn_algorithm = "direct";
+    std::string json, csv, plot, against, onednn_algorithm = "direct";
     bool dispatch = false;
 };
 
@@ -145,7 +147,11 @@ LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlaceme
         layer.kernel = kernel->name();
         layer.fused = kernel->fused();
     }
-    layer.flops = field->workload->problem.flops();
+    const Problem& problem = field->workload->problem;
+    const MachineRates rates = default_rates(report.setup.settings.machine);
+    layer.flops = problem.flops();
+    layer.fused_intensity = roofline(problem, rates, 1, false).intensity();
+    layer.separate_intensity = roofline(problem, rates, 1, true).intensity();
     if (placement) placement->bind_new_threads();
     measure(report.setup, seconds, *field, layer);
     return layer;
@@ -154,7 +160,9 @@ LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlaceme
 Status write_reports(const BenchReport& report, const BenchOptions& options) {
     if (!options.json.empty())
         if (Status status = write_file("--json", options.json, to_json(report).dump(2) + "\n"); !status) return status;
-    if (!options.csv.empty()) return write_file("--csv", options.csv, to_csv(report));
+    if (!options.csv.empty())
+        if (Status status = write_file("--csv", options.csv, to_csv(report)); !status) return status;
+    if (!options.plot.empty()) return draw_plot(report, measure_roofs(report.setup), options.plot);
     return {};
 }
 
@@ -171,10 +179,23 @@ int run_layers(const BenchOptions& options, BenchReport& report, ThreadPlacement
     return failed ? exit_failed : exit_ok;
 }
 
+/// Those that this build has; says which it has not.
+std::vector<std::string> available(const std::vector<std::string>& names) {
+    std::vector<std::string> found;
+    for (const std::string& name : names) {
+        const Status status = contender_available(name);
+        if (status)
+            found.push_back(name);
+        else
+            fmt::print("# {}\n", status.error().message);
+    }
+    return found;
+}
+
 int run_report(const BenchOptions& options, const Settings& settings, const std::vector<std::string>& against,
                const std::vector<Item>& items) {
     BenchReport report;
-    report.against = against;
+    report.against = available(against);
     report.setup.settings = settings;
     report.setup.onednn_auto = options.onednn_algorithm == "auto";
     Context context;
@@ -197,12 +218,17 @@ int run_bench(const BenchOptions& options, char** argv) {
     const Result<std::vector<Item>> items = read_items(options.source);
     if (!items) return complain(items.error().message, exit_usage);
     if (options.dispatch) return run_dispatch_bench(*settings, *items, options.json);
-    const Result<std::vector<std::string>> against = read_against(options.against);
+    Result<std::vector<std::string>> against = read_against(options.against);
     if (!against) return complain(against.error().message, exit_usage);
     if (options.onednn_algorithm != "direct" && options.onednn_algorithm != "auto")
         return complain(fmt::format("--onednn-algorithm is '{}'; accepted: direct, auto.", options.onednn_algorithm), exit_usage);
     if (!(options.seconds >= 0)) return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
-    if (std::find(against->begin(), against->end(), "onednn") != against->end()) {
+    if (!options.plot.empty()) {
+        if (const Status status = check_plot(options.plot); !status)
+            return complain(status.error().message, status.error().code == ErrorCode::invalid_argument ? exit_usage : exit_failed);
+        if (std::find(against->begin(), against->end(), "separate") == against->end()) against->push_back("separate");  // the roofline shows both
+    }
+    if (std::any_of(against->begin(), against->end(), [](const std::string& name) { return name.starts_with("onednn"); })) {
         if (const Status status = set_openmp_environment(settings->threads, argv); !status)
             return complain(status.error().message, exit_failed);
         if (const Status status = limit_onednn(settings->isa()); !status) return complain(status.error().message, exit_failed);
@@ -213,17 +239,22 @@ int run_bench(const BenchOptions& options, char** argv) {
 }  // namespace
 
 void add_bench(CLI::App& app, char** argv, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("bench", "Time kernels against oneDNN's, interleaved in one process");
+    CLI::App* const command = app.add_subcommand("bench", "Time kernels against oneDNN's, LIBXSMM's or separate ones, interleaved in one process");
     const auto options = std::make_shared<BenchOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
-    command->add_option("--seconds", options->seconds, "To spend on each layer")->capture_default_str();
-    command->add_option("--against", options->against, "Comma-separated: onednn (two primitives), separate (Tandem's own two kernels)");
-    command->add_option("--onednn-algorithm", options->onednn_algorithm, "direct, or auto: Winograd where oneDNN thinks it faster")
+    command->add_option("--seconds", options->seconds, "To spend on each layer, all contenders together")->capture_default_str();
+    command->add_option("--against", options->against,
+                        "Comma-separated, a column each: onednn (two primitives, direct convolution), onednn-auto (the same, Winograd where oneDNN "
+                        "thinks it faster), libxsmm (Tandem's plan with LIBXSMM's GEMMs), separate (Tandem's own two kernels); default: onednn");
+    command->add_option("--onednn-algorithm", options->onednn_algorithm, "Of contender onednn: direct, or auto: what onednn-auto does")
         ->capture_default_str();
     command->add_option("--json", options->json, "File for every number, as JSON");
     command->add_option("--csv", options->csv, "File for a table, one line a layer");
+    command->add_option("--plot", options->plot, "File (.svg or .png) for a roofline and a chart of the ratios; needs gnuplot, adds contender separate");
     command->add_flag("--dispatch", options->dispatch, "Time emission and warm dispatch instead of running kernels");
+    command->footer("Ratios above 1: Tandem is faster. Exit code 1: a layer failed, or results differ.\n"
+                    "Example: tandem bench --suite paper-dw,vgg --layout blocked --against onednn,libxsmm,separate --plot bench.svg");
     command->callback([options, argv, &exit_code] { exit_code = run_bench(*options, argv); });
 }
 

@@ -20,9 +20,15 @@ const ContenderResult* find(const LayerResult& layer, const std::string& name) {
 
 nlohmann::json quartiles_us(const Series& series) { return {series.lower_quartile * 1e6, series.upper_quartile * 1e6}; }
 
+/// A contender's name in keys and column heads.
+std::string key_of(std::string name) {
+    std::replace(name.begin(), name.end(), '-', '_');
+    return name;
+}
+
 // The first contender's ratio is called "ratio" too, for scripts that want one number a layer.
 void add_contender(nlohmann::json& json, const ContenderResult& other, bool main) {
-    const std::string& name = other.name;
+    const std::string name = key_of(other.name);
     const bool comparable = other.problem.empty();
     json[name + "_us"] = comparable ? nlohmann::json(other.series.median * 1e6) : nlohmann::json();
     json[name + "_implementations"] = other.description;
@@ -43,6 +49,7 @@ void add_contender(nlohmann::json& json, const ContenderResult& other, bool main
 nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
     const Settings& settings = report.setup.settings;
     nlohmann::json json{{"layer", layer.item.name},
+                        {"suite", layer.item.suite.empty() ? nlohmann::json() : nlohmann::json(layer.item.suite)},
                         {"pair", layer.item.text},
                         {"isa", to_string(settings.isa())},
                         {"layout", to_string(settings.layout)},
@@ -55,6 +62,8 @@ nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
     json["kernel"] = layer.kernel;
     json["fused"] = layer.fused;
     json["flops"] = layer.flops;
+    json["flop_per_byte"] = layer.fused_intensity;
+    json["flop_per_byte_separate"] = layer.separate_intensity;
     json["ours_us"] = layer.ours.median * 1e6;
     json["ours_quartiles_us"] = quartiles_us(layer.ours);
     json["samples"] = layer.ours.samples;
@@ -67,10 +76,21 @@ nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
     return json;
 }
 
-std::string ratio_text(const ContenderResult& other) {
-    if (!other.problem.empty()) return fmt::format("{} not comparable: {}", other.name, other.problem);
-    return fmt::format("{} {:>8.1f} us {:>5.2f}x [{:.2f}, {:.2f}]", other.name, other.series.median * 1e6, other.ratio.of_medians,
-                       other.ratio.lower_quartile, other.ratio.upper_quartile);
+/// Time, ratio and its quartiles, or a dash.
+std::string column_text(const ContenderResult& other) {
+    if (!other.problem.empty()) return fmt::format("{:>15} {:>7}  {:<14}", "-", "-", "");
+    return fmt::format("{:>15.1f} {:>6.2f}x  {:<14}", other.series.median * 1e6, other.ratio.of_medians,
+                       fmt::format("[{:.2f}, {:.2f}]", other.ratio.lower_quartile, other.ratio.upper_quartile));
+}
+
+/// What ran for oneDNN; onednn-auto only where that differs.
+std::string implementations_text(const LayerResult& layer) {
+    const ContenderResult* const direct = find(layer, "onednn");
+    std::string text;
+    for (const ContenderResult& other : layer.others)
+        if (other.name.starts_with("onednn") && other.problem.empty() && (&other == direct || !direct || other.description != direct->description))
+            text += fmt::format("  {}: {}", other.name, fmt::join(other.description, " + "));
+    return text;
 }
 
 std::string quoted(const std::string& text) {
@@ -91,12 +111,21 @@ bool LayerResult::disturbed() const {
     return false;
 }
 
-std::pair<double, int> BenchReport::geomean(const std::string& contender) const {
+std::pair<double, int> BenchReport::geomean(const std::string& contender, const std::string& suite) const {
     std::vector<double> ratios;
-    for (const LayerResult& layer : layers)
+    for (const LayerResult& layer : layers) {
+        if (!suite.empty() && layer.item.suite != suite) continue;
         if (const ContenderResult* const other = find(layer, contender); other && other->problem.empty() && other->ratio.of_medians > 0)
             ratios.push_back(other->ratio.of_medians);
+    }
     return {geometric_mean(ratios), static_cast<int>(ratios.size())};
+}
+
+std::vector<std::string> BenchReport::suites() const {
+    std::vector<std::string> names;
+    for (const LayerResult& layer : layers)
+        if (!layer.item.suite.empty() && std::find(names.begin(), names.end(), layer.item.suite) == names.end()) names.push_back(layer.item.suite);
+    return names;
 }
 
 int BenchReport::dropped() const {
@@ -114,27 +143,36 @@ void print_header(const BenchReport& report) {
                    report.setup.onednn_auto ? "auto" : "direct");
     else
         fmt::print("# built without oneDNN\n");
-    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the FMA probe in the same rounds\n");
+    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the FMA probe in the same rounds;\n"
+               "# FLOPs are direct convolution's, so that Winograd can exceed the peak\n");
+    fmt::print("{:<16} {:>9} {:>8} {:>12}", "layer", "Tandem us", "GFLOP/s", "% of peak");
+    for (const std::string& name : report.against) fmt::print("{:>15} {:>7}  {:<14}", name + " us", "ratio", "quartiles");
+    fmt::print("\n");
 }
 
 void print_layer(const LayerResult& layer) {
     if (!layer.error.empty()) {
-        fmt::print("{:<12} FAILED: {}\n", layer.item.name, layer.error);
+        fmt::print("{:<16} FAILED: {}\n", layer.item.name, layer.error);
         return;
     }
-    fmt::print("{:<12} {:>8.1f} us {:>6.1f} GFLOP/s {:>3.0f} % of {:.0f}", layer.item.name, layer.ours.median * 1e6, layer.gflops(),
-               layer.peak_fraction() * 100, layer.peak_gflops);
-    for (const ContenderResult& other : layer.others) fmt::print("  {}", ratio_text(other));
+    fmt::print("{:<16} {:>9.1f} {:>8.1f} {:>12}", layer.item.name, layer.ours.median * 1e6, layer.gflops(),
+               fmt::format("{:.0f} of {:.0f}", layer.peak_fraction() * 100, layer.peak_gflops));
+    for (const ContenderResult& other : layer.others) fmt::print("{}", column_text(other));
+    fmt::print("{}{}{}\n", layer.fused ? "" : "  not fused", layer.disturbed() ? "  disturbed" : "", implementations_text(layer));
     for (const ContenderResult& other : layer.others)
-        if (other.name == "onednn" && !other.description.empty()) fmt::print("  {}", fmt::join(other.description, " + "));
-    fmt::print("{}{}\n", layer.fused ? "" : "  (not fused)", layer.disturbed() ? "  (disturbed)" : "");
+        if (!other.problem.empty()) fmt::print("    {} not comparable: {}\n", other.name, other.problem);
 }
 
 void print_summary(const BenchReport& report) {
-    for (const std::string& name : report.against) {
-        const auto [mean, count] = report.geomean(name);
-        if (count > 0) fmt::print("geomean against {}: {:.3f}x over {} layers\n", name, mean, count);
-    }
+    const auto print = [&](const std::string& suite, const std::string& where) {
+        for (const std::string& name : report.against)
+            if (const auto [mean, count] = report.geomean(name, suite); count > 0)
+                fmt::print("geomean against {}: {:.3f}x over {} layers{}\n", name, mean, count, where);
+    };
+    const std::vector<std::string> suites = report.suites();
+    for (const std::string& suite : suites) print(suite, " of " + suite);
+    const bool others = std::any_of(report.layers.begin(), report.layers.end(), [](const LayerResult& layer) { return layer.item.suite.empty(); });
+    if (suites.size() != 1 || others) print({}, suites.empty() ? "" : " in all");
     fmt::print("dropped samples: {}\n", report.dropped());
 }
 
@@ -153,32 +191,36 @@ nlohmann::json to_json(const BenchReport& report) {
                         {"threads", report.setup.settings.threads},
                         {"dropped", report.dropped()},
                         {"results", nlohmann::json::array()},
-                        {"geomean", nlohmann::json::object()}};
+                        {"geomean", nlohmann::json::object()},
+                        {"geomean_by_suite", nlohmann::json::object()}};
     if (have_onednn()) json["onednn"] = {{"version", onednn_version()}, {"algorithm", report.setup.onednn_auto ? "auto" : "direct"}};
     for (const LayerResult& layer : report.layers) json["results"].push_back(layer_json(report, layer));
     for (const std::string& name : report.against)
         if (const auto [mean, count] = report.geomean(name); count > 0) json["geomean"][name] = mean;
+    for (const std::string& suite : report.suites())
+        for (const std::string& name : report.against)
+            if (const auto [mean, count] = report.geomean(name, suite); count > 0) json["geomean_by_suite"][suite][name] = mean;
     return json;
 }
 
 std::string to_csv(const BenchReport& report) {
     const Settings& settings = report.setup.settings;
-    std::string text = "layer,pair,isa,layout,math,threads,ours_us,gflops,peak_gflops,peak_fraction,dropped";
+    std::string text = "layer,pair,isa,layout,math,threads,ours_us,ours_lower_us,ours_upper_us,gflops,peak_gflops,peak_fraction,dropped,suite";
     const auto out = std::back_inserter(text);
-    for (const std::string& name : report.against) fmt::format_to(out, ",{0}_us,{0}_ratio,{0}_ratio_lower,{0}_ratio_upper", name);
+    for (const std::string& name : report.against) fmt::format_to(out, ",{0}_us,{0}_lower_us,{0}_upper_us,{0}_ratio,{0}_ratio_lower,{0}_ratio_upper", key_of(name));
     text += '\n';
     for (const LayerResult& layer : report.layers) {
         if (!layer.error.empty()) continue;
-        fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{}", quoted(layer.item.name), quoted(layer.item.text), to_string(settings.isa()),
-                       to_string(settings.layout), to_string(settings.math), settings.threads, layer.ours.median * 1e6, layer.gflops(),
-                       layer.peak_gflops, layer.peak_fraction(), layer.dropped);
+        fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(layer.item.name), quoted(layer.item.text), to_string(settings.isa()),
+                       to_string(settings.layout), to_string(settings.math), settings.threads, layer.ours.median * 1e6, layer.ours.lower_quartile * 1e6,
+                       layer.ours.upper_quartile * 1e6, layer.gflops(), layer.peak_gflops, layer.peak_fraction(), layer.dropped, layer.item.suite);
         for (const std::string& name : report.against) {
             const ContenderResult* const other = find(layer, name);
             if (other && other->problem.empty())
-                fmt::format_to(out, ",{},{},{},{}", other->series.median * 1e6, other->ratio.of_medians, other->ratio.lower_quartile,
-                               other->ratio.upper_quartile);
+                fmt::format_to(out, ",{},{},{},{},{},{}", other->series.median * 1e6, other->series.lower_quartile * 1e6,
+                               other->series.upper_quartile * 1e6, other->ratio.of_medians, other->ratio.lower_quartile, other->ratio.upper_quartile);
             else
-                text += ",,,,";
+                text += ",,,,,,";
         }
         text += '\n';
     }

@@ -25,6 +25,7 @@ struct LayerResult {
     std::string kernel;
     bool fused = false;
     double flops = 0;
+    double fused_intensity = 0, separate_intensity = 0;  // FLOP/byte of tensors, without and with the intermediate's traffic
     Series ours{};
     double peak_gflops = 0;  // the FMA probe, taken in the same rounds
     int dropped = 0;         // samples, the probe's and all contenders' together
@@ -41,12 +42,16 @@ struct BenchReport {
     std::vector<std::string> against;
     std::vector<LayerResult> layers;
 
-    /// Geometric mean of a contender's ratios over the layers where it is comparable, and how many those are.
-    std::pair<double, int> geomean(const std::string& contender) const;
+    /// Geometric mean of a contender's ratios over the layers where it is comparable, and how many those are: of one suite's layers,
+    /// or, with an empty name, of all.
+    std::pair<double, int> geomean(const std::string& contender, const std::string& suite = {}) const;
+    /// Those that layers came from, in order.
+    std::vector<std::string> suites() const;
     int dropped() const;
 };
 
 void print_header(const BenchReport& report);
+/// One line, with columns as print_header() names them, and one for each contender that is not comparable.
 void print_layer(const LayerResult& layer);
 void print_summary(const BenchReport& report);
 

@@ -6,6 +6,8 @@
 #include <memory>
 #include <new>
 
+#include "core/plan/plan.hpp"
+#include "core/run/libxsmm_backend.hpp"
 #include "tools/onednn_pair.hpp"
 
 namespace tandem::tool {
@@ -39,17 +41,33 @@ Result<std::vector<float>> as_nchw(const Tensor& tensor, const TensorShape& shap
     return plain;
 }
 
+/// What Tandem makes of a layer.
+enum class Form { whole, separate, libxsmm };
+
+/// The plan of Tandem's own kernel with LIBXSMM's kernels in the place of its GEMMs.
+Result<std::shared_ptr<const Plan>> libxsmm_plan(const Problem& problem, const Plan& own) {
+    auto plan = std::make_shared<Plan>(own);
+    plan->backend = Backend::libxsmm;
+    bool any = false;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        plan->stages[static_cast<std::size_t>(i)].algorithm = Algorithm::direct;
+        any |= uses_libxsmm(problem.stage(i), *plan);
+    }
+    if (!any) return Error{ErrorCode::unsupported, "No stage is dense, so there is nothing for LIBXSMM to do."};
+    return std::shared_ptr<const Plan>(std::move(plan));
+}
+
 /// Kernels in a row, each of which reads what the one before wrote: one for a fused pair, two for a separate one.
 class KernelContender final : public Contender {
 public:
-    KernelContender(const BenchSetup& setup, bool separate) : setup_(setup), separate_(separate) {}
+    KernelContender(const BenchSetup& setup, Form form) : setup_(setup), form_(form) {}
 
     Result<std::vector<float>> prepare(const Workload& workload) override {
         const Problem& problem = workload.problem;
-        if (separate_ && problem.stage_count < 2)
+        if (form_ == Form::separate && problem.stage_count < 2)
             return Error{ErrorCode::invalid_argument, "A single convolution has no two kernels to run after each other."};
         tensors_.emplace_back(workload.data.input);
-        if (const Status status = separate_ ? add_both(workload) : add(workload.work, workload, 0, problem.stage_count); !status)
+        if (const Status status = form_ == Form::separate ? add_both(workload) : add(workload.work, workload, 0, problem.stage_count); !status)
             return status.error();
         if (const Status status = run_all(); !status) return status.error();
         return as_nchw(tensors_.back(), problem.output_shape(problem.stage_count - 1), problem.layout);
@@ -76,9 +94,19 @@ private:
         return add(second_of(pair), workload, 1, 1);
     }
 
+    Result<Kernel> kernel_of(const Work& work, const Problem& problem) const {
+        DispatchOptions options = setup_.settings.dispatch();
+        Result<Kernel> own = dispatch(*setup_.context, work, options);
+        if (!own || form_ != Form::libxsmm) return own;
+        const Result<std::shared_ptr<const Plan>> plan = libxsmm_plan(problem, own->plan());
+        if (!plan) return plan.error();
+        options.plan = *plan;
+        return dispatch(*setup_.context, work, options);
+    }
+
     /// Appends the kernel of `count` stages from `first` on, which reads the last tensor and writes a new one.
     Status add(const Work& work, const Workload& workload, int first, int count) {
-        const Result<Kernel> kernel = dispatch(*setup_.context, work, setup_.settings.dispatch());
+        const Result<Kernel> kernel = kernel_of(work, workload.problem);
         if (!kernel) return kernel.error();
         std::vector<StageWeights> plain;
         Args args;
@@ -108,7 +136,7 @@ private:
     }
 
     const BenchSetup& setup_;
-    bool separate_;
+    Form form_;
     std::vector<Tensor> tensors_;
     std::vector<Step> steps_;
 };
@@ -138,17 +166,24 @@ Result<std::unique_ptr<Workload>> make_workload(const Work& work) {
     return workload;
 }
 
-std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup) { return std::make_unique<KernelContender>(setup, false); }
-std::unique_ptr<Contender> make_separate_contender(const BenchSetup& setup) { return std::make_unique<KernelContender>(setup, true); }
+std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup) { return std::make_unique<KernelContender>(setup, Form::whole); }
 
 const std::vector<std::string>& contender_names() {
-    static const std::vector<std::string> names =
-        have_onednn() ? std::vector<std::string>{"onednn", "separate"} : std::vector<std::string>{"separate"};
+    static const std::vector<std::string> names = have_onednn() ? std::vector<std::string>{"onednn", "onednn-auto", "libxsmm", "separate"}
+                                                                : std::vector<std::string>{"separate", "libxsmm"};
     return names;
 }
 
+Status contender_available(const std::string& name) {
+    if (name == "libxsmm" && !libxsmm::available())
+        return Error{ErrorCode::unsupported, fmt::format("libxsmm is skipped: this build is without {}.", libxsmm::version())};
+    return {};
+}
+
 std::unique_ptr<Contender> make_contender(const std::string& name, const BenchSetup& setup) {
-    return name == "onednn" ? make_onednn_contender(setup) : make_separate_contender(setup);
+    if (name == "onednn") return make_onednn_contender(setup.onednn_auto);
+    if (name == "onednn-auto") return make_onednn_contender(true);
+    return std::make_unique<KernelContender>(setup, name == "libxsmm" ? Form::libxsmm : Form::separate);
 }
 
 }  // namespace tandem::tool

@@ -42,16 +42,20 @@ struct BenchSetup {
     Settings settings{};
     Context* context = nullptr;
     ThreadPool* pool = nullptr;  // null: one thread
-    bool onednn_auto = false;      // let oneDNN choose the algorithm, Winograd included, instead of direct convolution
+    bool onednn_auto = false;    // contender "onednn": let oneDNN choose the algorithm, Winograd included, instead of direct convolution
 };
 
 /// Tandem's kernel of the whole layer: what the others are compared with.
 std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup);
-/// Tandem's kernels of the two convolutions, run after each other with the intermediate in memory.
-std::unique_ptr<Contender> make_separate_contender(const BenchSetup& setup);
 
-/// The others that this build has.
+/// The others, the one to compare with by default first:
+///   onednn       two primitives, direct convolution unless the setup says otherwise; only in builds with oneDNN
+///   onednn-auto  the same, but oneDNN chooses the algorithm, Winograd included; only in builds with oneDNN
+///   libxsmm      Tandem's kernel with its own plan, but every dense stage direct and its GEMMs LIBXSMM's
+///   separate     Tandem's kernels of the two convolutions, run after each other with the intermediate in memory
 const std::vector<std::string>& contender_names();
+/// An error says why this build has to skip a contender of that name.
+Status contender_available(const std::string& name);
 /// `name` is one of contender_names().
 std::unique_ptr<Contender> make_contender(const std::string& name, const BenchSetup& setup);
 

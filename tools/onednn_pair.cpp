@@ -18,7 +18,7 @@ namespace tandem::tool {
 bool have_onednn() noexcept { return false; }
 std::string onednn_version() { return {}; }
 Status limit_onednn(Isa) { return {}; }
-std::unique_ptr<Contender> make_onednn_contender(const BenchSetup&) { return nullptr; }
+std::unique_ptr<Contender> make_onednn_contender(bool) { return nullptr; }
 
 #else
 
@@ -137,8 +137,7 @@ Dims weight_dims(const Stage& stage) {
 
 class OneDnnContender final : public Contender {
 public:
-    explicit OneDnnContender(const BenchSetup& setup)
-        : algorithm_(setup.onednn_auto ? algorithm::convolution_auto : algorithm::convolution_direct) {}
+    explicit OneDnnContender(bool automatic) : algorithm_(automatic ? algorithm::convolution_auto : algorithm::convolution_direct) {}
 
     Result<std::vector<float>> prepare(const Workload& workload) override try {
         const Problem& problem = workload.problem;
@@ -243,7 +242,7 @@ Status limit_onednn(Isa isa) {
     return Error{ErrorCode::unsupported, "oneDNN could not be limited to avx2: it was in use already, or its build does not allow it."};
 }
 
-std::unique_ptr<Contender> make_onednn_contender(const BenchSetup& setup) { return std::make_unique<OneDnnContender>(setup); }
+std::unique_ptr<Contender> make_onednn_contender(bool automatic) { return std::make_unique<OneDnnContender>(automatic); }
 
 #endif
 

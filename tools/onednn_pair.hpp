@@ -16,7 +16,7 @@ bool have_onednn() noexcept;
 std::string onednn_version();
 /// Makes oneDNN use nothing beyond `isa`. To be called before any other use of oneDNN in the process.
 Status limit_onednn(Isa isa);
-/// Null without oneDNN.
-std::unique_ptr<Contender> make_onednn_contender(const BenchSetup& setup);
+/// `automatic`: oneDNN chooses the algorithm, Winograd included, instead of direct convolution. Null without oneDNN.
+std::unique_ptr<Contender> make_onednn_contender(bool automatic);
 
 }  // namespace tandem::tool

@@ -12,8 +12,7 @@ namespace tandem::tool {
 namespace {
 
 Item item_of(const std::string& text) {
-    for (const Layer& layer : suites().front().layers)
-        if (layer.name == text) return {text, std::string(layer.pair)};
+    if (const Layer* const layer = find_layer(text)) return {text, std::string(layer->pair)};
     return {text, text};
 }
 
@@ -41,7 +40,7 @@ Status append_suite(const std::string& name, std::vector<Item>& items) {
         for (const Suite& known : suites()) names.push_back(known.name);
         return Error{ErrorCode::invalid_argument, fmt::format("--suite is '{}'; accepted: {}.", name, fmt::join(names, ", "))};
     }
-    for (const Layer& layer : suite->layers) items.push_back({std::string(layer.name), std::string(layer.pair)});
+    for (const Layer& layer : suite->layers) items.push_back({std::string(layer.name), std::string(layer.pair), name});
     return {};
 }
 
@@ -61,7 +60,9 @@ Result<Work> with_settings(Result<Descriptor> parsed, const Settings& settings) 
 void add_problem_source(CLI::App& app, ProblemSource& source) {
     app.add_option("pair", source.texts, "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1");
     app.add_option("--file", source.file, "File with one pair a line; '#' starts a comment");
-    app.add_option("--suite", source.suite, "Every layer of a suite; see tandem suites");
+    app.add_option("--suite", source.suites, "Every layer of a suite, or of several: NAME,NAME; see tandem suites")
+        ->delimiter(',')
+        ->allow_extra_args(false);
 }
 
 Result<std::vector<Item>> read_items(const ProblemSource& source) {
@@ -69,10 +70,10 @@ Result<std::vector<Item>> read_items(const ProblemSource& source) {
     for (const std::string& text : source.texts) items.push_back(item_of(text));
     if (!source.file.empty())
         if (const Status status = append_file(source.file, items); !status) return status.error();
-    if (!source.suite.empty())
-        if (const Status status = append_suite(source.suite, items); !status) return status.error();
+    for (const std::string& suite : source.suites)
+        if (const Status status = append_suite(suite, items); !status) return status.error();
     if (items.empty() && source.file.empty())
-        return Error{ErrorCode::invalid_argument, "No pair was given; accepted: PAIR..., --file FILE, --suite NAME."};
+        return Error{ErrorCode::invalid_argument, "No pair was given; accepted: PAIR..., --file FILE, --suite NAME,..."};
     return items;
 }
 

@@ -19,15 +19,17 @@ using Work = std::variant<ConvPair, SingleConv>;
 struct Item {
     std::string name;  // of the layer; the text where it has none
     std::string text;  // as given
+    std::string suite{};  // that brought it; empty where it was named otherwise
 };
 
 struct ProblemSource {
     std::vector<std::string> texts;
-    std::string file, suite;
+    std::string file;
+    std::vector<std::string> suites;
 };
 void add_problem_source(CLI::App& app, ProblemSource& source);
 
-/// The items named, in order: texts (a layer's name, e.g. mv1_1, stands for its pair), then the file, then the suite.
+/// The items named, in order: texts (a layer's name, e.g. mv1_1, stands for its pair), then the file, then the suites.
 /// An unreadable file, an unknown suite or nothing at all is an error.
 Result<std::vector<Item>> read_items(const ProblemSource& source);
 

@@ -1,4 +1,4 @@
-// The layers of the paper that Tandem is measured on, as data: name, network, pair text.
+// Layers that Tandem is measured on, as data: name, network, pair text. A layer's name is its own in all suites.
 #pragma once
 
 #include <span>
@@ -16,9 +16,11 @@ struct Suite {
     std::vector<Layer> layers;
 };
 
-/// paper (all 33), paper-dw (27 depthwise + 1x1), paper-dense (6 of ResNet).
+/// paper (all 33), paper-dw (27 depthwise + 1x1), paper-dense (6 of ResNet), then one for each further network.
 const std::vector<Suite>& suites();
 /// Null for an unknown name.
 const Suite* find_suite(std::string_view name);
+/// The layer of that name in any suite; null for an unknown name.
+const Layer* find_layer(std::string_view name);
 
 }  // namespace tandem::tool
