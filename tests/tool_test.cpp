@@ -132,7 +132,7 @@ TEST_CASE("tool: plan, suites and machine say what they are for") {
     for (const char* word : {"kernel", "plan", "tiles", "scratch", "code"}) CHECK(plan.contains(word));
     const Outcome suites = tandem("suites");
     CHECK(suites.code == 0);
-    for (const char* word : {"paper-dw     27 layers", "paper-dense   6 layers", "res_3x_b_2", "mv1_7-11"}) CHECK(suites.contains(word));
+    for (const char* word : {"paper-dw          27 layers", "paper-dense        6 layers", "res_3x_b_2", "mv1_7-11", "efficientnet-lite 12 layers", "vgg_5"}) CHECK(suites.contains(word));
     const Outcome machine = tandem("machine");
     CHECK(machine.code == 0);
     for (const char* word : {"FMA peak", "L1", "pool", "avx2"}) CHECK(machine.contains(word));
@@ -173,6 +173,78 @@ TEST_CASE("tool: bench compares with oneDNN, or says that it cannot") {
     CHECK(result.at("onednn_us").get<double>() > 0);
     CHECK(result.at("onednn_implementations").size() == 2);
     for (const nlohmann::json& name : result.at("onednn_implementations")) CHECK(name.get<std::string>().find("avx512") == std::string::npos);
+}
+
+TEST_CASE("tool: layers of every suite validate, and suites can be named together") {
+    // With strict arithmetic and nothing to run: plan dispatches each layer, which validates and compiles it.
+    const Outcome outcome = tandem("plan --suite efficientnet-lite,mobilenetv3 --suite proxyless --suite blazeface,inception --suite vgg --math strict");
+    CHECK(outcome.code == 0);
+    for (const char* layer : {"el0_6_2", "mv3_9-10", "pxl_7", "bf_10a", "inc_17_red", "vgg_5"}) CHECK(outcome.contains(std::string("layer    ") + layer));
+    CHECK(tandem("plan --suite paper,unknown").contains("--suite is 'unknown'; accepted: paper, paper-dw, paper-dense, efficientnet-lite"));
+    CHECK(tandem("check bf_9b inc_8_1x3 mv3_9-10").last_line() == "3 passed, 0 failed");
+}
+
+TEST_CASE("tool: bench against LIBXSMM, or a sentence that it is skipped; geomeans by suite") {
+    const TemporaryFile json_file("bench.json"), csv_file("bench.csv");
+    const Outcome outcome = tandem("bench " + small_pair + " --suite mobilenetv3 --suite blazeface --seconds 0.001 --math strict --against libxsmm,separate --json " +
+                                   json_file.path() + " --csv " + csv_file.path());
+    INFO(outcome.output);
+    CHECK(outcome.code == 0);
+    CHECK(outcome.contains("math strict"));
+    CHECK(outcome.contains("geomean against separate: "));
+    CHECK(outcome.contains("over 6 layers of mobilenetv3"));
+    CHECK(outcome.contains("over 10 layers of blazeface"));
+    CHECK(outcome.contains("over 17 layers in all"));
+    const nlohmann::json json = nlohmann::json::parse(json_file.text());
+    CHECK(json.at("geomean_by_suite").at("blazeface").contains("separate"));
+    const nlohmann::json& result = json.at("results").at(1);
+    CHECK(result.at("math").get<std::string>() == "strict");
+    CHECK(result.at("suite").get<std::string>() == "mobilenetv3");
+    CHECK(result.at("flop_per_byte").get<double>() > result.at("flop_per_byte_separate").get<double>());
+    CHECK(csv_file.text().find(",separate_us,separate_lower_us,separate_upper_us,separate_ratio,separate_ratio_lower,separate_ratio_upper") !=
+          std::string::npos);
+    if (outcome.contains("libxsmm is skipped")) {
+        CHECK(!result.contains("libxsmm_us"));
+        return;
+    }
+    CHECK(result.at("libxsmm_us").get<double>() > 0);
+    for (const char* key : {"libxsmm_ratio", "libxsmm_ratio_quartiles", "libxsmm_quartiles_us"}) CHECK_MESSAGE(result.contains(key), key);
+    CHECK(tandem("bench 1x16x9x9:dw3 --seconds 0.001 --against libxsmm").contains("No stage is dense"));
+}
+
+TEST_CASE("tool: bench compares with oneDNN's own choice of algorithm beside direct convolution") {
+    const TemporaryFile file("bench.json");
+    const Outcome outcome = tandem("bench res_2x --seconds 0.01 --against onednn,onednn-auto --json " + file.path());
+    INFO(outcome.output);
+    if (outcome.contains("without oneDNN")) return;
+    CHECK(outcome.code == 0);
+    const nlohmann::json result = nlohmann::json::parse(file.text()).at("results").at(0);
+    for (const char* key : {"onednn_us", "onednn_ratio_quartiles", "onednn_auto_us", "onednn_auto_ratio", "onednn_auto_ratio_quartiles"})
+        CHECK_MESSAGE(result.contains(key), key);
+}
+
+TEST_CASE("tool: bench draws a plot, or says that gnuplot is missing") {
+    const TemporaryFile file("bench.svg");
+    const Outcome outcome = tandem("bench " + small_pair + " 1x16x12x12:nonsense mv3_9-10 --seconds 0.001 --against separate --plot " + file.path());
+    INFO(outcome.output);
+    CHECK(outcome.code == 1);  // the nonsense
+    if (outcome.contains("needs gnuplot")) return;
+    CHECK(outcome.contains("geomean against separate"));
+    const std::string text = file.text();
+    for (const char* word : {"<svg", "</svg>", "mv3_9-10", "FMA peak", "FLOP / byte", "Tandem, fused", "geomean"}) CHECK_MESSAGE(text.find(word) != std::string::npos, word);
+    CHECK(tandem("bench " + small_pair + " --seconds 0.001 --against separate --plot /nonexistent/bench.svg").code == 1);
+    CHECK(tandem("bench " + small_pair + " --plot bench.pdf").contains("ends in .svg or .png"));
+}
+
+TEST_CASE("tool: every subcommand's help describes it and its options, with an example") {
+    const Outcome all = tandem("--help");
+    CHECK(all.code == 0);
+    for (const char* name : {"check", "bench", "dump", "plan", "suites", "machine", "explain", "model", "tune", "wisdom"}) {
+        CHECK_MESSAGE(all.contains(std::string("\n  ") + name), name);
+        const Outcome help = tandem(std::string(name) + " --help");
+        CHECK(help.code == 0);
+        CHECK_MESSAGE(help.contains("Example: tandem " + std::string(name)), name);
+    }
 }
 
 TEST_CASE("tool: bench times dispatch") {

@@ -63,8 +63,9 @@ int run_dump(const DumpOptions& options) {
 
 void add_dump(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("dump", "Show a kernel's machine code, with the emitter's notes");
+    command->footer("Example: tandem dump mv2_1 --layout blocked | less");
     const auto options = std::make_shared<DumpOptions>();
-    command->add_option("pair", options->pair, "The pair, or a suite layer's name")->required();
+    command->add_option("pair", options->pair, "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1")->required();
     add_common_options(*command, options->common);
     command->add_option("-o,--output", options->output, "File to write to instead of the terminal");
     command->add_flag("--raw", options->raw, "Write the bytes themselves, e.g. for objdump -D -b binary -m i386:x86-64");

@@ -67,6 +67,7 @@ int run_machine(const std::string& isa_text) {
 
 void add_machine(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("machine", "Describe this machine and measure its peaks");
+    command->footer("Example: tandem machine --isa avx2");
     const auto isa = std::make_shared<std::string>();
     command->add_option("--isa", *isa, "Instruction set to measure with: avx2 or avx512 (default: the best here)");
     command->callback([isa, &exit_code] { exit_code = run_machine(*isa); });

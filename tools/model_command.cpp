@@ -237,6 +237,7 @@ int run_model(const ModelOptions& options) {
 
 void add_model(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("model", "Time every candidate plan and say how well the cost model orders them");
+    command->footer("Columns: Spearman, of predicted against measured times; model/best, time of the plan predicted best over the best plan's.\nExample: tandem model --suite paper-dw --layout blocked --csv plans.csv");
     const auto options = std::make_shared<ModelOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);

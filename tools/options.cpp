@@ -29,7 +29,7 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
     app.add_option("--layout", options.layout, "Of the tensors: nhwc, blocked (nchw16c or nchw8c, as fits the ISA), nchw16c, nchw8c")
         ->capture_default_str();
     app.add_option("--dtype", options.dtype, "Of the tensors: f32")->capture_default_str();
-    app.add_option("--math", options.math, "strict (sums in a fixed order) or fast (any algorithm within 1e-5)")->capture_default_str();
+    app.add_option("--math", options.math, "Of Tandem's kernels: strict (sums in a fixed order) or fast (any algorithm within 1e-5 of max|y|, Winograd included)")->capture_default_str();
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
 

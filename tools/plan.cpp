@@ -59,7 +59,8 @@ int run_plan(const PlanOptions& options) {
 }  // namespace
 
 void add_plan(CLI::App& app, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("plan", "Say what the planner decided and why");
+    CLI::App* const command = app.add_subcommand("plan", "Say what the planner decided and why: tiles, blocks, scratch, code size");
+    command->footer("Example: tandem plan mv2_1 --threads 4");
     const auto options = std::make_shared<PlanOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);

@@ -8,7 +8,8 @@
 namespace tandem::tool {
 
 void add_suites(CLI::App& app, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("suites", "List the suites and their layers");
+    CLI::App* const command = app.add_subcommand("suites", "List the suites and their layers' pairs");
+    command->footer("Example: tandem suites | grep dw5");
     command->callback([&exit_code] {
         for (const Suite& suite : suites()) fmt::print("{:<17} {:>2} layers: {}\n", suite.name, suite.layers.size(), suite.description);
         for (const Suite& suite : suites()) {

@@ -130,6 +130,7 @@ int run_tune(const TuneCommandOptions& options) {
 
 void add_tune(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("tune", "Find the fastest plans by measuring, and remember them as wisdom");
+    command->footer("Programs do the same with DispatchOptions::effort. A stopped run loses nothing: a second one goes on from there.\nExample: tandem tune --suite paper-dw --threads 2 --wisdom wisdom.json");
     const auto options = std::make_shared<TuneCommandOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);

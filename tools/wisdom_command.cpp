@@ -64,6 +64,7 @@ int merge(const WisdomOptions& options) {
 
 void add_wisdom(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("wisdom", "Show or merge files of tuned plans");
+    command->footer("Example: tandem wisdom merge a.json b.json -o all.json");
     command->require_subcommand(1);
     const auto options = std::make_shared<WisdomOptions>();
     CLI::App* const show_command = command->add_subcommand("show", "Print every entry, and why those of other machines are not used here");
