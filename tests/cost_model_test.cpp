@@ -23,6 +23,7 @@ Plan plan_of(const Problem& problem, Fusion fusion, int tile_h, int splits = 1) 
     plan.fusion = fusion;
     plan.tile_h = tile_h;
     plan.channel_splits = splits;
+    for (StagePlan& stage : plan.stages) stage.algorithm = Algorithm::direct;
     REQUIRE(check_plan(problem, plan).ok());
     return plan;
 }

@@ -44,6 +44,26 @@ Status append_suite(const std::string& name, std::vector<Item>& items) {
     return {};
 }
 
+// Each pair as its two convolutions; what is no pair stays as it is.
+std::vector<Item> separated(const std::vector<Item>& items) {
+    std::vector<Item> parts;
+    for (const Item& item : items) {
+        const Result<ConvPair> pair = ConvPair::parse(item.text);
+        if (!pair || !validate(*pair)) {
+            parts.push_back(item);
+            continue;
+        }
+        const bool named = item.name != item.text;
+        for (const auto& [suffix, single] : {std::pair{"/first", first_of(*pair)}, std::pair{"/second", second_of(*pair)}}) {
+            Item part = item;
+            part.text = to_string(single);
+            part.name = named ? item.name + suffix : part.text;
+            parts.push_back(part);
+        }
+    }
+    return parts;
+}
+
 template <class Descriptor>
 Result<Work> with_settings(Result<Descriptor> parsed, const Settings& settings) {
     if (!parsed) return parsed.error();
@@ -63,6 +83,7 @@ void add_problem_source(CLI::App& app, ProblemSource& source) {
     app.add_option("--suite", source.suites, "Every layer of a suite, or of several: NAME,NAME; see tandem suites")
         ->delimiter(',')
         ->allow_extra_args(false);
+    app.add_flag("--separate", source.separate, "Each convolution of a pair alone, as a kernel of its own");
 }
 
 Result<std::vector<Item>> read_items(const ProblemSource& source) {
@@ -74,7 +95,7 @@ Result<std::vector<Item>> read_items(const ProblemSource& source) {
         if (const Status status = append_suite(suite, items); !status) return status.error();
     if (items.empty() && source.file.empty())
         return Error{ErrorCode::invalid_argument, "No pair was given; accepted: PAIR..., --file FILE, --suite NAME,..."};
-    return items;
+    return source.separate ? separated(items) : items;
 }
 
 Result<Work> parse_work(const std::string& text, const Settings& settings) {

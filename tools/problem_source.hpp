@@ -26,6 +26,7 @@ struct ProblemSource {
     std::vector<std::string> texts;
     std::string file;
     std::vector<std::string> suites;
+    bool separate = false;  // each convolution of a pair as an item of its own
 };
 void add_problem_source(CLI::App& app, ProblemSource& source);
 
