@@ -23,7 +23,7 @@ DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, Prefe
 void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
     if (runs.empty() || tile.taps.empty()) return;
     const Gpr group = group_, next = next_;
-    code_.note(fmt::format("{}: {} rows, GEMM over {} output vectors groups", context_.name(), tile.taps.size(), runs.size()));
+    code_.note(fmt::format("{}: GEMM, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
     code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
     emit_add(code_, group, runs.front().offset);
     if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
