@@ -42,7 +42,6 @@ private:
     void emit_chunk(const Block& block, int channels, bool prefetch);
     void emit_taps(const Block& block, int channel, int kw);
     void emit_post_ops_and_store(const Block& block);
-    void emit_prefetch(std::int64_t lines);
     int unroll(const Block& block) const;
     Vec acc(const Block& block, std::int64_t pixel, int vector) const;
     Vec in_width(const Block& block, int vector, int index) const;

@@ -119,9 +119,9 @@ void DepthwiseBody::emit_channels_inner(const RowGroup& group, const GroupRun& r
                 emit_add(code_, panel, context_.panel.group_bytes(1));
             });
             emit_add(code_, panel, -run.count * context_.panel.group_bytes(1));
-            code_.add(local(Local::input_x), static_cast<std::uint32_t>(block.width * axis.stride * context_.in.pixel));
-            code_.add(local(Local::output_x), static_cast<std::uint32_t>(block.width * context_.out.pixel));
-            code_.add(local(Local::residual_x), static_cast<std::uint32_t>(block.width * context_.residual.pixel));
+            code_.add(local(Local::input_x), immediate(block.width * axis.stride * context_.in.pixel));
+            code_.add(local(Local::output_x), immediate(block.width * context_.out.pixel));
+            code_.add(local(Local::residual_x), immediate(block.width * context_.residual.pixel));
         });
     }
     emit_add(code_, panel, run.count * context_.panel.group_bytes(1));

@@ -1,6 +1,10 @@
 #include "jit/stage_body.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <stdexcept>
+
+#include <fmt/format.h>
 
 namespace tandem::jit {
 
@@ -64,9 +68,15 @@ void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t coun
     code.jnz(again, CodeBlock::T_NEAR);
 }
 
+std::uint32_t immediate(std::int64_t value) {
+    if (value < 0 || value > std::numeric_limits<std::int32_t>::max())
+        throw std::overflow_error(fmt::format("a step of {} bytes does not fit the 32 bits of an instruction's immediate", value));
+    return static_cast<std::uint32_t>(value);
+}
+
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value) {
-    if (value > 0) code.add(reg, static_cast<std::uint32_t>(value));
-    if (value < 0) code.sub(reg, static_cast<std::uint32_t>(-value));
+    if (value > 0) code.add(reg, immediate(value));
+    if (value < 0) code.sub(reg, immediate(-value));
 }
 
 void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask) {

@@ -103,7 +103,10 @@ inline std::size_t residual_offset(int stage) {
 
 /// Emits `body` `count` times at run time, counting in `counter` (memory or register); count 1 emits no loop.
 void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t count, const std::function<void()>& body);
-/// reg += value, nothing for 0; any 32-bit value.
+/// `value` as an immediate operand, which instructions sign-extend: 0 to 2^31 - 1. Throws std::overflow_error (an Error once it leaves
+/// emit_code) for any other, as wrapped it would be a wrong address.
+std::uint32_t immediate(std::int64_t value);
+/// reg += value, nothing for 0. Magnitudes as in immediate().
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
 
 /// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes.

@@ -184,9 +184,9 @@ void WinogradBody::emit_gemms(std::int64_t tiles) {
     gemm.taps = {{0, 1}};
     emit_loop(code_, local(Local::points), layout_.points, [&] {
         gemm_->emit_tile(gemm, layout_.gemm.runs, 0);
-        code_.add(field(offsetof(TileArgs, gemm_source)), static_cast<std::uint32_t>(layout_.inputs.row));
-        code_.add(field(offsetof(TileArgs, gemm_output)), static_cast<std::uint32_t>(layout_.products.row));
-        code_.add(field(panel_offset(2)), static_cast<std::uint32_t>(layout_.gemm.bytes));
+        code_.add(field(offsetof(TileArgs, gemm_source)), immediate(layout_.inputs.row));
+        code_.add(field(offsetof(TileArgs, gemm_output)), immediate(layout_.products.row));
+        code_.add(field(panel_offset(2)), immediate(layout_.gemm.bytes));
     });
 }
 

@@ -58,7 +58,7 @@ TEST_CASE("candidates: both fused and not fused are offered, rings only where th
         const Problem halo = problem_of("1x64x56x56:conv3o64:conv3o64"), flat = problem_of("1x512x14x14:dw3:conv1o512");
         const auto of_halo = candidate_plans(halo, machine, threads), of_flat = candidate_plans(flat, machine, threads);
         for (const auto& [problem, plans] : {std::pair(&halo, &of_halo), std::pair(&flat, &of_flat)}) {
-            const auto unfused = count(*plans, [&](const Plan& plan) { return is_unfused(*problem, plan, threads); });
+            const auto unfused = count(*plans, [&, problem = problem](const Plan& plan) { return is_unfused(*problem, plan, threads); });
             CHECK(unfused > 0);
             CHECK(unfused < static_cast<std::ptrdiff_t>(plans->size()));
         }

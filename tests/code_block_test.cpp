@@ -4,12 +4,14 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
 
 #include "core/plan/machine.hpp"
+#include "jit/stage_body.hpp"
 #include "tandem/context.hpp"
 
 using namespace tandem;
@@ -155,4 +157,21 @@ TEST_CASE("code block: too much code, the assembler's errors and those of the em
     const auto thrown = emit_code([](CodeBlock&) { throw std::runtime_error("no register is left"); });
     REQUIRE_FALSE(thrown.ok());
     CHECK(thrown.error().message == "Emitting the kernel failed: no register is left.");
+}
+
+TEST_CASE("a step that does not fit an immediate is an error, not a wrong address") {
+    const auto add = [](std::int64_t value) {
+        return emit_code([value](CodeBlock& code) {
+            emit_add(code, Xbyak::util::rax, value);
+            code.ret();
+        });
+    };
+    constexpr std::int64_t most = (std::int64_t{1} << 31) - 1;
+    CHECK(add(most).ok());
+    CHECK(add(-most).ok());
+    for (const std::int64_t value : {most + 1, -most - 1, std::int64_t{1} << 32}) {
+        const auto code = add(value);
+        REQUIRE(!code.ok());
+        CHECK(code.error().message.find(std::to_string(std::abs(value))) != std::string::npos);
+    }
 }

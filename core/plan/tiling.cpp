@@ -106,9 +106,10 @@ double busiest_part(const Problem& problem, const Plan& plan, int threads) {
     const double last = problem.last().flops() / rows, first = problem.stage_count == 2 ? problem.stage(0).flops() / rows : 0;
     const bool sliding = plan.fusion == Fusion::sliding;
     const double halo = sliding ? static_cast<double>(row_axis(problem.last()).kernel - 1) / static_cast<double>(row_axis(problem.last()).stride) : 0;
+    const std::int64_t parts = std::min<std::int64_t>(threads, items);  // more would be empty
     double busiest = 0;
-    for (int part = 0; part < threads; ++part) {
-        const std::int64_t begin = items * part / threads, end = items * (part + 1) / threads;
+    for (std::int64_t part = 0; part < parts; ++part) {
+        const std::int64_t begin = items * part / parts, end = items * (part + 1) / parts;
         double work = begin < end ? halo * first : 0;
         std::int64_t tile_before = -1;
         for (std::int64_t item = begin; item < end; ++item) {

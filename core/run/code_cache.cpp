@@ -1,6 +1,9 @@
 #include "core/run/code_cache.hpp"
 
+#include <exception>
 #include <mutex>
+
+#include <fmt/format.h>
 
 namespace tandem {
 namespace {
@@ -77,7 +80,13 @@ Result<std::shared_ptr<const KernelImpl>> CodeCache::wait(Entry& entry) {
 
 Result<std::shared_ptr<const KernelImpl>> CodeCache::compile_into(Shard& shard, const CacheKey& key, Entry& entry, const Problem& problem,
                                                                   const Compile& compile) {
-    auto code = compile();
+    auto code = [&]() -> Result<std::shared_ptr<const KernelCode>> {
+        try {
+            return compile();
+        } catch (const std::exception& e) {  // memory; thrown past here it would leave those who wait waiting
+            return Error{ErrorCode::system, fmt::format("Compiling the kernel failed: {}.", e.what())};
+        }
+    }();
     std::shared_ptr<const KernelImpl> kernel;
     if (code) kernel = KernelImpl::create(problem, *code);
     if (!code) {

@@ -30,7 +30,6 @@ struct KernelCode {
     std::int64_t source_rows = 0;                        // most rows of the source table
     std::size_t signature = 0;
 
-
     /// Emits a problem under a checked plan.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan, std::string plan_reason);
     std::size_t scratch_bytes() const noexcept;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -84,13 +85,18 @@ Args make_args(const Buffers& buffers, const PackedWeights& weights) {
 
 Status run_concurrently(const Kernel& kernel, const Args& args, const Buffers& buffers, int parts) {
     std::vector<Status> statuses(static_cast<std::size_t>(parts));
-    std::vector<std::thread> threads;
-    for (int part = 0; part < parts; ++part)
-        threads.emplace_back([&, part] {
-            const auto at = static_cast<std::size_t>(part);
-            statuses[at] = kernel.run(part, parts, args, buffers.scratch[at].bytes());
-        });
-    for (std::thread& thread : threads) thread.join();
+    std::vector<std::jthread> threads;
+    try {
+        for (int part = 0; part < parts; ++part)
+            threads.emplace_back([&, part] {
+                const auto at = static_cast<std::size_t>(part);
+                statuses[at] = kernel.run(part, parts, args, buffers.scratch[at].bytes());
+            });
+    } catch (const std::system_error& error) {  // what has started ends before the return: jthread joins
+        return Error{ErrorCode::system, fmt::format("thread {} of {} could not be started: {}; ask for fewer threads", threads.size(), parts,
+                                                    error.code().message())};
+    }
+    threads.clear();
     for (Status& status : statuses)
         if (!status) return std::move(status);
     return {};

@@ -21,7 +21,7 @@
 namespace tandem {
 
 struct Plan;            // core/plan/plan.hpp: every tiling and blocking decision
-struct KernelImpl;      // core/run/kernel_impl.hpp
+struct KernelImpl;      // core/run/kernel_code.hpp
 
 /// Weights of one stage as frameworks store them, all f32.
 struct StageWeights {
