@@ -56,22 +56,7 @@ double useful_flops(const Problem& problem) {
 
 double tensor_bytes(const TensorShape& shape) { return 4.0 * static_cast<double>(shape.n * shape.c * shape.h * shape.w); }
 
-}  // namespace
-
-const char* to_string(Resource resource) noexcept {
-    switch (resource) {
-        case Resource::fma: return "the multiply-add units";
-        case Resource::blocks: return "loads, latency and stores of the register blocks";
-        case Resource::l2: return "L2";
-        case Resource::l3: return "L3";
-        case Resource::dram: return "memory";
-        case Resource::tiles: return "setting tiles up";
-    }
-    return "?";
-}
-
-CostEstimate estimate_cost(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads) {
-    threads = std::max(threads, 1);
+CostEstimate estimate_images(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads) {
     TileCosts tiles(problem, plan, rates, threads);
     CostEstimate cost;
     cost.useful_flops = useful_flops(problem);
@@ -103,6 +88,33 @@ CostEstimate estimate_cost(const Problem& problem, const Plan& plan, const Machi
     return cost;
 }
 
+}  // namespace
+
+const char* to_string(Resource resource) noexcept {
+    switch (resource) {
+        case Resource::fma: return "the multiply-add units";
+        case Resource::blocks: return "loads, latency and stores of the register blocks";
+        case Resource::l2: return "L2";
+        case Resource::l3: return "L3";
+        case Resource::dram: return "memory";
+        case Resource::tiles: return "setting tiles up";
+    }
+    return "?";
+}
+
+CostEstimate estimate_cost(const Problem& all_images, const Plan& plan, const MachineRates& rates, int threads) {
+    // Images beyond a few a thread repeat what the others cost.
+    threads = std::max(threads, 1);
+    Problem problem = all_images;
+    problem.input.n = std::min<std::int64_t>(all_images.input.n, std::int64_t{16} * threads);
+    CostEstimate cost = estimate_images(problem, plan, rates, threads);
+    const double repeats = static_cast<double>(all_images.input.n) / static_cast<double>(problem.input.n);
+    for (double* total : {&cost.flops, &cost.useful_flops, &cost.seconds, &cost.fma_seconds}) *total *= repeats;
+    for (double& seconds : cost.stage_seconds) seconds *= repeats;
+    for (Traffic& traffic : cost.bytes)
+        for (double* bytes : {&traffic.input, &traffic.intermediate, &traffic.weights, &traffic.output}) *bytes *= repeats;
+    return cost;
+}
 std::vector<RankedPlan> rank_plans(const Problem& problem, const std::vector<Plan>& plans, const MachineRates& rates, int threads) {
     std::vector<RankedPlan> ranked;
     for (const Plan& plan : plans) ranked.push_back({plan, estimate_cost(problem, plan, rates, threads)});

@@ -40,6 +40,9 @@ private:
     bool overflow_ = false;
 };
 
+// Tile shapes are enumerated when a kernel is made, and taps become displacements in code: both stay small within these.
+constexpr std::int64_t side_limit = std::int64_t{1} << 20, dilation_limit = 4096;
+
 /// Checks fields of one part of the descriptor ("input", "first", ...) and keeps the first failure.
 class Checks {
 public:
@@ -86,8 +89,8 @@ void check_fields(Checks& check, const Conv& conv) {
     check.range("kernel.w", conv.kernel.w, 1, max_kernel, "a kernel from 1 to 7");
     check.range("stride.h", conv.stride.h, 1, max_stride, "a stride from 1 to 4");
     check.range("stride.w", conv.stride.w, 1, max_stride, "a stride from 1 to 4");
-    check.range("dilation.h", conv.dilation.h, 1, image_limit, "a dilation from 1 to 2^31");
-    check.range("dilation.w", conv.dilation.w, 1, image_limit, "a dilation from 1 to 2^31");
+    check.range("dilation.h", conv.dilation.h, 1, dilation_limit, "a dilation from 1 to 4096");
+    check.range("dilation.w", conv.dilation.w, 1, dilation_limit, "a dilation from 1 to 4096");
     if (conv.kind == ConvKind::dense) {
         check.range("out_channels", conv.out_channels, 1, no_limit, "at least 1 output channel");
         check.range("multiplier", conv.multiplier, 1, 1, "1, as the stage is dense,");
@@ -247,6 +250,8 @@ Status resolve_input(const Descriptor& descriptor, Problem& problem) {
     check.range("h", input.h, 1, no_limit, "a height of at least 1");
     check.range("w", input.w, 1, no_limit, "a width of at least 1");
     if (check.ok()) check.activations("the input tensor", {input.n, input.c, input.h, input.w}, descriptor.layout);
+    check.range("h", input.h, 1, side_limit, "a height of at most 2^20");
+    check.range("w", input.w, 1, side_limit, "a width of at most 2^20");
     problem.input = input;
     problem.dtype = descriptor.dtype;
     problem.layout = descriptor.layout;
