@@ -69,12 +69,12 @@ std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
     return mid_buffer(problem, plan).bytes + workspace;
 }
 
-// Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then in width, where halos cost more, then to one row.
-void fit_tile(const Problem& problem, Plan& plan, std::int64_t budget, int least_h) {
-    constexpr int least_width = 4;
-    while (plan.tile_h > least_h && working_bytes(problem, plan) > budget) plan.tile_h = std::max(least_h, plan.tile_h / 2);
-    while (plan.tile_w > least_width && working_bytes(problem, plan) > budget) plan.tile_w = static_cast<int>(((plan.tile_w + 1) / 2 + 3) / 4 * 4);
-    while (plan.tile_h > 1 && working_bytes(problem, plan) > budget) plan.tile_h /= 2;
+// Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then to `least_w` columns, where halos cost more. A
+// direct stage goes on to one row; Winograd's GEMMs need their tiles, and where those do not fit L2 they work from L3.
+void fit_tile(const Problem& problem, Plan& plan, std::int64_t budget, int least_h, int least_w) {
+    const auto too_big = [&] { return working_bytes(problem, plan) > budget; };
+    while (plan.tile_h > least_h && too_big()) plan.tile_h = std::max(least_h, plan.tile_h / 2);
+    while (plan.tile_w > least_w && too_big()) plan.tile_w = std::max(least_w, ((plan.tile_w + 1) / 2 + 3) / 4 * 4);
 }
 
 // Output rows of a fused tile. Two rows are what a depthwise block computes at once, and they keep the intermediate near; tiny
@@ -200,7 +200,8 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
     }
     const int rows = winograd_rows(problem, plan);
     plan.tile_h = std::max(plan.tile_h, rows);
-    fit_tile(problem, plan, budget, rows > 1 ? rows : 1);
+    constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
+    fit_tile(problem, plan, budget, rows, rows > 1 ? least_winograd_width : least_width);
     plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
     if (threads > 1) balance(problem, plan, threads);
     return plan;
