@@ -1,6 +1,8 @@
 // Kernel: checks of a call's arguments, then the executor. See include/tandem/kernel.hpp.
 #include "tandem/kernel.hpp"
 
+#include <new>
+
 #include <fmt/format.h>
 
 #include "core/run/executor.hpp"
@@ -60,13 +62,15 @@ Result<PackedWeights> Kernel::pack(std::span<const float> w1, std::span<const fl
     return pack(stages);
 }
 
-Result<PackedWeights> Kernel::pack(std::span<const StageWeights> stages) const {
+Result<PackedWeights> Kernel::pack(std::span<const StageWeights> stages) const try {
     if (!impl_) return empty_kernel;
     auto packed = pack_weights(impl_->code->problem, impl_->code->plan, stages);
     if (!packed) return packed.error();
     PackedWeights weights;
     weights.data_ = std::make_shared<const PackedData>(std::move(*packed));
     return weights;
+} catch (const std::bad_alloc&) {
+    return Error{ErrorCode::system, "Packing the weights ran out of memory; more is needed."};
 }
 
 Status Kernel::operator()(const Args& args) const noexcept {

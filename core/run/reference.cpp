@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <numbers>
 
 #include <fmt/format.h>
@@ -207,12 +208,18 @@ Result<std::vector<double>> run(const Result<Problem>& resolved, const Reference
     return from_nhwc(tensor, problem.output_shape(problem.stage_count - 1), problem.layout);
 }
 
+Result<std::vector<double>> run_within_memory(const Result<Problem>& problem, const ReferenceArgs& args) try {
+    return run(problem, args);
+} catch (const std::bad_alloc&) {
+    return Error{ErrorCode::system, "The reference ran out of memory; more is needed for its tensors of doubles."};
+}
+
 }  // namespace
 
-Result<std::vector<double>> reference(const ConvPair& pair, const ReferenceArgs& args) { return run(make_problem(pair), args); }
+Result<std::vector<double>> reference(const ConvPair& pair, const ReferenceArgs& args) { return run_within_memory(make_problem(pair), args); }
 
 Result<std::vector<double>> reference(const SingleConv& single, const ReferenceArgs& args) {
-    return run(make_problem(single), args);
+    return run_within_memory(make_problem(single), args);
 }
 
 }  // namespace tandem
