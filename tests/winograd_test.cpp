@@ -1,0 +1,116 @@
+// Winograd stages: every algorithm, stride, edge and layout against the reference, and bitwise independence of threads.
+#include <doctest/doctest.h>
+
+#include <memory>
+
+#include "core/plan/tiling.hpp"
+#include "core/plan/winograd.hpp"
+#include "core/run/verification.hpp"
+
+using namespace tandem;
+
+namespace {
+
+ConvPair pair_of(const char* text, Layout layout) {
+    auto pair = ConvPair::parse(text);
+    REQUIRE(pair);
+    pair->layout = layout;
+    return *pair;
+}
+
+// The rules' plan with `algorithm` wherever it applies; null where it applies to no stage.
+std::shared_ptr<const Plan> plan_with(const ConvPair& pair, Isa isa, Algorithm algorithm, int threads) {
+    const auto machine = host_machine(isa);
+    const auto problem = make_problem(pair);
+    REQUIRE(machine);
+    REQUIRE(problem);
+    Plan plan = choose_plan(*problem, *machine, threads);
+    bool used = false;
+    plan.channel_splits = 1;
+    for (int i = 0; i < problem->stage_count; ++i) {
+        const bool applies = algorithm_applies(*problem, isa, i, algorithm);
+        plan.stages[static_cast<std::size_t>(i)].algorithm = applies ? algorithm : Algorithm::direct;
+        used = used || applies;
+    }
+    return used ? std::make_shared<const Plan>(plan) : nullptr;
+}
+
+constexpr const char* pairs[] = {
+    "1x32x12x12:conv3o32+bias+relu:conv3o32+bias+relu",
+    "1x16x7x9:conv3o24p0x1x2x1+bias+relu:conv3o20p1x0x0x2+prelu+sum",
+    "2x17x13x5:conv3o33+bias+sum+relu:conv1o40+bias",
+    "1x20x9x23:dw3+bias+relu6:conv3o37+scale+tanh",
+    "1x16x1x1:conv3o16:conv3o16",
+    "1x48x23x31:conv3o40s2p0x1x1x0+bias+relu:conv3o48+bias",
+    "1x32x21x40:conv3o32s2p2x0x2x1:conv3o64s2+bias+relu",
+    "1x16x10x140:conv3o32:conv3o16+sum",
+};
+
+}  // namespace
+
+TEST_CASE("winograd: every algorithm, stride and edge is within 5e-6 of the largest output") {
+    Context context;
+    int verified = 0;
+    for (const char* text : pairs) {
+        for (const Isa isa : host_isas()) {
+            for (const Layout layout : {Layout::nhwc, isa == Isa::avx512 ? Layout::nchw16c : Layout::nchw8c}) {
+                for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
+                    for (const int threads : {1, 3}) {  // verify() compares the parts' output with one part's, bit by bit
+                        const ConvPair pair = pair_of(text, layout);
+                        const auto plan = plan_with(pair, isa, algorithm, threads);
+                        if (!plan) continue;
+                        CAPTURE(text);
+                        CAPTURE(to_string(*plan));
+                        VerifyOptions options;
+                        options.dispatch.plan = plan;
+                        options.threads = threads;
+                        options.data = DataKind::random;
+                        const auto report = verify(context, pair, options);
+                        REQUIRE_MESSAGE(report.ok(), (report.ok() ? std::string() : report.error().message));
+                        CHECK_MESSAGE(report->passed, report->message);
+                        CHECK(report->max_error < 5e-6);
+                        ++verified;
+                    }
+                }
+            }
+        }
+    }
+    CHECK(verified > 0);
+}
+
+TEST_CASE("winograd: strict math, other kernels and other dilations do not take it") {
+    ConvPair pair = pair_of("1x32x12x12:conv3o32:conv3o32", Layout::nhwc);
+    const auto applies = [](const ConvPair& p, Algorithm algorithm) { return algorithm_applies(*make_problem(p), Isa::avx2, 0, algorithm); };
+    CHECK(applies(pair, Algorithm::winograd4));
+    pair.math = Math::strict;
+    CHECK_FALSE(applies(pair, Algorithm::winograd4));
+    CHECK(applies(pair, Algorithm::direct));
+    CHECK_FALSE(applies(pair_of("1x32x12x12:conv5o32:conv3o32", Layout::nhwc), Algorithm::winograd4));
+    CHECK_FALSE(applies(pair_of("1x32x12x12:conv3o32d2:conv3o32", Layout::nhwc), Algorithm::winograd4));
+    CHECK_FALSE(applies(pair_of("1x32x12x12:conv3o32s2:conv3o32", Layout::nhwc), Algorithm::winograd2));
+    CHECK(applies(pair_of("1x32x12x12:conv3o32s2:conv3o32", Layout::nhwc), Algorithm::winograd4));
+    CHECK_FALSE(applies(pair_of("1x33x12x12:conv3o32s2:conv3o32", Layout::nhwc), Algorithm::winograd4));
+    CHECK_FALSE(applies(pair_of("1x32x12x12:conv3o32:conv3o32", Layout::nchw16c), Algorithm::winograd4));
+}
+
+TEST_CASE("winograd: a plan that the math mode forbids is an error that names the stage") {
+    ConvPair pair = pair_of("1x32x12x12:conv3o32:conv3o32", Layout::nhwc);
+    const Isa isa = host_isas().back();
+    const auto plan = plan_with(pair, isa, Algorithm::winograd4, 1);
+    REQUIRE(plan);
+    pair.math = Math::strict;
+    const Status status = check_plan(*make_problem(pair), *plan);
+    REQUIRE_FALSE(status.ok());
+    CHECK(status.error().message.find("plan.stages[0].algorithm is winograd4; direct is accepted") != std::string::npos);
+}
+
+TEST_CASE("winograd: the rules take it for the paper's stride-1 3x3 stages and leave the rest direct") {
+    const auto machine = host_machine();
+    REQUIRE(machine);
+    const auto algorithms = [&](const char* text) { return choose_plan(*make_problem(pair_of(text, Layout::nhwc)), *machine, 1).stages; };
+    CHECK(algorithms("1x64x56x56:conv3o64:conv3o64")[0].algorithm == Algorithm::winograd4);
+    CHECK(algorithms("1x64x56x56:conv3o64:conv3o64")[1].algorithm == Algorithm::winograd4);
+    CHECK(algorithms("1x64x56x56:conv3o64s2:conv1o64")[0].algorithm == Algorithm::direct);
+    CHECK(algorithms("1x64x56x56:conv3o64s2:conv1o64")[1].algorithm == Algorithm::direct);
+    CHECK(algorithms("1x8x56x56:conv3o64:conv3o8")[0].algorithm == Algorithm::direct);
+}
