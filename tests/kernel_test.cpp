@@ -126,3 +126,30 @@ TEST_CASE("kernels: a convolution on its own equals the reference") {
                     CHECK_FALSE(report->fused);
                 }
 }
+
+TEST_CASE("kernels: every tile function of the paper's layers computes both stages, on every ISA") {
+    Context context;
+    for (const tool::Layer& layer : tool::find_suite("paper")->layers) {
+        for (const Isa isa : host_isas()) {
+            CAPTURE(layer.pair);
+            CAPTURE(to_string(isa));
+            const auto kernel = context.dispatch(pair_of(layer.pair, native_layout(isa)), {.isa = isa});
+            REQUIRE(kernel.ok());
+            CHECK(kernel->fused());
+            int functions = 0;
+            bool first = false, second = false, inside = false;
+            for (const CodeLabel& label : kernel->labels()) {
+                if (label.text.starts_with("tile function")) inside = true, first = second = false;
+                if (!inside) continue;
+                first = first || label.text.starts_with("first:");
+                second = second || label.text.starts_with("second:");
+                if (label.text != "epilogue") continue;
+                CHECK(first);
+                CHECK(second);
+                inside = false;
+                ++functions;
+            }
+            CHECK(functions > 0);
+        }
+    }
+}

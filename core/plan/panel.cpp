@@ -46,6 +46,16 @@ std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t size, b
     return sizes;
 }
 
+// A panel of stage i with neither weights nor groups yet.
+PanelLayout without_groups(const Problem& problem, const Plan& plan, int i) {
+    const Conv& conv = problem.stage(i).conv;
+    PanelLayout panel;
+    panel.lanes = vector_lanes(plan.isa, problem.layout);
+    panel.vector_bytes = panel.lanes * 4;
+    panel.param_count = param_index(conv, conv.post_op_count);
+    return panel;
+}
+
 // Cuts the stage's output vectors into groups and joins equal neighbours into runs.
 void add_groups(PanelLayout& panel, const Stage& stage, Layout layout, std::int64_t at_most, bool balanced) {
     const std::int64_t vectors = (stage.out_channels + panel.lanes - 1) / panel.lanes;
@@ -82,10 +92,7 @@ int dense_group_vectors(const Problem& problem, const Plan& plan, int i) noexcep
 
 PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
-    PanelLayout panel;
-    panel.lanes = vector_lanes(plan.isa, problem.layout);
-    panel.vector_bytes = panel.lanes * 4;
-    panel.param_count = param_index(stage.conv, stage.conv.post_op_count);
+    PanelLayout panel = without_groups(problem, plan, i);
     panel.permute = stage.depthwise() && stage.conv.multiplier > 1;
     panel.taps = stage.conv.kernel.h * stage.conv.kernel.w * (stage.depthwise() ? 1 : stage.in_channels);
     if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
@@ -97,12 +104,8 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
 }
 
 PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i) {
-    const Stage& stage = problem.stage(i);
-    PanelLayout panel;
-    panel.lanes = vector_lanes(plan.isa, problem.layout);
-    panel.vector_bytes = panel.lanes * 4;
-    panel.param_count = param_index(stage.conv, stage.conv.post_op_count);
-    add_groups(panel, stage, problem.layout, 1, true);
+    PanelLayout panel = without_groups(problem, plan, i);
+    add_groups(panel, problem.stage(i), problem.layout, 1, true);
     return panel;
 }
 

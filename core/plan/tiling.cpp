@@ -21,7 +21,7 @@ constexpr int post_op_temps = 4;
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
 
 // Winograd pays from channel counts on where the transforms are small beside the GEMM; F(4x4) where whole tiles fit the image.
-// At stride 2 its four phases take four times the workspace and transformed weights of 2.8 times the plain ones for 1.44 times fewer
+// At stride 2 its four phases take four times the workspace and eleven times the plain weights for 1.44 times fewer
 // products: measured slower than direct where L2 is 1 MB (docs/performance.md), so only the tuner tries it.
 // Few tiles leave the GEMMs with too few rows to use the transformed weights, which are four times the plain ones, more than once.
 Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
