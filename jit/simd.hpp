@@ -14,7 +14,7 @@ struct Simd {
     Isa isa;
     int lanes;
 
-    bool avx512() const noexcept { return isa == Isa::avx512; }
+    bool avx512() const noexcept { return is_avx512(isa); }
     int registers() const noexcept { return avx512() ? 32 : 16; }
     int bytes() const noexcept { return lanes * 4; }
 

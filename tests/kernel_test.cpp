@@ -63,7 +63,7 @@ TEST_CASE("kernels: every layer of the paper equals the reference, on every ISA,
     REQUIRE(layers.size() == 33);
     std::vector<Case> cases;
     for (std::size_t i = 0; i < layers.size(); i += sanitized ? 8 : 1)
-        for (const Isa isa : host_isas())
+        for (const Isa isa : host_isas(DataType::f32))
             for (const Layout layout : {Layout::nhwc, native_layout(isa)}) add_cases(cases, layers[i].pair, layout, isa);
     check(cases);
 }
@@ -74,7 +74,7 @@ TEST_CASE("kernels: a blocked layout of the other ISA's width") {
         const auto& layers = tool::find_suite("paper")->layers;
         const auto layer = std::ranges::find(layers, name, &tool::Layer::name);
         REQUIRE(layer != layers.end());
-        for (const Isa isa : host_isas()) add_cases(cases, layer->pair, foreign_layout(isa), isa);
+        for (const Isa isa : host_isas(DataType::f32)) add_cases(cases, layer->pair, foreign_layout(isa), isa);
         if (sanitized) break;
     }
     check(cases);
@@ -103,7 +103,7 @@ TEST_CASE("kernels: odd but valid shapes") {
     for (const char* text : texts) REQUIRE_MESSAGE(ConvPair::parse(text).ok(), text);
     std::vector<Case> cases;
     for (const char* text : texts)
-        for (const Isa isa : host_isas())
+        for (const Isa isa : host_isas(DataType::f32))
             for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c}) {
                 VerifyOptions options{.dispatch = {.isa = isa, .threads = 2}, .threads = 2};
                 options.data = layout == Layout::nchw16c ? DataKind::random : DataKind::integers;
@@ -115,7 +115,7 @@ TEST_CASE("kernels: odd but valid shapes") {
 TEST_CASE("kernels: a convolution on its own equals the reference") {
     Context context;
     for (const char* text : {"1x33x14x14:dw3s2+bias+relu6", "2x20x9x11:conv1o50+bias+sum", "1x12x13x13:conv3o20s2+prelu", "1x6x8x8:dw5m2+scale"})
-        for (const Isa isa : host_isas())
+        for (const Isa isa : host_isas(DataType::f32))
             for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c})
                 for (const DataKind data : {DataKind::integers, DataKind::random}) {
                     SingleConv single = *SingleConv::parse(text);
@@ -130,7 +130,7 @@ TEST_CASE("kernels: a convolution on its own equals the reference") {
 TEST_CASE("kernels: every tile function of the paper's layers computes both stages, on every ISA") {
     Context context;
     for (const tool::Layer& layer : tool::find_suite("paper")->layers) {
-        for (const Isa isa : host_isas()) {
+        for (const Isa isa : host_isas(DataType::f32)) {
             CAPTURE(layer.pair);
             CAPTURE(to_string(isa));
             const auto kernel = context.dispatch(pair_of(layer.pair, native_layout(isa)), {.isa = isa});

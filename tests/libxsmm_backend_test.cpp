@@ -25,7 +25,7 @@ void check_on_every_isa(const Descriptor& descriptor, const VerifyOptions& base 
     const auto resolved = make_problem(descriptor);
     REQUIRE_MESSAGE(resolved.ok(), resolved.error().message);
     const Problem& problem = *resolved;
-    for (const Isa isa : host_isas()) {
+    for (const Isa isa : host_isas(DataType::f32)) {
         VerifyOptions options = base;
         options.dispatch.plan = std::make_shared<Plan>(libxsmm_plan(problem, isa, options.threads));
         const auto report = verify(context, descriptor, options);
@@ -103,7 +103,7 @@ TEST_CASE("libxsmm: activations that are not zero at zero leave padding channels
 
 TEST_CASE("libxsmm: explain() says which backend ran and what it leaves out") {
     const ConvPair pair = *ConvPair::parse("1x32x14x14:dw3+bias+relu6:conv1o64+bias+relu6");
-    const Isa isa = host_isas().back();
+    const Isa isa = host_isas(DataType::f32).back();
     const auto plan = std::make_shared<Plan>(libxsmm_plan(*make_problem(pair), isa, 1));
     const auto kernel = Context().dispatch(pair, {.plan = plan});
     if (!libxsmm::available()) {
@@ -127,7 +127,7 @@ TEST_CASE("libxsmm: generated kernels sum a batch, for the ISA asked for") {
     constexpr std::int64_t m = 16, n = 3, k = 5;
     const BatchReduceShape shapes[] = {{m, n, k, m, k, m, false}, {m, n, k, m, k, m, true}};
     const std::vector<float> a(m * k, 2), b(n * k, 3);
-    for (const Isa isa : host_isas()) {
+    for (const Isa isa : host_isas(DataType::f32)) {
         const auto generated = libxsmm::generate(shapes, isa);
         REQUIRE_MESSAGE(generated.ok(), generated.error().message);
         std::vector<float> c(m * n, 100);
@@ -144,7 +144,7 @@ TEST_CASE("libxsmm: generated kernels sum a batch, for the ISA asked for") {
 TEST_CASE("libxsmm: a kernel whose offsets do not fit is refused by name") {
     if (built_without()) return;
     const BatchReduceShape shape{16, 4, 16, 16, std::int64_t{1} << 30, 16, false};
-    const auto generated = libxsmm::generate({&shape, 1}, host_isas().front());
+    const auto generated = libxsmm::generate({&shape, 1}, host_isas(DataType::f32).front());
     REQUIRE_FALSE(generated.ok());
     CHECK(generated.error().code == ErrorCode::unsupported);
     CHECK(generated.error().message.find("plan.backend") != std::string::npos);

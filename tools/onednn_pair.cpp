@@ -237,7 +237,7 @@ std::string onednn_version() {
 }
 
 Status limit_onednn(Isa isa) {
-    if (isa == Isa::avx512) return {};
+    if (is_avx512(isa)) return {};
     if (dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2) == dnnl::status::success) return {};
     return Error{ErrorCode::unsupported, "oneDNN could not be limited to avx2: it was in use already, or its build does not allow it."};
 }

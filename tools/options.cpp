@@ -18,7 +18,7 @@ Result<Layout> read_layout(const std::string& text, Isa isa) {
     if (text == "nhwc") return Layout::nhwc;
     if (text == "nchw16c") return Layout::nchw16c;
     if (text == "nchw8c") return Layout::nchw8c;
-    if (text == "blocked") return isa == Isa::avx512 ? Layout::nchw16c : Layout::nchw8c;
+    if (text == "blocked") return is_avx512(isa) ? Layout::nchw16c : Layout::nchw8c;
     return invalid("--layout", text, "nhwc, blocked (nchw16c with avx512, nchw8c with avx2), nchw16c, nchw8c");
 }
 

@@ -60,7 +60,7 @@ std::vector<Shape> block_shapes(const Stage& stage, Isa isa, int lanes) {
         const int pixels = budget / vectors;
         if (pixels < 2 || vectors == 5) continue;  // 5 vectors: as many accumulators as 4 or 6 with worse groups
         shapes.push_back({vectors, pixels});
-        if (vectors <= 2 && isa == Isa::avx512) shapes.push_back({vectors, pixels * 3 / 4});
+        if (vectors <= 2 && is_avx512(isa)) shapes.push_back({vectors, pixels * 3 / 4});
     }
     return shapes;
 }

@@ -86,7 +86,7 @@ std::string to_string(const InputShape& input) {
 }
 
 SingleConv alone(const InputShape& input, const Conv& conv, const ConvPair& pair) {
-    return {.input = input, .conv = conv, .dtype = pair.dtype, .layout = pair.layout, .math = pair.math};
+    return {.input = input, .conv = conv, .dtype = pair.dtype, .layout = pair.layout, .math = pair.math, .output_dtype = {}};
 }
 
 }  // namespace
@@ -167,8 +167,6 @@ const char* to_string(Layout layout) noexcept {
     return "unknown";
 }
 
-const char* to_string(DataType dtype) noexcept { return dtype == DataType::f32 ? "f32" : "unknown"; }
-
 const char* to_string(Math math) noexcept {
     switch (math) {
         case Math::fast: return "fast";
@@ -199,13 +197,22 @@ const char* to_string(PostOpKind kind) noexcept {
     return "unknown";
 }
 
-SingleConv first_of(const ConvPair& pair) { return alone(pair.input, pair.first, pair); }
+SingleConv first_of(const ConvPair& pair) {
+    SingleConv first = alone(pair.input, pair.first, pair);
+    first.output_dtype = pair.intermediate_dtype;
+    return first;
+}
 
 SingleConv second_of(const ConvPair& pair) {
-    const Result<Problem> problem = make_problem(pair);
-    if (!problem) return alone({pair.input.n, 0, 0, 0}, pair.second, pair);
-    const Stage& second = problem->stage(1);
-    return alone({pair.input.n, second.in_channels, second.in_h, second.in_w}, pair.second, pair);
+    SingleConv second = alone({pair.input.n, 0, 0, 0}, pair.second, pair);
+    second.dtype = pair.intermediate_dtype.value_or(pair.dtype);
+    second.output_dtype = pair.output_dtype;
+    if (!second.output_dtype && second.dtype != pair.dtype) second.output_dtype = pair.dtype;
+    if (const Result<Problem> problem = make_problem(pair)) {
+        const Stage& stage = problem->stage(1);
+        second.input = {pair.input.n, stage.in_channels, stage.in_h, stage.in_w};
+    }
+    return second;
 }
 
 }  // namespace tandem

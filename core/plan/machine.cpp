@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array all_isas{Isa::avx2, Isa::avx512};
+constexpr std::array all_isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16};
 
 std::string list_of(std::span<const Isa> isas) {
     std::string text;
@@ -49,11 +49,21 @@ using Cpu = Xbyak::util::Cpu;
 /// Xbyak reports AVX, FMA and AVX-512 only where XCR0 says that the OS saves the registers they need.
 std::vector<Isa> detect_isas(const Cpu& cpu) {
     std::vector<Isa> isas;
-    if (cpu.has(Cpu::tAVX2) && cpu.has(Cpu::tFMA)) {
-        isas.push_back(Isa::avx2);
-        const Cpu::Type avx512 = Cpu::Type(Cpu::tAVX512F) | Cpu::tAVX512BW | Cpu::tAVX512DQ | Cpu::tAVX512VL | Cpu::tAVX512CD;
-        if (cpu.has(avx512)) {
-            isas.push_back(Isa::avx512);
+    if (!cpu.has(Cpu::Type(Cpu::tAVX2) | Cpu::tFMA | Cpu::tF16C)) {
+        return isas;
+    }
+    isas.push_back(Isa::avx2);
+    if (cpu.has(Cpu::tAVX_VNNI)) {
+        isas.push_back(Isa::avx2_vnni);
+    }
+    if (!cpu.has(Cpu::Type(Cpu::tAVX512F) | Cpu::tAVX512BW | Cpu::tAVX512DQ | Cpu::tAVX512VL | Cpu::tAVX512CD)) {
+        return isas;
+    }
+    isas.push_back(Isa::avx512);
+    if (cpu.has(Cpu::tAVX512_VNNI)) {
+        isas.push_back(Isa::avx512_vnni);
+        if (cpu.has(Cpu::tAVX512_BF16)) {
+            isas.push_back(Isa::avx512_bf16);
         }
     }
     return isas;
@@ -211,7 +221,10 @@ Result<Machine> machine_for(std::optional<Isa> asked, std::optional<std::string_
 const char* to_string(Isa isa) noexcept {
     switch (isa) {
         case Isa::avx2: return "avx2";
+        case Isa::avx2_vnni: return "avx2_vnni";
         case Isa::avx512: return "avx512";
+        case Isa::avx512_vnni: return "avx512_vnni";
+        case Isa::avx512_bf16: return "avx512_bf16";
     }
     return "unknown";
 }
@@ -277,6 +290,28 @@ CacheSizes read_caches(const fs::path& cpu_directory) {
 
 const std::vector<Isa>& host_isas() {
     return host().isas;
+}
+
+std::vector<Isa> host_isas(DataType dtype) {
+    std::vector<Isa> isas;
+    for (const Isa isa : host_isas()) {
+        if (const Isa least = least_isa(dtype, isa); !contains(isas, least)) {
+            isas.push_back(least);
+        }
+    }
+    return isas;
+}
+
+Isa least_isa(DataType dtype, Isa isa) noexcept {
+    const Isa plain = is_avx512(isa) ? Isa::avx512 : Isa::avx2;
+    switch (dtype) {
+        case DataType::f32:
+        case DataType::f16: return plain;
+        case DataType::bf16: return has_bf16(isa) ? Isa::avx512_bf16 : plain;
+        case DataType::u8:
+        case DataType::s8: return !has_vnni(isa) ? plain : is_avx512(isa) ? Isa::avx512_vnni : Isa::avx2_vnni;
+    }
+    return plain;
 }
 
 const Result<Machine>& default_machine() {

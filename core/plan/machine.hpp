@@ -9,6 +9,14 @@
 
 namespace tandem {
 
+/// zmm registers, masks and the 32 registers of EVEX.
+constexpr bool is_avx512(Isa isa) noexcept { return isa >= Isa::avx512; }
+constexpr bool has_vnni(Isa isa) noexcept { return isa == Isa::avx2_vnni || isa >= Isa::avx512_vnni; }
+constexpr bool has_bf16(Isa isa) noexcept { return isa >= Isa::avx512_bf16; }
+
+/// The least ISA with every instruction that Tandem would use for tensors of this type on `isa`: kernels are named and kept by it.
+Isa least_isa(DataType dtype, Isa isa) noexcept;
+
 /// Data caches in bytes. l2 is per core; l3 is the whole slice that the process's first core sees, l3_cores its sharers.
 struct CacheSizes {
     std::size_t l1 = 32 * 1024, l2 = 1024 * 1024, l3 = 16 * 1024 * 1024;
@@ -27,6 +35,8 @@ struct Machine {
 
 /// ISAs that both the CPU and the OS (XCR0) offer, weakest first. Empty on a CPU without AVX2+FMA.
 const std::vector<Isa>& host_isas();
+/// The distinct least ISAs among them: those whose code differs for tensors of this type.
+std::vector<Isa> host_isas(DataType dtype);
 
 /// The host as a Machine that generates for `isa`, or why it cannot. nullopt: TANDEM_ISA if set (an unknown or unavailable
 /// value is an error that lists what would be accepted), else the best of host_isas().

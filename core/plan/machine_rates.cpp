@@ -24,7 +24,7 @@ MachineRates default_rates(const Machine& machine) noexcept {
     rates.fast_ymm = machine.fast_ymm;
     // 3.5 GHz; two 256-bit FMAs a cycle, or two 512-bit ones where they are not double-pumped. Bandwidths: middle of Zen 3, Zen 4,
     // Ice Lake and Emerald Rapids servers, as the probes report them.
-    const bool wide = machine.isa == Isa::avx512 && !machine.fast_ymm;
+    const bool wide = is_avx512(machine.isa) && !machine.fast_ymm;
     rates.gflops = wide ? 180 : 112;
     rates.gb_per_s = {wide ? 350.0 : 200.0, wide ? 90.0 : 80.0, 25, 13};
     return rates;

@@ -26,6 +26,16 @@ const char* to_string(Algorithm algorithm) noexcept {
     return "?";
 }
 
+const char* to_string(Dot dot) noexcept {
+    switch (dot) {
+        case Dot::f32: return "f32";
+        case Dot::bf16: return "bf16";
+        case Dot::int8: return "int8";
+        case Dot::int16: return "int16";
+    }
+    return "?";
+}
+
 std::string to_string(const Plan& plan) {
     std::string text = fmt::format("isa={} backend={} fusion={} tile={}x{} channel_splits={}{}", to_string(plan.isa), to_string(plan.backend),
                                    to_string(plan.fusion), plan.tile_h, plan.tile_w, plan.channel_splits,
@@ -33,7 +43,7 @@ std::string to_string(const Plan& plan) {
     for (std::size_t i = 0; i < plan.stages.size(); ++i) {
         const StagePlan& s = plan.stages[i];
         if (s.block_pixels == 0) continue;
-        text += fmt::format(" stage{}={},{}px*{}vec*{}rows{}", i, to_string(s.algorithm), s.block_pixels, s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
+        text += fmt::format(" stage{}={},{}{}px*{}vec*{}rows{}", i, to_string(s.algorithm), s.dot == Dot::f32 ? "" : to_string(s.dot) + std::string(","), s.block_pixels, s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
     }
     return text;
 }
@@ -48,7 +58,7 @@ std::size_t hash_value(const Plan& plan) noexcept {
     for (const StagePlan& s : plan.stages)
         mix(static_cast<std::uint64_t>(s.block_pixels) | static_cast<std::uint64_t>(s.block_vectors) << 16 |
             static_cast<std::uint64_t>(s.block_rows) << 32 | static_cast<std::uint64_t>(s.channels_inner) << 48 |
-            static_cast<std::uint64_t>(s.algorithm) << 56);
+            static_cast<std::uint64_t>(s.algorithm) << 56 | static_cast<std::uint64_t>(s.dot) << 60);
     return h;
 }
 

@@ -13,7 +13,7 @@ namespace tandem {
 
 /// Counts up whenever a plan means other code than before, or when the rules change so much that measured ratios to them say
 /// nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
-inline constexpr int emitter_version = 1;
+inline constexpr int emitter_version = 2;
 
 /// How the second stage gets the rows of the intermediate that neighbouring tiles both need.
 enum class Fusion : std::uint8_t {
@@ -35,9 +35,14 @@ enum class Algorithm : std::uint8_t {
 };
 const char* to_string(Algorithm algorithm) noexcept;
 
-/// Algorithm and register blocking of one stage.
+/// The multiply instructions of a dense stage (core/plan/arithmetic.hpp). Depthwise stages: f32.
+enum class Dot : std::uint8_t { f32, bf16, int8, int16 };
+const char* to_string(Dot dot) noexcept;
+
+/// Algorithm, arithmetic and register blocking of one stage.
 struct StagePlan {
     Algorithm algorithm = Algorithm::direct;
+    Dot dot = Dot::f32;
     int block_pixels = 0;   // dense: output pixels of a microkernel; depthwise: output pixels of a row at a time
     int block_vectors = 1;  // dense: output-channel vectors of a microkernel
     int block_rows = 1;     // depthwise: output rows at a time

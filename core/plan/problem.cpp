@@ -57,6 +57,15 @@ Result<Problem> resolved(const Descriptor& descriptor) {
     return result;  // the only return, so that nothing is copied
 }
 
+/// "f32", or the input's and every stage's output where they differ: "u8-u8-f32".
+std::string dtypes_text(const Problem& problem) {
+    std::string text = to_string(problem.dtype);
+    bool equal = true;
+    for (int i = 0; i < problem.stage_count; ++i) equal = equal && problem.output_dtype(i) == problem.dtype;
+    for (int i = 0; i < problem.stage_count && !equal; ++i) text += std::string("-") + to_string(problem.output_dtype(i));
+    return text;
+}
+
 }  // namespace
 
 bool Stage::pointwise() const noexcept {
@@ -103,7 +112,7 @@ std::string Problem::text() const {
 }
 
 std::string Problem::name() const {
-    return text() + '/' + to_string(layout) + '/' + to_string(dtype) + '/' + to_string(math);
+    return text() + '/' + to_string(layout) + '/' + dtypes_text(*this) + '/' + to_string(math);
 }
 
 Result<Problem> make_problem(const ConvPair& pair) { return resolved(pair); }
@@ -113,6 +122,8 @@ Problem stage_alone(const Problem& problem, int i) {
     Problem alone = problem;
     const Stage& stage = problem.stage(i);
     alone.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w};
+    alone.dtype = problem.input_dtype(i);
+    alone.output_dtypes = {problem.output_dtype(i), DataType{}};
     alone.stage_count = 1;
     alone.stages = {stage, Stage{}};
     return alone;
@@ -120,7 +131,8 @@ Problem stage_alone(const Problem& problem, int i) {
 
 std::size_t hash_value(const Problem& problem) noexcept {
     Hash hash;
-    const std::uint64_t options = static_cast<std::uint64_t>(problem.dtype) << 16 | static_cast<std::uint64_t>(problem.layout) << 8 |
+    const std::uint64_t options = static_cast<std::uint64_t>(problem.dtype) << 16 | static_cast<std::uint64_t>(problem.output_dtypes[0]) << 20 |
+                                  static_cast<std::uint64_t>(problem.output_dtypes[1]) << 24 | static_cast<std::uint64_t>(problem.layout) << 8 |
                                   static_cast<std::uint64_t>(problem.math) << 4 | static_cast<std::uint64_t>(problem.stage_count);
     hash.add(static_cast<std::uint64_t>(problem.input.n));
     hash.add(problem.input.c, problem.input.h);

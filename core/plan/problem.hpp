@@ -33,7 +33,8 @@ struct Stage {
 
 struct Problem {
     InputShape input{};
-    DataType dtype = DataType::f32;
+    DataType dtype = DataType::f32;                       // of the input tensor
+    std::array<DataType, max_stages> output_dtypes{};     // of each stage's output, and of its residual
     Layout layout = Layout::nhwc;
     Math math = Math::fast;
     int stage_count = 0;
@@ -41,13 +42,16 @@ struct Problem {
 
     const Stage& stage(int i) const noexcept { return stages[static_cast<std::size_t>(i)]; }
     const Stage& last() const noexcept { return stage(stage_count - 1); }
+    DataType input_dtype(int i) const noexcept { return i == 0 ? dtype : output_dtype(i - 1); }
+    DataType output_dtype(int i) const noexcept { return output_dtypes[static_cast<std::size_t>(i)]; }
+    bool quantized() const noexcept { return is_quantized(dtype); }
     TensorShape input_shape() const noexcept;
     TensorShape output_shape(int i) const noexcept;    // of stage i
     TensorShape residual_shape(int i) const noexcept;  // all zero without +sum
     double flops() const noexcept;                     // whole batch
 
     std::string text() const;  // canonical pair text
-    std::string name() const;  // text, then /layout/dtype/math
+    std::string name() const;  // text, then /layout/data types/math
     bool operator==(const Problem&) const = default;
 };
 

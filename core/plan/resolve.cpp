@@ -213,7 +213,16 @@ void resolve_post_ops(Checks& check, const Conv& conv, Stage& stage) {
     stage.conv.post_op_count = conv.post_op_count;
 }
 
-Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, Layout layout, Stage& stage) {
+/// Sums of products of a quantised stage are 32-bit integers.
+void check_sums(Checks& check, const Stage& stage) {
+    constexpr std::int64_t most_terms = (std::int64_t{1} << 31) / (255 * 128);
+    const std::int64_t terms = stage.weight_count() / stage.out_channels;
+    if (terms > most_terms)
+        check.fail(ErrorCode::invalid_argument, "{} adds up {} products; at most {} are accepted for a quantised data type", check.part(), terms, most_terms);
+}
+
+Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, const Problem& problem, Stage& stage) {
+    const Layout layout = problem.layout;
     Checks check(name);
     check_fields(check, conv);
     if (!check.ok()) return std::move(check).status();
@@ -231,15 +240,26 @@ Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, 
     resolve_geometry(check, stage, layout);
     if (check.ok()) resolve_channels(check, stage);
     if (check.ok()) check.activations("the output tensor", {in.n, stage.out_channels, stage.out_h, stage.out_w}, layout);
+    if (check.ok() && problem.quantized()) check_sums(check, stage);
     if (check.ok()) resolve_post_ops(check, conv, stage);
     resolved.padding = stage.padding;
     return std::move(check).status();
 }
 
+/// A data type that follows the input's, or is one of a quantised stage's choices.
+DataType resolve_dtype(Checks& check, const char* field, const std::optional<DataType>& stated, DataType input, bool or_f32) {
+    if (!stated) return input;
+    const bool accepted = is_quantized(input) ? is_quantized(*stated) || (or_f32 && *stated == DataType::f32) : *stated == input;
+    if (!accepted)
+        check.fail(ErrorCode::invalid_argument, "{}.{} is {}; {} is accepted where dtype is {}", check.part(), field, to_string(*stated),
+                   !is_quantized(input) ? to_string(input) : or_f32 ? "u8, s8 or f32" : "u8 or s8", to_string(input));
+    return *stated;
+}
+
 template <class Descriptor>
 Status resolve_input(const Descriptor& descriptor, Problem& problem) {
     Checks options("descriptor");
-    options.range("dtype", static_cast<int>(descriptor.dtype), 0, 0, "f32");
+    options.range("dtype", static_cast<int>(descriptor.dtype), 0, static_cast<int>(DataType::s8), "f32, bf16, f16, u8 or s8");
     options.range("layout", static_cast<int>(descriptor.layout), 0, 2, "nhwc, nchw16c or nchw8c");
     options.range("math", static_cast<int>(descriptor.math), 0, 1, "fast or strict");
     if (!options.ok()) return std::move(options).status();
@@ -264,15 +284,22 @@ Status resolve_input(const Descriptor& descriptor, Problem& problem) {
 Status resolve(const ConvPair& pair, Problem& problem) {
     if (Status status = resolve_input(pair, problem); !status) return status;
     problem.stage_count = 2;
-    if (Status status = resolve_stage("first", pair.first, problem.input_shape(), pair.layout, problem.stages[0]); !status)
+    Checks check("descriptor");
+    problem.output_dtypes = {resolve_dtype(check, "intermediate_dtype", pair.intermediate_dtype, pair.dtype, false),
+                             resolve_dtype(check, "output_dtype", pair.output_dtype, pair.dtype, true)};
+    if (!check.ok()) return std::move(check).status();
+    if (Status status = resolve_stage("first", pair.first, problem.input_shape(), problem, problem.stages[0]); !status)
         return status;
-    return resolve_stage("second", pair.second, problem.output_shape(0), pair.layout, problem.stages[1]);
+    return resolve_stage("second", pair.second, problem.output_shape(0), problem, problem.stages[1]);
 }
 
 Status resolve(const SingleConv& single, Problem& problem) {
     if (Status status = resolve_input(single, problem); !status) return status;
     problem.stage_count = 1;
-    return resolve_stage("conv", single.conv, problem.input_shape(), single.layout, problem.stages[0]);
+    Checks check("descriptor");
+    problem.output_dtypes[0] = resolve_dtype(check, "output_dtype", single.output_dtype, single.dtype, true);
+    if (!check.ok()) return std::move(check).status();
+    return resolve_stage("conv", single.conv, problem.input_shape(), problem, problem.stages[0]);
 }
 
 Status validate(const ConvPair& pair) {

@@ -93,7 +93,7 @@ TensorStrides tensor_strides(const TensorShape& shape, Layout layout) noexcept {
 }
 
 int vector_lanes(Isa isa, Layout layout) noexcept {
-    return isa == Isa::avx512 && layout != Layout::nchw8c ? 16 : 8;
+    return is_avx512(isa) && layout != Layout::nchw8c ? 16 : 8;
 }
 
 TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept {

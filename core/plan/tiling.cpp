@@ -44,7 +44,7 @@ StagePlan plan_dense(const Stage& stage, Isa isa, int lanes) {
 StagePlan plan_depthwise(const Stage& stage, Isa isa, Layout layout, bool reads_tensor) {
     StagePlan plan;
     // Two rows share input loads where the registers allow a decent run of pixels beside two sets of weights.
-    const int rows = isa == Isa::avx512 && stage.conv.kernel.w <= 5 ? 2 : 1;
+    const int rows = is_avx512(isa) && stage.conv.kernel.w <= 5 ? 2 : 1;
     plan.block_rows = static_cast<int>(std::min<std::int64_t>({rows, max_depthwise_rows(stage), stage.out_h}));
     plan.block_pixels = max_depthwise_pixels(stage, isa, plan.block_rows);
     plan.channels_inner = reads_tensor && layout == Layout::nhwc;
@@ -56,7 +56,7 @@ StagePlan plan_depthwise(const Stage& stage, Isa isa, Layout layout, bool reads_
 int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
     int vectors = 1;
     for (const GroupRun& run : panel_layout(problem, plan, i).runs) vectors = std::max(vectors, run.vectors);
-    const int left = plan.isa == Isa::avx512 ? 32 - vectors : 16 - vectors - 1;
+    const int left = is_avx512(plan.isa) ? 32 - vectors : 16 - vectors - 1;
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }
 
@@ -152,7 +152,7 @@ void balance(const Problem& problem, Plan& plan, int threads) {
 
 }  // namespace
 
-int accumulator_budget(Isa isa) noexcept { return isa == Isa::avx512 ? 28 : 12; }
+int accumulator_budget(Isa isa) noexcept { return is_avx512(isa) ? 28 : 12; }
 
 std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
     std::set<std::int64_t> inputs;
@@ -169,9 +169,9 @@ int max_depthwise_rows(const Stage& stage) noexcept {
 }
 
 int max_depthwise_pixels(const Stage& stage, Isa isa, int rows) noexcept {
-    const int registers = isa == Isa::avx512 ? 32 : 16;
-    const int reserved = isa == Isa::avx512 ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask
-    const int loaders = isa == Isa::avx512 ? 3 : 1;
+    const int registers = is_avx512(isa) ? 32 : 16;
+    const int reserved = is_avx512(isa) ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask
+    const int loaders = is_avx512(isa) ? 3 : 1;
     const int weights = rows * static_cast<int>(stage.conv.kernel.w);
     return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
 }

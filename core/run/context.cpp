@@ -67,6 +67,7 @@ struct Context::Impl {
         if (!machine) return machine.error();
         if (options.threads < 1)
             return Error{ErrorCode::invalid_argument, fmt::format("options.threads is {}; 1 or more is accepted.", options.threads)};
+        if (!options.plan) machine->isa = least_isa(problem->dtype, machine->isa);
         CacheKey key{*problem, machine->isa, options.threads, options.effort, std::nullopt};
         key.problem.input.n = 1;
         if (options.plan) {

@@ -15,7 +15,7 @@ constexpr std::size_t max_kernel_bytes = 131072;
 constexpr std::size_t kernel_alignment = 64;
 
 // AVX512_CORE is what every CPU with F, CD, DQ, BW and VL runs; later ids only add instructions for other data types.
-unsigned int target(Isa isa) noexcept { return isa == Isa::avx512 ? LIBXSMM_X86_AVX512_CORE : LIBXSMM_X86_AVX2; }
+unsigned int target(Isa isa) noexcept { return is_avx512(isa) ? LIBXSMM_X86_AVX512_CORE : LIBXSMM_X86_AVX2; }
 
 Error refused(const BatchReduceShape& s, const std::string& why) {
     return {ErrorCode::unsupported, fmt::format("plan.backend is libxsmm, whose generator refused a batch-reduce kernel of m={} n={} k={} lda={} ldb={} ldc={}: {}; "

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/plan/machine.hpp"
 #include "core/run/measure.hpp"
 
 namespace tandem {
@@ -80,14 +81,14 @@ constexpr std::int64_t burst_iterations = 20000;  // 240,000 to 480,000 FMAs: so
 
 void run_fmas(Isa isa, std::int64_t iterations) noexcept {
     if (iterations <= 0) return;
-    if (isa == Isa::avx512)
+    if (is_avx512(isa))
         run_fmas_avx512(iterations);
     else
         run_fmas_avx2(iterations);
 }
 
 double fma_flops_per_iteration(Isa isa) noexcept {
-    return isa == Isa::avx512 ? 2.0 * 16 * avx512_accumulators : 2.0 * 8 * avx2_accumulators;
+    return is_avx512(isa) ? 2.0 * 16 * avx512_accumulators : 2.0 * 8 * avx2_accumulators;
 }
 
 double fma_peak_gflops(Isa isa) {
@@ -114,7 +115,7 @@ double read_bandwidth(Isa isa, std::size_t bytes) {
     if (!buffer) return 0;
     std::memset(buffer.get(), 1, bytes);
     const std::byte* const end = buffer.get() + bytes;
-    const auto pass = [&] { isa == Isa::avx512 ? read_avx512(buffer.get(), end) : read_avx2(buffer.get(), end); };
+    const auto pass = [&] { is_avx512(isa) ? read_avx512(buffer.get(), end) : read_avx2(buffer.get(), end); };
     InterleaveOptions options;
     options.seconds = 0.02;
     options.min_rounds = 3;

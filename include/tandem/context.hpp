@@ -13,7 +13,15 @@
 
 namespace tandem {
 
-enum class Isa : std::uint8_t { avx2, avx512 };
+/// Each one includes those before it that have registers of its width or narrower. A kernel's own ISA is the least that has the
+/// instructions it uses: an f32 kernel made for avx512_bf16 is an avx512 one.
+enum class Isa : std::uint8_t {
+    avx2,         // with FMA and F16C
+    avx2_vnni,    // AVX-VNNI: vpdpbusd on ymm registers
+    avx512,       // F, BW, DQ, VL, CD
+    avx512_vnni,  // vpdpbusd
+    avx512_bf16,  // the same and vdpbf16ps, vcvtneps2bf16
+};
 const char* to_string(Isa isa) noexcept;
 Result<Isa> parse_isa(std::string_view text);
 

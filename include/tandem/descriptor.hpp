@@ -20,11 +20,11 @@
 #include <string>
 #include <string_view>
 
+#include "tandem/data_type.hpp"
 #include "tandem/result.hpp"
 
 namespace tandem {
 
-enum class DataType : std::uint8_t { f32 };
 enum class Layout : std::uint8_t {
     nhwc,      // [N][H][W][C]
     nchw16c,   // [N][ceil(C/16)][H][W][16]; padding channels are ignored on input and zero on output
@@ -111,11 +111,14 @@ struct InputShape {
 struct ConvPair {
     InputShape input{};
     Conv first{}, second{};
-    DataType dtype = DataType::f32;
+    DataType dtype = DataType::f32;  // of the input; of the intermediate and the output too, unless stated otherwise
     Layout layout = Layout::nhwc;
     Math math = Math::fast;
+    // Quantised input only. What the numbers stand for is told to pack().
+    std::optional<DataType> intermediate_dtype{};  // u8 or s8
+    std::optional<DataType> output_dtype{};        // u8, s8 or f32
 
-    static Result<ConvPair> parse(std::string_view text);  // the text form names neither dtype, layout nor math
+    static Result<ConvPair> parse(std::string_view text);  // the text form names neither data types, layout nor math
     bool operator==(const ConvPair&) const = default;
 };
 
@@ -126,17 +129,17 @@ struct SingleConv {
     DataType dtype = DataType::f32;
     Layout layout = Layout::nhwc;
     Math math = Math::fast;
+    std::optional<DataType> output_dtype{};  // quantised input only: u8, s8 or f32
 
     static Result<SingleConv> parse(std::string_view text);
     bool operator==(const SingleConv&) const = default;
 };
 
-/// Canonical text: parse(to_string(x)) == x up to dtype, layout, math and an explicitly written "same" padding.
+/// Canonical text: parse(to_string(x)) == x up to data types, layout, math and an explicitly written "same" padding.
 std::string to_string(const ConvPair& pair);
 std::string to_string(const SingleConv& single);
 std::string to_string(const Conv& conv);
 const char* to_string(Layout layout) noexcept;
-const char* to_string(DataType dtype) noexcept;
 const char* to_string(Math math) noexcept;
 const char* to_string(PostOpKind kind) noexcept;
 

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,12 +24,22 @@ namespace tandem {
 struct Plan;            // core/plan/plan.hpp: every tiling and blocking decision
 struct KernelImpl;      // core/run/kernel_code.hpp
 
-/// Weights of one stage as frameworks store them, all f32.
+/// Weights of one stage as frameworks store them. A bf16 or f16 kernel rounds `weights` to its data type; post-op parameters stay f32.
+///
+/// A quantised kernel takes `quantized_weights` instead of `weights`, and what all the integers stand for. Its stage computes, in
+/// this order: the exact integer sum of (input - zero point) * weight; f32 of it times input.scale * weight_scales[channel];
+/// the post-ops in f32 on real numbers; nearest(x / output.scale + output.zero_point), clamped to the type (docs/math-modes.md).
 struct StageWeights {
     std::span<const float> weights;  // dense: OIHW; depthwise: [C*multiplier][1][H][W]
     std::span<const float> bias;     // output channels; empty if the stage has no +bias
     std::span<const float> prelu;    // output channels; empty if the stage has no +prelu
     std::span<const float> scale;    // output channels; empty if the stage has no +scale
+
+    std::span<const std::int8_t> quantized_weights{};  // in the order of `weights`
+    std::span<const float> weight_scales{};            // output channels: real weight = weight_scales[channel] * quantised weight
+    Quantization input{};     // of the second stage: the first one's output
+    Quantization output{};    // not used where the output is f32
+    Quantization residual{};  // of +sum's tensor, whose data type is that of the stage's output; not used where it is f32
 };
 
 /// Weights in the order one particular kernel reads them. Immutable, may be shared by threads, must outlive the calls.
@@ -65,7 +76,7 @@ public:
     explicit Kernel(std::shared_ptr<const KernelImpl> impl) : impl_(std::move(impl)) {}
     explicit operator bool() const noexcept { return impl_ != nullptr; }
 
-    /// Packs both stages' plain weights; spans are read during the call only. Errors name the span and the size it should have.
+    /// Packs both stages' plain weights (kernels that are not quantised); spans are read during the call only. Errors name the span and the size it should have.
     Result<PackedWeights> pack(std::span<const float> w1, std::span<const float> b1, std::span<const float> w2,
                                std::span<const float> b2) const;
     Result<PackedWeights> pack(std::span<const StageWeights> stages) const;
@@ -95,6 +106,9 @@ public:
     TensorShape output_shape() const noexcept;
     TensorShape residual_shape(int stage) const noexcept;  // all zero where the stage has no +sum
     Layout layout() const noexcept;
+    DataType input_dtype() const noexcept;
+    DataType output_dtype() const noexcept;
+    DataType residual_dtype(int stage) const noexcept;  // that of the stage's output
 
     const KernelImpl* impl() const noexcept { return impl_.get(); }
 

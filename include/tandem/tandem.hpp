@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tandem/context.hpp"
+#include "tandem/data_type.hpp"
 #include "tandem/descriptor.hpp"
 #include "tandem/kernel.hpp"
 #include "tandem/layout.hpp"

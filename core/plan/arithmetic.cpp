@@ -1,0 +1,56 @@
+#include "core/plan/arithmetic.hpp"
+
+namespace tandem {
+namespace {
+
+Dot dot_of(const Plan& plan, int i) noexcept { return plan.stages[static_cast<std::size_t>(i)].dot; }
+
+}  // namespace
+
+Element dot_source(Dot dot) noexcept {
+    switch (dot) {
+        case Dot::f32: return Element::f32;
+        case Dot::bf16: return Element::bf16;
+        case Dot::int8: return Element::u8;
+        case Dot::int16: return Element::s16;
+    }
+    return Element::f32;
+}
+
+Element dot_weight(Dot dot) noexcept { return dot == Dot::int8 ? Element::s8 : dot_source(dot); }
+
+bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
+    if (problem.stage(i).depthwise()) return dot == Dot::f32;
+    switch (dot) {
+        case Dot::f32: return !problem.quantized();
+        case Dot::bf16: return problem.dtype == DataType::bf16 && has_bf16(isa);
+        case Dot::int8: return problem.quantized() && has_vnni(isa);
+        case Dot::int16: return problem.quantized();
+    }
+    return false;
+}
+
+std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
+    std::vector<Dot> result;
+    for (const Dot dot : {Dot::int8, Dot::bf16, Dot::int16, Dot::f32})
+        if (dot_applies(problem, isa, i, dot)) result.push_back(dot);
+    return result;
+}
+
+bool stages_source(const Problem& problem, const Plan& plan) noexcept {
+    const Stage& first = problem.stage(0);
+    if (first.depthwise()) return false;
+    const Dot dot = dot_of(plan, 0);
+    return dot_source(dot) != element_of(problem.dtype) || first.in_channels % dot_channels(dot) != 0;
+}
+
+Element source_element(const Problem& problem, const Plan& plan, int i) noexcept {
+    if (!problem.stage(i).depthwise()) return dot_source(dot_of(plan, i));
+    return i == 0 ? element_of(problem.dtype) : Element::f32;
+}
+
+Element output_element(const Problem& problem, const Plan& plan, int i) noexcept {
+    return i == problem.stage_count - 1 ? element_of(problem.output_dtype(i)) : source_element(problem, plan, i + 1);
+}
+
+}  // namespace tandem

@@ -1,0 +1,57 @@
+// Arithmetic: which multiply instructions a dense stage's GEMM uses, and what its operands look like in memory. Pure functions.
+//
+// Every GEMM instruction here takes 4 bytes of a pixel's channels at a time, its dot group: one f32, two bf16 or s16, four u8. Depthwise
+// stages compute in f32 whatever the tensors are: for quantised ones that is exact, as their sums have fewer than 2^24.
+//
+//   dot    source in memory     weights      sums   per group and vector of output channels
+//   f32    f32                  f32          f32    vfmadd231ps
+//   bf16   bf16                 bf16         f32    vdpbf16ps
+//   int8   u8 (s8: plus 128)    s8           s32    vpdpbusd; the zero point is taken off by precomputed sums of weights
+//   int16  s16, less zero point s16          s32    vpmaddwd, vpaddd
+//
+// A source that the instructions cannot read as it is (another type, or a channel count that leaves a dot group half filled) is
+// staged: the tile's input rows are converted into scratch first.
+#pragma once
+
+#include <vector>
+
+#include "core/plan/plan.hpp"
+
+namespace tandem {
+
+/// How numbers lie in memory: as in a tensor of a data type, or as a dot instruction wants them.
+enum class Element : std::uint8_t { f32, bf16, f16, u8, s8, s16 };
+constexpr Element element_of(DataType type) noexcept {
+    switch (type) {
+        case DataType::f32: return Element::f32;
+        case DataType::bf16: return Element::bf16;
+        case DataType::f16: return Element::f16;
+        case DataType::u8: return Element::u8;
+        case DataType::s8: return Element::s8;
+    }
+    return Element::f32;
+}
+constexpr std::int64_t element_bytes(Element element) noexcept {
+    return element == Element::f32 ? 4 : element == Element::u8 || element == Element::s8 ? 1 : 2;
+}
+
+/// Input channels of a dot group.
+constexpr std::int64_t dot_channels(Dot dot) noexcept { return dot == Dot::f32 ? 1 : dot == Dot::int8 ? 4 : 2; }
+/// What a dot instruction reads of the pixels, and of the weights.
+Element dot_source(Dot dot) noexcept;
+Element dot_weight(Dot dot) noexcept;
+/// Sums are 32-bit integers.
+constexpr bool sums_integers(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::int16; }
+
+/// Whether stage i, dense, of these data types can be computed by `dot` on `isa`.
+bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;
+/// Those that apply, the fastest by instruction count first.
+std::vector<Dot> dots(const Problem& problem, Isa isa, int i);
+
+/// Whether the first stage's input rows are converted into scratch before it runs.
+bool stages_source(const Problem& problem, const Plan& plan) noexcept;
+/// What stage i reads: the input tensor, its staged copy, or the intermediate; and what it writes.
+Element source_element(const Problem& problem, const Plan& plan, int i) noexcept;
+Element output_element(const Problem& problem, const Plan& plan, int i) noexcept;
+
+}  // namespace tandem
