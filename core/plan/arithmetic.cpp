@@ -44,6 +44,12 @@ bool stages_source(const Problem& problem, const Plan& plan) noexcept {
     return dot_source(dot) != element_of(problem.dtype) || first.in_channels % dot_channels(dot) != 0;
 }
 
+bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 || stored == Element::s16; }
+
+std::int32_t stored_zero(DataType dtype, Element stored, std::int32_t zero_point) noexcept {
+    return dtype == DataType::s8 && stored == Element::u8 ? zero_point + 128 : zero_point;
+}
+
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept {
     if (!problem.stage(i).depthwise()) return dot_source(dot_of(plan, i));
     return i == 0 ? element_of(problem.dtype) : Element::f32;

@@ -54,4 +54,9 @@ bool stages_source(const Problem& problem, const Plan& plan) noexcept;
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept;
 Element output_element(const Problem& problem, const Plan& plan, int i) noexcept;
 
+/// A quantised stage's output is stored as nearest(x / scale) + stored_zero, clamped to the element's or the data type's range; what is
+/// not kept as 8 bits in scratch then loses its zero point.
+bool loses_zero_point(Element stored) noexcept;
+std::int32_t stored_zero(DataType dtype, Element stored, std::int32_t zero_point) noexcept;
+
 }  // namespace tandem
