@@ -36,6 +36,8 @@ void emit_sum(const Simd& simd, const Vec& x, const PostOpOperands& operands, st
     }
     const Vec scale = Simd::like(x, temps[1]);
     simd.code.vsubps(residual, residual, operands.quant(QuantVector::residual_zero));
+    if (lanes.count > 0 && simd.avx512()) simd.clear_tail(residual, lanes);  // missing channels count as zero
+    if (lanes.count > 0 && !simd.avx512()) simd.code.vandps(residual, residual, simd.code.lane_mask(lanes.count));
     simd.code.vmovups(scale, operands.quant(QuantVector::residual_scale));
     simd.code.vfmadd231ps(x, residual, scale);
 }

@@ -89,27 +89,20 @@ void emit_real_numbers(const StageContext& context, const Vec& acc, const Addres
 
 namespace {
 
-struct Range {
-    float lowest, highest;
-};
-
-Range range_of(const StageContext& context) {
-    return context.out_dtype == DataType::s8 && context.out_element != Element::u8 ? Range{-128, 127} : Range{0, 255};
-}
-
 // To integers of the tensor, still f32. A NaN becomes the lowest.
 void emit_quantization(const StageContext& context, const Vec& acc, const QuantAddress& quant, int temp) {
     constexpr std::uint8_t nearest_even = 0;
     CodeBlock& code = context.simd.code;
     const Vec scale = Simd::like(acc, temp);
-    const auto [lowest, highest] = range_of(context);
+    const float lowest = context.out_dtype == DataType::s8 ? -128 : 0;
     code.vmovups(scale, quant(QuantVector::output_inverse_scale));
     code.vfmadd213ps(acc, scale, quant(QuantVector::output_zero));
     code.vmaxps(acc, acc, code.constant(lowest));
-    code.vminps(acc, acc, code.constant(highest));
+    code.vminps(acc, acc, code.constant(lowest + 255));
     if (context.simd.avx512()) code.vrndscaleps(acc, acc, nearest_even);
     else code.vroundps(acc, acc, nearest_even);
     if (loses_zero_point(context.out_element)) code.vsubps(acc, acc, quant(QuantVector::output_zero));
+    if (stored_bias(context.out_dtype, context.out_element) != 0) code.vaddps(acc, acc, code.constant(static_cast<float>(stored_bias(context.out_dtype, context.out_element))));
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ void Staging::emit_pixel(std::int64_t pixel, int lanes) {
     const Vec v = simd_.vec(0);
     emit_load(simd_, element_of(dtype_), v, code_.ptr[from + static_cast<std::size_t>(pixel * source_.pixel)], {lanes, input_mask});
     if (is_quantized(dtype_) && loses_zero_point(to_)) code_.vsubps(v, v, code_.ptr[panel + static_cast<std::size_t>(zero_offset_)]);
-    if (dtype_ == DataType::s8 && to_ == Element::u8) code_.vaddps(v, v, code_.constant(128));
+    if (stored_bias(dtype_, to_) != 0) code_.vaddps(v, v, code_.constant(static_cast<float>(stored_bias(dtype_, to_))));
     emit_store(simd_, to_, code_.ptr[at + static_cast<std::size_t>(pixel * buffer_.strides.pixel)], v, {}, temps);
 }
 

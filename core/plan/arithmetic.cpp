@@ -46,9 +46,7 @@ bool stages_source(const Problem& problem, const Plan& plan) noexcept {
 
 bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 || stored == Element::s16; }
 
-std::int32_t stored_zero(DataType dtype, Element stored, std::int32_t zero_point) noexcept {
-    return dtype == DataType::s8 && stored == Element::u8 ? zero_point + 128 : zero_point;
-}
+std::int32_t stored_bias(DataType dtype, Element stored) noexcept { return dtype == DataType::s8 && stored == Element::u8 ? 128 : 0; }
 
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept {
     if (!problem.stage(i).depthwise()) return dot_source(dot_of(plan, i));

@@ -54,9 +54,9 @@ bool stages_source(const Problem& problem, const Plan& plan) noexcept;
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept;
 Element output_element(const Problem& problem, const Plan& plan, int i) noexcept;
 
-/// A quantised stage's output is stored as nearest(x / scale) + stored_zero, clamped to the element's or the data type's range; what is
-/// not kept as 8 bits in scratch then loses its zero point.
+/// Quantised numbers in scratch. Where they are not kept as 8 bits, they lose their zero point; s8 that a dot instruction is to read as
+/// u8 is stored with this added.
 bool loses_zero_point(Element stored) noexcept;
-std::int32_t stored_zero(DataType dtype, Element stored, std::int32_t zero_point) noexcept;
+std::int32_t stored_bias(DataType dtype, Element stored) noexcept;
 
 }  // namespace tandem

@@ -47,7 +47,7 @@ struct GroupRun {
 enum class QuantVector : std::uint8_t {
     input_zero,            // of what the stage reads
     output_inverse_scale,
-    output_zero,           // as stored: see stored_zero() in core/plan/arithmetic.hpp
+    output_zero,
     residual_scale,
     residual_zero,
 };

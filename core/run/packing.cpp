@@ -74,11 +74,11 @@ QuantNumbers quant_numbers(const Problem& problem, const Plan& plan, int i, cons
     if (!problem.quantized()) return numbers;
     const auto set = [&](QuantVector vector, float value) { numbers.vectors[static_cast<std::size_t>(vector)] = value; };
     const DataType output = problem.output_dtype(i);
-    numbers.input_zero = stored_zero(problem.input_dtype(i), source_element(problem, plan, i), w.input.zero_point);
+    numbers.input_zero = w.input.zero_point + stored_bias(problem.input_dtype(i), source_element(problem, plan, i));
     numbers.input_scale = w.input.scale;
     set(QuantVector::input_zero, static_cast<float>(w.input.zero_point));
     set(QuantVector::output_inverse_scale, 1.0f / w.output.scale);
-    set(QuantVector::output_zero, static_cast<float>(stored_zero(output, output_element(problem, plan, i), w.output.zero_point)));
+    set(QuantVector::output_zero, static_cast<float>(w.output.zero_point));
     set(QuantVector::residual_scale, is_quantized(output) ? w.residual.scale : 1.0f);
     set(QuantVector::residual_zero, is_quantized(output) ? static_cast<float>(w.residual.zero_point) : 0.0f);
     return numbers;
