@@ -5,6 +5,11 @@ namespace {
 
 Dot dot_of(const Plan& plan, int i) noexcept { return plan.stages[static_cast<std::size_t>(i)].dot; }
 
+// Winograd's input transform loads any type, as depthwise stages do.
+bool loads_any_type(const Problem& problem, const Plan& plan, int i) noexcept {
+    return problem.stage(i).depthwise() || plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct;
+}
+
 }  // namespace
 
 Element dot_source(Dot dot) noexcept {
@@ -39,7 +44,7 @@ std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
 
 bool stages_source(const Problem& problem, const Plan& plan) noexcept {
     const Stage& first = problem.stage(0);
-    if (first.depthwise()) return false;
+    if (loads_any_type(problem, plan, 0)) return false;
     const Dot dot = dot_of(plan, 0);
     return dot_source(dot) != element_of(problem.dtype) || first.in_channels % dot_channels(dot) != 0;
 }
@@ -49,7 +54,7 @@ bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 |
 std::int32_t stored_bias(DataType dtype, Element stored) noexcept { return dtype == DataType::s8 && stored == Element::u8 ? 128 : 0; }
 
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept {
-    if (!problem.stage(i).depthwise()) return dot_source(dot_of(plan, i));
+    if (!loads_any_type(problem, plan, i)) return dot_source(dot_of(plan, i));
     return i == 0 ? element_of(problem.dtype) : Element::f32;
 }
 

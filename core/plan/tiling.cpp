@@ -188,7 +188,7 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
         plan.stages[static_cast<std::size_t>(i)] =
             stage.depthwise() ? plan_depthwise(stage, machine.isa, problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
         plan.stages[static_cast<std::size_t>(i)].algorithm = choose_algorithm(problem, machine.isa, i);
-        plan.stages[static_cast<std::size_t>(i)].dot = dots(problem, machine.isa, i).front();
+        if (plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct) plan.stages[static_cast<std::size_t>(i)].dot = dots(problem, machine.isa, i).front();
     }
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
@@ -242,6 +242,9 @@ Status check_plan(const Problem& problem, const Plan& plan) {
     }
     for (int i = 0; i < problem.stage_count; ++i) {
         const Dot dot = plan.stages[static_cast<std::size_t>(i)].dot;
+        const bool winograd = plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct;
+        if (winograd && dot != Dot::f32)
+            return reject(fmt::format("plan.stages[{}].dot is {}; f32 is accepted where the stage is computed by Winograd.", i, to_string(dot)));
         if (dot_applies(problem, plan.isa, i, dot)) continue;
         std::string accepted;
         for (const Dot other : dots(problem, plan.isa, i)) accepted += std::string(accepted.empty() ? "" : ", ") + to_string(other);

@@ -227,10 +227,12 @@ void write_winograd(const Problem& problem, const Plan& plan, int i, const Stage
     PanelWriter(stage, layout.post_ops, strides, weights, none, {}).write(panel);
 
     const std::int64_t phases = layout.phases.count(), kernels = stage.out_channels * stage.in_channels;
+    std::vector<float> plain(weights.weights.begin(), weights.weights.end());
+    for (float& weight : plain) weight = rounded(problem.dtype, weight);
     std::vector<double> transformed(static_cast<std::size_t>(kernels * phases * layout.points));  // [kernel][phase][point]
     for (std::int64_t k = 0; k < kernels; ++k)
         for (std::int64_t phase = 0; phase < phases; ++phase)
-            winograd_weights(layout.m, layout.phases, phase, weights.weights.data() + k * 9, transformed.data() + (k * phases + phase) * layout.points);
+            winograd_weights(layout.m, layout.phases, phase, plain.data() + k * 9, transformed.data() + (k * phases + phase) * layout.points);
     const Stage gemm = winograd_gemm_stage(stage, layout.tiles);
     const PanelWriter::Strides workspace{layout.inputs, layout.products, {}};
     for (std::int64_t point = 0; point < layout.points; ++point) {
