@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/tiling.hpp"
@@ -46,6 +47,8 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
             stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.block_rows)
                                                            : accumulator_budget(isa) / stage.block_vectors);
             stage.channels_inner = engine() % 2;
+            const int k_steps = static_cast<int>(max_block_channels(problem.stage(i)) / block_channels_step);
+            stage.block_channels = engine() % 2 ? 0 : static_cast<int>(block_channels_step) * pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
         }
         std::int64_t groups = 0;
         for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs) groups += run.count;

@@ -13,7 +13,7 @@ namespace tandem {
 
 /// Counts up whenever a plan means other code than before, or when the rules change so much that measured ratios to them say
 /// nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
-inline constexpr int emitter_version = 1;
+inline constexpr int emitter_version = 2;
 
 /// How the second stage gets the rows of the intermediate that neighbouring tiles both need.
 enum class Fusion : std::uint8_t {
@@ -42,6 +42,7 @@ struct StagePlan {
     int block_vectors = 1;  // dense: output-channel vectors of a microkernel
     int block_rows = 1;     // depthwise: output rows at a time
     bool channels_inner = false;  // depthwise: all channels of a pixel block before the next block (NHWC input), else the reverse
+    int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in registers at once
     bool operator==(const StagePlan&) const = default;
 };
 

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/winograd.hpp"
@@ -60,13 +61,26 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }
 
-// Bytes that a tile works on besides its input, output and weights: the intermediate and Winograd's workspace.
+// The largest block_channels of stage i: K blocks are for Tandem's own GEMMs over more than a step of channels.
+std::int64_t most_block_channels(const Problem& problem, const Plan& plan, int i) {
+    const bool own = plan.backend == Backend::tandem && plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct;
+    return own ? max_block_channels(problem.stage(i)) : 0;
+}
+
+bool block_channels_apply(const Problem& problem, const Plan& plan, int i) {
+    const int channels = plan.stages[static_cast<std::size_t>(i)].block_channels;
+    return channels >= 0 && channels <= most_block_channels(problem, plan, i) && channels % block_channels_step == 0;
+}
+
+std::string accepted_block_channels(const Problem& problem, const Plan& plan, int i) {
+    const std::int64_t most = most_block_channels(problem, plan, i);
+    return most > 0 ? fmt::format("0 (the whole sum at once) and multiples of {} up to {} are", block_channels_step, most)
+                    : "0 (the whole sum at once) is";
+}
+
+// Bytes that a tile works on besides its input, output and weights: the intermediate and the workspace.
 std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
-    std::int64_t workspace = 0;
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
-            workspace = std::max(workspace, winograd_layout(problem, plan, i).bytes);
-    return mid_buffer(problem, plan).bytes + workspace;
+    return mid_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
 }
 
 // Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then to `least_w` columns, where halos cost more. A
@@ -240,6 +254,10 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         if (plan.backend == Backend::libxsmm && plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
             return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted with plan.backend libxsmm.", i,
                                       to_string(plan.stages[static_cast<std::size_t>(i)].algorithm)));
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (!block_channels_apply(problem, plan, i))
+            return reject(fmt::format("plan.stages[{}].block_channels is {}; {} accepted.", i, plan.stages[static_cast<std::size_t>(i)].block_channels,
+                                      accepted_block_channels(problem, plan, i)));
     if (plan.channel_splits > 1 && plan.stages[static_cast<std::size_t>(problem.stage_count - 1)].algorithm != Algorithm::direct)
         return reject(fmt::format("plan.channel_splits is {}; 1 is accepted where the last stage is computed by Winograd.", plan.channel_splits));
     std::int64_t groups = 0;

@@ -30,12 +30,13 @@ void each_field(AnyPlan& plan, Visit&& visit) {
 
 template <class AnyStage, class Visit>
 void each_stage_field(AnyStage& stage, Visit&& visit) {
-    auto& [algorithm, block_pixels, block_vectors, block_rows, channels_inner] = stage;
+    auto& [algorithm, block_pixels, block_vectors, block_rows, channels_inner, block_channels] = stage;
     visit("algorithm", algorithm);
     visit("block_pixels", block_pixels);
     visit("block_vectors", block_vectors);
     visit("block_rows", block_rows);
     visit("channels_inner", channels_inner);
+    visit("block_channels", block_channels);
 }
 
 constexpr std::array isas{Isa::avx2, Isa::avx512};
