@@ -213,17 +213,18 @@ std::string DenseBody::Block::sum_key() const {
 // The microkernel: one block of pixels by one group of vectors, and what a pass adds to their sums: all channels of all taps inside the
 // image, or a K block.
 void DenseBody::emit_block(const Block& block) {
+    const Pass& pass = block.pass;
+    const std::string k_block = fmt::format(", {} channels{}{}", pass.channels, pass.starts ? ", start" : "", pass.ends ? ", end" : "");
     code_.note(fmt::format("{}: GEMM {} px x {} vectors{}, input columns {}-{}{}", context_.name(), block.run.width, block.vectors,
                            block.tail_lanes ? fmt::format(" (tail of {} channels)", block.tail_lanes) : "",
-                           block.run.columns.begin, block.run.columns.end,
-                           has_k_blocks() ? fmt::format(", {}{} channels{}", block.pass.starts ? "first " : "", block.pass.channels, block.pass.ends ? ", last" : "") : ""));
-    if (block.pass.starts) {
+                           block.run.columns.begin, block.run.columns.end, has_k_blocks() ? k_block : ""));
+    if (pass.starts) {
         emit_start(block);
     } else {
         emit_resume(block);
     }
-    if (block.pass.kernel_rows.size() > 0) emit_sum(block);
-    if (block.pass.ends) {
+    if (pass.kernel_rows.size() > 0) emit_sum(block);
+    if (pass.ends) {
         emit_post_ops_and_store(block);
     } else {
         emit_park(block);
