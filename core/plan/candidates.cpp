@@ -12,7 +12,7 @@ namespace {
 
 constexpr int most_vectors = 6;
 constexpr std::int64_t narrowest_tile = 14;   // columns; narrower tiles recompute and re-read more than they save
-constexpr std::int64_t least_blocked_channels = 256;  // of inputs; below, a group's weights fit L1 beside the pixels
+constexpr std::int64_t least_blocked_products = 256;  // of an output; below, a group's weights fit L1 beside the pixels
 constexpr std::int64_t fewest_pixels = 7;     // of a tile: below, every GEMM block is latency-bound
 
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
@@ -180,7 +180,7 @@ private:
     void vary_k_blocks(const Plan& plan) {
         for (int i = 0; i < problem_.stage_count; ++i) {
             const Stage& stage = problem_.stage(i);
-            if (stage.depthwise() || stage.in_channels < least_blocked_channels) continue;
+            if (stage.depthwise() || stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w < least_blocked_products) continue;
             for (const int channels : {0, 64, 128, 256}) {
                 Plan other = plan;
                 other.stages[static_cast<std::size_t>(i)].block_channels = channels;

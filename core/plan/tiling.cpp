@@ -99,6 +99,22 @@ int fused_rows(const Stage& last, int tile_w) {
     return static_cast<int>(std::min(rows, last.out_h));
 }
 
+// Weights beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one tile, and K blocks fetch the
+// next weights while they use these. Measured on one thread with 1 MB of L2: 5 to 20 % with 512 and 1024 channels, nothing with 320 output
+// channels (docs/performance.md). More threads and other shapes are left to the tuner.
+void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
+    constexpr int channels = 256;  // of a K block: smaller ones park too often
+    constexpr std::int64_t least_outputs = 512;
+    const Stage& last = problem.last();
+    const int i = problem.stage_count - 1;
+    if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || last.out_channels < least_outputs) return;
+    if (panel_bytes(problem, plan, i) <= l2) return;
+    Plan whole = plan;
+    whole.tile_h = static_cast<int>(last.out_h);
+    whole.stages[static_cast<std::size_t>(i)].block_channels = channels;
+    if (working_bytes(problem, whole) <= l2 / 2) plan = whole;
+}
+
 // Rows per tile where a stage is computed by Winograd: whole tiles, and enough of them that the GEMMs fill a pixel block.
 int winograd_rows(const Problem& problem, const Plan& plan) {
     constexpr std::int64_t least_tiles = 14;
@@ -216,6 +232,7 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
     plan.tile_h = std::max(plan.tile_h, rows);
     constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
     fit_tile(problem, plan, budget, rows, rows > 1 ? least_winograd_width : least_width);
+    if (threads == 1) stream_weights(problem, plan, budget);
     plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
     if (threads > 1) balance(problem, plan, threads);
     return plan;
