@@ -140,12 +140,12 @@ TEST_CASE("tile geometry: the intermediate's buffer") {
 }
 
 TEST_CASE("tile geometry: strides of tensors") {
-    const TensorStrides nhwc = tensor_strides({2, 20, 3, 5}, Layout::nhwc);
+    const TensorStrides nhwc = tensor_strides({2, 20, 3, 5}, Layout::nhwc, DataType::f32);
     CHECK(nhwc.pixel == 80);
     CHECK(nhwc.row == 400);
     CHECK(nhwc.image == 1200);
     CHECK(nhwc.channel(19) == 76);
-    const TensorStrides blocked = tensor_strides({2, 20, 3, 5}, Layout::nchw8c);
+    const TensorStrides blocked = tensor_strides({2, 20, 3, 5}, Layout::nchw8c, DataType::f32);
     CHECK(blocked.pixel == 32);
     CHECK(blocked.row == 160);
     CHECK(blocked.block_stride == 480);

@@ -47,6 +47,7 @@ struct StagePlan {
     int block_vectors = 1;  // dense: output-channel vectors of a microkernel
     int block_rows = 1;     // depthwise: output rows at a time
     bool channels_inner = false;  // depthwise: all channels of a pixel block before the next block (NHWC input), else the reverse
+    int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in registers at once
     bool operator==(const StagePlan&) const = default;
 };
 

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/winograd.hpp"
@@ -63,13 +64,27 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }
 
-// Bytes that a tile works on besides its input, output and weights: the intermediate and Winograd's workspace.
+// The largest block_channels of stage i: K blocks are for Tandem's own GEMMs over more than a step of channels. With dot int8 the kernel
+// rows of a panel begin with the zero point's share, and its weights are a quarter of f32 ones anyway.
+std::int64_t most_block_channels(const Problem& problem, const Plan& plan, int i) {
+    const StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+    return plan.backend == Backend::tandem && stage.algorithm == Algorithm::direct && stage.dot != Dot::int8 ? max_block_channels(problem.stage(i)) : 0;
+}
+
+bool block_channels_apply(const Problem& problem, const Plan& plan, int i) {
+    const int channels = plan.stages[static_cast<std::size_t>(i)].block_channels;
+    return channels >= 0 && channels <= most_block_channels(problem, plan, i) && channels % block_channels_step == 0;
+}
+
+std::string accepted_block_channels(const Problem& problem, const Plan& plan, int i) {
+    const std::int64_t most = most_block_channels(problem, plan, i);
+    return most > 0 ? fmt::format("0 (the whole sum at once) and multiples of {} up to {} are", block_channels_step, most)
+                    : "0 (the whole sum at once) is";
+}
+
+// Bytes that a tile works on besides its input, output and weights: the intermediate, staged input and the workspace.
 std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
-    std::int64_t workspace = 0;
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
-            workspace = std::max(workspace, winograd_layout(problem, plan, i).bytes);
-    return mid_buffer(problem, plan).bytes + workspace;
+    return mid_buffer(problem, plan).bytes + staging_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
 }
 
 // Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then to `least_w` columns, where halos cost more. A
@@ -86,6 +101,22 @@ int fused_rows(const Stage& last, int tile_w) {
     constexpr std::int64_t least_rows = 2, least_pixels = 28;
     const std::int64_t rows = std::max(least_rows, (least_pixels + tile_w - 1) / tile_w);
     return static_cast<int>(std::min(rows, last.out_h));
+}
+
+// Weights beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one tile, and K blocks fetch the
+// next weights while they use these. Measured on one thread with 1 MB of L2: 5 to 20 % with 512 and 1024 channels, nothing with 320 output
+// channels (docs/performance.md). More threads and other shapes are left to the tuner.
+void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
+    constexpr int channels = 256;  // of a K block: smaller ones park too often
+    constexpr std::int64_t least_outputs = 512;
+    const Stage& last = problem.last();
+    const int i = problem.stage_count - 1;
+    if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || last.out_channels < least_outputs) return;
+    if (plan.stages[static_cast<std::size_t>(i)].dot == Dot::int8 || panel_bytes(problem, plan, i) <= l2) return;
+    Plan whole = plan;
+    whole.tile_h = static_cast<int>(last.out_h);
+    whole.stages[static_cast<std::size_t>(i)].block_channels = channels;
+    if (working_bytes(problem, whole) <= l2 / 2) plan = whole;
 }
 
 // Rows per tile where a stage is computed by Winograd: whole tiles, and enough of them that the GEMMs fill a pixel block.
@@ -206,6 +237,7 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
     plan.tile_h = std::max(plan.tile_h, rows);
     constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
     fit_tile(problem, plan, budget, rows, rows > 1 ? least_winograd_width : least_width);
+    if (threads == 1) stream_weights(problem, plan, budget);
     plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
     if (threads > 1) balance(problem, plan, threads);
     return plan;
@@ -256,6 +288,10 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         if (plan.backend == Backend::libxsmm && plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
             return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted with plan.backend libxsmm.", i,
                                       to_string(plan.stages[static_cast<std::size_t>(i)].algorithm)));
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (!block_channels_apply(problem, plan, i))
+            return reject(fmt::format("plan.stages[{}].block_channels is {}; {} accepted.", i, plan.stages[static_cast<std::size_t>(i)].block_channels,
+                                      accepted_block_channels(problem, plan, i)));
     if (plan.channel_splits > 1 && plan.stages[static_cast<std::size_t>(problem.stage_count - 1)].algorithm != Algorithm::direct)
         return reject(fmt::format("plan.channel_splits is {}; 1 is accepted where the last stage is computed by Winograd.", plan.channel_splits));
     std::int64_t groups = 0;

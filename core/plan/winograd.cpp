@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/plan/k_blocks.hpp"
+
 namespace tandem {
 namespace {
 
@@ -120,6 +122,15 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
     w.temporary_offset = w.products_offset + w.points * w.products.row;
     w.bytes = w.temporary_offset + w.points * lanes * 4;
     return w;
+}
+
+std::int64_t workspace_bytes(const Problem& problem, const Plan& plan) {
+    std::int64_t bytes = 0;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const bool direct = plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct;
+        bytes = std::max(bytes, direct ? parked_bytes(problem, plan, i) : winograd_layout(problem, plan, i).bytes);
+    }
+    return bytes;
 }
 
 }  // namespace tandem

@@ -18,9 +18,7 @@ void derive(KernelCode& code) {
     code.output = output_strides(problem);
     for (int i = 0; i < problem.stage_count; ++i)
         code.residual[static_cast<std::size_t>(i)] = residual_strides(problem, i);
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (code.plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
-            code.workspace_bytes = std::max(code.workspace_bytes, winograd_layout(problem, code.plan, i).bytes);
+    code.workspace_bytes = workspace_bytes(problem, code.plan);
     code.signature = pack_signature(problem, code.plan);
     for (std::int64_t ty = 0; ty < code.grid.tiles_y; ++ty) {
         const TileSpans spans = tile_spans(problem, code.plan, ty, 0, true);

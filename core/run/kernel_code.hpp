@@ -23,7 +23,7 @@ struct KernelCode {
     // Derived, so that a call computes nothing of it.
     TileGrid grid{};    // of one image
     RowBuffer mid{}, staging{};
-    std::int64_t workspace_bytes = 0;  // of Winograd stages, which take turns
+    std::int64_t workspace_bytes = 0;  // of the stages, which take turns
     TensorStrides input{}, output{};
     std::array<TensorStrides, max_stages> residual{};
     std::array<std::int64_t, max_stages> table_rows{};  // most rows a tile's table of stage outputs has

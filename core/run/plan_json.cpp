@@ -30,13 +30,14 @@ void each_field(AnyPlan& plan, Visit&& visit) {
 
 template <class AnyStage, class Visit>
 void each_stage_field(AnyStage& stage, Visit&& visit) {
-    auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner] = stage;
+    auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner, block_channels] = stage;
     visit("algorithm", algorithm);
     visit("dot", dot);
     visit("block_pixels", block_pixels);
     visit("block_vectors", block_vectors);
     visit("block_rows", block_rows);
     visit("channels_inner", channels_inner);
+    visit("block_channels", block_channels);
 }
 
 constexpr std::array isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16};
