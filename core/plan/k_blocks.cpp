@@ -34,10 +34,6 @@ std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan) {
     return runs;
 }
 
-std::int64_t k_block_channels(const Stage& stage, const StagePlan& plan) noexcept {
-    return has_k_blocks(plan) ? plan.block_channels : stage.in_channels;
-}
-
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
     if (!has_k_blocks(plan.stages[static_cast<std::size_t>(i)])) return 0;
     const TileGrid grid = tile_grid(problem, plan);

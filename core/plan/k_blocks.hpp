@@ -34,11 +34,9 @@ struct KBlockRun {
     bool operator==(const KBlockRun&) const = default;
 };
 
-/// All K blocks of a dense stage in the order of the sum. The first and the last block of a kernel row are runs of their own.
+/// All K blocks of a dense stage in the order of the sum. The first and the last block of a kernel row are runs of their own; the last may
+/// have fewer channels.
 std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan);
-
-/// Input channels of a K block; the last one of a kernel row may have fewer.
-std::int64_t k_block_channels(const Stage& stage, const StagePlan& plan) noexcept;
 
 /// Most bytes of accumulators that a tile of stage i parks at a time; 0 without K blocks.
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i);

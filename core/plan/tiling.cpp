@@ -103,16 +103,16 @@ int fused_rows(const Stage& last, int tile_w) {
     return static_cast<int>(std::min(rows, last.out_h));
 }
 
-// Weights beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one tile, and K blocks fetch the
-// next weights while they use these. Measured on one thread with 1 MB of L2: 5 to 20 % with 512 and 1024 channels, nothing with 320 output
-// channels (docs/performance.md). More threads and other shapes are left to the tuner.
+// Weights far beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one tile, and K blocks fetch
+// the next weights while they use these. Measured on one thread with 1 MB of L2: clear at 4 MB of weights, within the noise of the fastest
+// samples at 1 and 2 MB (docs/performance.md). More threads and other shapes are left to the tuner.
 void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
     constexpr int channels = 256;  // of a K block: smaller ones park too often
-    constexpr std::int64_t least_outputs = 512;
+    constexpr std::int64_t beyond = 3;  // times L2
     const Stage& last = problem.last();
     const int i = problem.stage_count - 1;
-    if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || last.out_channels < least_outputs) return;
-    if (plan.stages[static_cast<std::size_t>(i)].dot == Dot::int8 || panel_bytes(problem, plan, i) <= l2) return;
+    if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || plan.stages[static_cast<std::size_t>(i)].dot == Dot::int8) return;
+    if (panel_bytes(problem, plan, i) <= beyond * l2) return;
     Plan whole = plan;
     whole.tile_h = static_cast<int>(last.out_h);
     whole.stages[static_cast<std::size_t>(i)].block_channels = channels;
