@@ -5,8 +5,9 @@
 //       for each block of pixels                        -> inner routine
 //         acc(pixel, vector) = bias
 //         for each kernel row inside the image
-//           for each input channel, unrolled: for each kernel column: load the vectors' weights, broadcast the pixels, FMA
-//         post-ops, store
+//           for each dot group of input channels, unrolled: for each kernel column:
+//             load the vectors' weights, broadcast the pixels, multiply and add (core/plan/arithmetic.hpp)
+//         post-ops, round or quantise, store
 //
 // Source: the direct-convolution GEMM of LIBXSMM and BLIS's register blocking; edges drop taps at emission.
 #pragma once
@@ -38,16 +39,19 @@ private:
     void emit_row(const StageTile& tile, const GroupRun& run, const Span& taps);
     void emit_block(const Block& block);
     void emit_accumulate(const Block& block);
+    void emit_zero_points(const Block& block);
     void emit_channels(const Block& block);
-    void emit_chunk(const Block& block, int channels, bool prefetch);
-    void emit_taps(const Block& block, int channel, int kw);
+    void emit_chunk(const Block& block, int groups, bool prefetch);
+    void emit_taps(const Block& block, int group, int kw);
+    void emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Operand& pixel, int product);
     void emit_post_ops_and_store(const Block& block);
     int unroll(const Block& block) const;
+    bool has_column(const Block& block, std::int64_t pixel, std::int64_t kw) const;
     Vec acc(const Block& block, std::int64_t pixel, int vector) const;
     Vec in_width(const Block& block, int vector, int index) const;
     int first_free(const Block& block) const { return static_cast<int>(block.run.width) * block.vectors; }
     std::int64_t column_bias() const;
-    Xbyak::RegExp pixel_address(std::int64_t pixel, int kw, int channel) const;
+    Xbyak::RegExp pixel_address(std::int64_t pixel, int kw, int group) const;
 
     StageContext context_;
     CodeBlock& code_;

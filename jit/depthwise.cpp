@@ -153,7 +153,7 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         for (std::int64_t p = 0; p < block.width; ++p) {
             const Vec a = acc(group, run, row, p);
-            if (!post_ops_.starts_with_bias()) {
+            if (!post_ops_.starts_with_bias() || context_.panel.quantized) {
                 context_.simd.zero(a);
             } else if (row == 0 && p == 0) {
                 code_.vmovups(a, panel_vector(context_.panel.params_offset()));
@@ -198,12 +198,14 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
         }
         if (taps.empty()) continue;
         const Address from = code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel)];
-        if (taps.size() == 1 && lanes.count == 0 && !context_.panel.permute) {
+        if (taps.size() == 1 && lanes.count == 0 && !context_.panel.permute && context_.in_element == Element::f32) {
             code_.vfmadd231ps(taps.front().acc, taps.front().weight, from);
             continue;
         }
         const Vec value = in_width(run, next + turn++ % loaders);
-        simd.load(value, from, lanes);
+        emit_load(simd, context_.in_element, value, from, lanes);
+        if (context_.in_element == Element::u8 || context_.in_element == Element::s8)
+            code_.vsubps(value, value, panel_vector(context_.panel.quant_offset(QuantVector::input_zero)));
         if (context_.panel.permute) simd.permute(value, permute_register(), value);
         for (const Tap& tap : taps) code_.vfmadd231ps(tap.acc, tap.weight, value);
     }
@@ -213,9 +215,12 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
     const Simd& simd = context_.simd;
     std::vector<int> temps;
     for (int i = first_free(group, block); i < simd.registers() - reserved_registers(run); ++i) temps.push_back(i);
+    const QuantAddress quant = [&](QuantVector vector) { return panel_vector(context_.panel.quant_offset(vector)); };
     PostOpOperands operands;
     operands.has_residual = run.residual_vectors > 0;
     operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
+    operands.residual_element = element_of(context_.out_dtype);
+    operands.quant = quant;
     operands.param = [&](int param) { return panel_vector(context_.panel.params_offset() + param * context_.panel.vector_bytes); };
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         for (std::int64_t p = 0; p < block.width; ++p) {
@@ -223,17 +228,23 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
                 const Gpr residual = residual_[row];
                 return code_.ptr[residual + static_cast<std::size_t>(p * context_.residual.pixel)];
             };
-            post_ops_.apply(simd, acc(group, run, row, p), temps, operands);
+            const Vec a = acc(group, run, row, p);
+            if (context_.panel.quantized)
+                emit_real_numbers(context_, a, panel_vector(context_.panel.factors_offset(1)),
+                                  post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps[0]);
+            post_ops_.apply(simd, a, temps, operands);
+            emit_rounding(context_, a, quant, temps);
         }
     }
     const int mask = simd.avx512() ? output_mask : temps.front();
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel_);
+    const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         const Gpr output = output_[row];
         for (std::int64_t p = 0; p < block.width; ++p) {
             const auto at = static_cast<std::size_t>(p * context_.out.pixel);
-            emit_store(context_, code_.ptr[output + at], acc(group, run, row, p), run.tail_lanes, mask);
-            emit_pad_block(context_, run, code_.ptr[output + at + static_cast<std::size_t>(simd.bytes())], temps.back());
+            emit_store(context_, code_.ptr[output + at], acc(group, run, row, p), run.tail_lanes, mask, free);
+            emit_pad_block(context_, run, code_.ptr[output + at + static_cast<std::size_t>(simd.lanes * context_.out.element)], temps.back());
         }
     }
 }

@@ -7,6 +7,7 @@
 
 #include "jit/dense.hpp"
 #include "jit/depthwise.hpp"
+#include "jit/staging.hpp"
 #include "jit/winograd.hpp"
 
 namespace tandem::jit {
@@ -21,7 +22,7 @@ Key row_key(const Problem& problem, const TileShape& shape) {
     for (std::size_t i = 0; i < shape.stages.size(); ++i) {
         const StageTile& tile = shape.stages[i];
         const Stage& stage = problem.stage(problem.stage_count - static_cast<int>(shape.stages.size() - i));
-        key.insert(key.end(), {tile.rows.size(), row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin,
+        key.insert(key.end(), {tile.rows.size(), tile.in_rows.size(), row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin,
                                tile.rows.begin - tile.grid_rows.begin,
                                shape.stages.size() == 2 && i == 0 ? tile.rows.begin - shape.mid_rows.begin : 0});
         for (const Span& taps : tile.taps) key.insert(key.end(), {taps.begin, taps.end});
@@ -32,7 +33,7 @@ Key row_key(const Problem& problem, const TileShape& shape) {
 Key column_key(const TileShape& shape) {
     Key key;
     for (const StageTile& tile : shape.stages)
-        key.insert(key.end(), {tile.cols.size(), tile.segment.columns.begin, tile.segment.columns.end, tile.shift});
+        key.insert(key.end(), {tile.cols.size(), tile.segment.columns.begin, tile.segment.columns.end, tile.in_columns.begin, tile.in_columns.end, tile.shift});
     return key;
 }
 
@@ -51,12 +52,14 @@ public:
             pools_.push_back(RegPool::general_purpose());
             args_.push_back(pools_.back().lease("arguments"));
         }
+        if (stages_source(problem, plan)) staging_ = std::make_unique<Staging>(code, problem, plan, panels_[0], args_[0]);
         for (int i = 0; i < problem.stage_count; ++i) bodies_.push_back(make_body(i));
     }
 
     void emit_function(const TileShape& shape, std::int64_t split, bool reuse) {
         emit_prologue();
         const bool pair = problem_.stage_count == 2;
+        if (staging_ && !(pair && reuse)) staging_->emit_tile(shape.stages[0]);
         if (pair && !reuse && bodies_[0]) bodies_[0]->emit_tile(shape.stages[0], panels_[0].runs, shape.stages[0].rows.begin - shape.mid_rows.begin);
         const std::vector<GroupRun> runs = split_runs(panels_.back(), static_cast<int>(split), plan_.channel_splits);
         if (bodies_.back()) bodies_.back()->emit_tile(shape.stages.back(), runs, 0);
@@ -66,6 +69,7 @@ public:
     void emit_routines() {
         for (const auto& body : bodies_)
             if (body) body->emit_routines(code_);
+        if (staging_) staging_->emit_routines();
     }
 
     /// Some stage is computed by the tile functions.
@@ -100,14 +104,26 @@ private:
                              .plan = plan_.stages[static_cast<std::size_t>(i)],
                              .index = i,
                              .panel = panels_[static_cast<std::size_t>(i)],
-                             .in = first ? tensor_strides(problem_.input_shape(), problem_.layout) : mid_.strides,
-                             .out = last ? tensor_strides(problem_.output_shape(i), problem_.layout) : mid_.strides,
-                             .residual = tensor_strides(problem_.residual_shape(i), problem_.layout),
-                             .tail_store = TailStore::anything,
+                             .in = first ? input_strides(problem_) : mid_.strides,
+                             .out = last ? output_strides(problem_) : mid_.strides,
+                             .residual = residual_strides(problem_, i),
+                             .in_element = source_element(problem_, plan_, i),
+                             .out_element = output_element(problem_, plan_, i),
+                             .out_dtype = problem_.output_dtype(i),
+                             .tail_store = tail_store(i),
                              .source_rows = first ? offsetof(TileArgs, source_rows) : offsetof(TileArgs, mid_rows),
                              .output_rows = last ? offsetof(TileArgs, output_rows) : offsetof(TileArgs, mid_rows)};
-        if (last) context.tail_store = problem_.layout == Layout::nhwc ? TailStore::masked : TailStore::zeroed;
+        if (first && staging_) {
+            context.in = staging_->buffer().strides;
+            context.source_rows = offsetof(TileArgs, staged_rows);
+        }
         return context;
+    }
+
+    TailStore tail_store(int i) const {
+        if (i == problem_.stage_count - 1) return problem_.layout == Layout::nhwc ? TailStore::masked : TailStore::zeroed;
+        const std::int64_t per_group = dot_channels(plan_.stages[static_cast<std::size_t>(i) + 1].dot);
+        return problem_.stage(i).out_channels % per_group == 0 ? TailStore::anything : TailStore::cleared;
     }
 
     std::unique_ptr<StageBody> make_body(int i) {
@@ -129,7 +145,7 @@ private:
         const std::int64_t blocks = (plan_.tile_h * plan_.tile_w + plan_.stages[1].block_pixels - 1) / plan_.stages[1].block_pixels;
         const std::int64_t pixels = std::min<std::int64_t>(plan_.tile_h * first.conv.stride.h, first.in_h) * first.in_w;
         const std::int64_t all = std::max<std::int64_t>(1, calls * blocks);
-        return {(pixels + all - 1) / all, tensor_strides(problem_.input_shape(), problem_.layout)};
+        return {(pixels + all - 1) / all, input_strides(problem_)};
     }
 
     void emit_prologue() {
@@ -150,10 +166,11 @@ private:
     CodeBlock& code_;
     const Problem& problem_;
     const Plan& plan_;
-    MidBuffer mid_;
+    RowBuffer mid_;
     std::vector<PanelLayout> panels_;
     std::deque<RegPool> pools_;
     std::deque<RegPool::Lease> args_;
+    std::unique_ptr<Staging> staging_;
     std::vector<std::unique_ptr<StageBody>> bodies_;
     const std::vector<int> saved_{Xbyak::Operand::RBX, Xbyak::Operand::RBP, Xbyak::Operand::R12,
                                   Xbyak::Operand::R13, Xbyak::Operand::R14, Xbyak::Operand::R15};

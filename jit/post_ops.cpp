@@ -18,18 +18,28 @@ void emit_prelu(const Simd& simd, const Vec& x, const Address& slope, std::span<
 
 void emit_sum(const Simd& simd, const Vec& x, const PostOpOperands& operands, std::span<const int> temps) {
     if (!operands.has_residual) return;
-    if (operands.residual_lanes.count == 0) {
+    const Element element = operands.residual_element;
+    if (operands.residual_lanes.count == 0 && element == Element::f32) {
         simd.code.vaddps(x, x, operands.residual());
         return;
     }
     const Vec residual = Simd::like(x, temps[0]);
     Simd::Lanes lanes = operands.residual_lanes;
-    if (!simd.avx512()) {  // k masks last; a mask vector is fetched where it is used
+    if (!simd.avx512() && element == Element::f32) {  // k masks last; a mask vector is fetched where it is used
         lanes.mask = temps[1];
         simd.set_mask(lanes, Gpr(0));
     }
-    simd.load(residual, operands.residual(), lanes);
-    simd.code.vaddps(x, x, residual);
+    emit_load(simd, element, residual, operands.residual(), lanes);
+    if (element != Element::u8 && element != Element::s8) {
+        simd.code.vaddps(x, x, residual);
+        return;
+    }
+    const Vec scale = Simd::like(x, temps[1]);
+    simd.code.vsubps(residual, residual, operands.quant(QuantVector::residual_zero));
+    if (lanes.count > 0 && simd.avx512()) simd.clear_tail(residual, lanes);  // missing channels count as zero
+    if (lanes.count > 0 && !simd.avx512()) simd.code.vandps(residual, residual, simd.code.lane_mask(lanes.count));
+    simd.code.vmovups(scale, operands.quant(QuantVector::residual_scale));
+    simd.code.vfmadd231ps(x, residual, scale);
 }
 
 int temps_of(PostOpKind kind) noexcept {

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "core/plan/panel.hpp"
+#include "jit/elements.hpp"
 #include "jit/simd.hpp"
 
 namespace tandem::jit {
@@ -18,6 +19,8 @@ struct PostOpOperands {
     std::function<Address()> residual;         // the residual's vector for this pixel
     bool has_residual = false;                 // false where the residual has no such channels: they count as zero
     Simd::Lanes residual_lanes{};              // lanes of the residual that may be read
+    Element residual_element = Element::f32;
+    std::function<Address(QuantVector)> quant; // quantised residuals: the panel's vectors
 };
 
 class PostOps {

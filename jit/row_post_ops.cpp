@@ -49,7 +49,7 @@ private:
         operands.has_residual = v < run_.residual_vectors;
         if (v == run_.residual_vectors - 1) operands.residual_lanes = {run_.residual_tail_lanes, residual_mask};
         post_ops_.apply_all(simd_, x, temps, operands);
-        emit_store(context_, output(v), x, tail, output_lanes().mask);
+        emit_store(context_, output(v), x, tail, output_lanes().mask, {});
     }
 
     Simd::Lanes output_lanes() const { return {context_.tail_vector(run_.tail_lanes).lanes, simd_.avx512() ? output_mask : mask_index}; }

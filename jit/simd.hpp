@@ -22,10 +22,6 @@ struct Simd {
     /// Register `index` in the width of `other`.
     static Vec like(const Vec& other, int index) { return other.isZMM() ? Vec(Xbyak::Zmm(index)) : Vec(Xbyak::Ymm(index)); }
 
-    /// acc += w * x with x broadcast from memory; one instruction, AVX-512 only.
-    void fma_broadcast(const Vec& acc, const Vec& w, const Xbyak::RegExp& x) const {
-        code.vfmadd231ps(acc, w, code.ptr_b[x]);
-    }
     void zero(const Vec& v) const;
     /// to[i] = from[index register[i]]
     void permute(const Vec& to, int index_register, const Vec& from) const;

@@ -79,30 +79,70 @@ void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value) {
     if (value < 0) code.sub(reg, immediate(-value));
 }
 
-void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask) {
+void emit_real_numbers(const StageContext& context, const Vec& acc, const Address& factors, const std::optional<Address>& bias, int temp) {
+    CodeBlock& code = context.simd.code;
+    if (!bias) return code.vmulps(acc, acc, factors);
+    const Vec factor = Simd::like(acc, temp);
+    code.vmovups(factor, factors);
+    code.vfmadd213ps(acc, factor, *bias);
+}
+
+namespace {
+
+// To integers of the tensor, still f32. A NaN becomes the lowest.
+void emit_quantization(const StageContext& context, const Vec& acc, const QuantAddress& quant, int temp) {
+    constexpr std::uint8_t nearest_even = 0;
+    CodeBlock& code = context.simd.code;
+    const Vec scale = Simd::like(acc, temp);
+    const float lowest = context.out_dtype == DataType::s8 ? -128 : 0;
+    code.vmovups(scale, quant(QuantVector::output_inverse_scale));
+    code.vfmadd213ps(acc, scale, quant(QuantVector::output_zero));
+    code.vmaxps(acc, acc, code.constant(lowest));
+    code.vminps(acc, acc, code.constant(lowest + 255));
+    if (context.simd.avx512()) code.vrndscaleps(acc, acc, nearest_even);
+    else code.vroundps(acc, acc, nearest_even);
+    if (loses_zero_point(context.out_element)) code.vsubps(acc, acc, quant(QuantVector::output_zero));
+    if (stored_bias(context.out_dtype, context.out_element) != 0) code.vaddps(acc, acc, code.constant(static_cast<float>(stored_bias(context.out_dtype, context.out_element))));
+}
+
+}  // namespace
+
+void emit_rounding(const StageContext& context, const Vec& acc, const QuantAddress& quant, std::span<const int> temps) {
+    if (is_quantized(context.out_dtype)) return emit_quantization(context, acc, quant, temps[0]);
+    const Element element = element_of(context.out_dtype);
+    if (element != context.out_element) emit_round(context.simd, element, acc, temps);  // else the store rounds
+}
+
+void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask, std::span<const int> temps) {
     const Simd& simd = context.simd;
     const TailVector tail = context.tail_vector(tail_lanes);
     const Simd::Lanes lanes{tail.lanes, mask};
     const Vec full = simd.vec(acc.getIdx());
     switch (context.tail_store) {
         case TailStore::masked:
-            simd.store(to, acc, lanes);
+            emit_store(simd, context.out_element, to, acc, lanes, temps);
             break;
         case TailStore::zeroed:
+        case TailStore::cleared:
             simd.clear_tail(acc, lanes);
-            simd.code.vmovups(to, full);  // a half-width write has cleared the upper half
+            emit_store(simd, context.out_element, to, full, {}, temps);  // a half-width write has cleared the upper half
             break;
         case TailStore::anything:
-            simd.code.vmovups(to, full);
+            emit_store(simd, context.out_element, to, full, {}, temps);
             break;
     }
 }
 
 void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch) {
     if (!run.pads_block || context.tail_store != TailStore::zeroed) return;
-    const Vec zero = context.simd.vec(scratch);
+    CodeBlock& code = context.simd.code;
+    const Xbyak::Ymm zero(scratch);  // only blocks of 16 channels in vectors of 8 have such padding
     context.simd.zero(zero);
-    context.simd.code.vmovups(to, zero);
+    switch (element_bytes(context.out_element)) {
+        case 4: code.vmovups(to, zero); break;
+        case 2: code.vmovups(to, Xbyak::Xmm(scratch)); break;
+        default: code.vmovq(to, Xbyak::Xmm(scratch)); break;
+    }
 }
 
 }  // namespace tandem::jit

@@ -7,11 +7,13 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/plan/panel.hpp"
+#include "jit/elements.hpp"
 #include "jit/post_ops.hpp"
 #include "jit/reg_pool.hpp"
 #include "jit/simd.hpp"
@@ -23,6 +25,7 @@ namespace tandem::jit {
 enum class TailStore {
     masked,    // NHWC: the lanes behind belong to the next pixel
     zeroed,    // blocked: padding channels are zero
+    cleared,   // scratch whose lanes behind the last channel share a dot group with it
     anything,  // scratch: nobody reads them
 };
 
@@ -40,10 +43,15 @@ struct StageContext {
     int index;                    // 0 or 1: which panel and residual table
     PanelLayout panel;
     TensorStrides in, out, residual;
+    Element in_element, out_element;
+    DataType out_dtype;           // what out_element's numbers are rounded to
     TailStore tail_store;
     std::size_t source_rows;      // offset in TileArgs of the table of input rows
     std::size_t output_rows;      // offset in TileArgs of the table of output rows
     std::int64_t weights_ahead = 0;  // dense: bytes from the weights being read to those to prefetch to L2; 0: none
+
+    /// Rounding, or quantising, comes between the post-ops and the store.
+    bool rounds() const noexcept { return out_dtype != DataType::f32; }
 
     /// A permuted vector is always full-width: its lanes come from anywhere in the input vector.
     TailVector tail_vector(int tail_lanes) const noexcept {
@@ -109,8 +117,18 @@ std::uint32_t immediate(std::int64_t value);
 /// reg += value, nothing for 0. Magnitudes as in immediate().
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
 
-/// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes.
-void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask);
+/// Address of one of the panel's quantisation vectors.
+using QuantAddress = std::function<Address(QuantVector)>;
+
+/// Turns sums of a quantised stage into real numbers: acc times `factors`, plus `bias` where the chain starts with one.
+void emit_real_numbers(const StageContext& context, const Vec& acc, const Address& factors, const std::optional<Address>& bias, int temp);
+
+/// Rounds an accumulator to the output's data type, or quantises it; nothing for f32. `temps`: element_temps of them.
+void emit_rounding(const StageContext& context, const Vec& acc, const QuantAddress& quant, std::span<const int> temps);
+
+/// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes;
+/// `temps`: element_temps of them.
+void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask, std::span<const int> temps);
 
 /// Zeroes the vector at `to` where it is padding of the block that `run` ends in. `scratch`: a free vector register.
 void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch);

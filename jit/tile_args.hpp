@@ -12,6 +12,7 @@ namespace tandem::jit {
 /// rows at its first pixel. Intermediate rows point at their first stored column.
 struct TileArgs {
     const void* const* source_rows = nullptr;    // rows [in_rows) of the first stage
+    void* const* staged_rows = nullptr;          // their copies in scratch (core/plan/arithmetic.hpp), likewise; where there are any
     void* const* mid_rows = nullptr;             // rows [mid_rows) of the intermediate
     void* const* output_rows = nullptr;
     const void* const* residual_rows[2] = {nullptr, nullptr};  // of the rows each stage computes

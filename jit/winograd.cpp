@@ -286,7 +286,7 @@ void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const
     const int mask = simd.avx512() ? output_mask : temps.front();
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel);
     for (std::int64_t j = columns.begin; j < columns.end; ++j)
-        emit_store(context_, code_.ptr[output + static_cast<std::size_t>(j * context_.out.pixel)], reg(half, layout_.alpha + j), run.tail_lanes, mask);
+        emit_store(context_, code_.ptr[output + static_cast<std::size_t>(j * context_.out.pixel)], reg(half, layout_.alpha + j), run.tail_lanes, mask, {});
 }
 
 // t = B^T d. With the points 0, +-a, +-b, infinity and ab = 1 the rows are sums and differences of an even and an odd part.

@@ -20,7 +20,7 @@ Plan sample() {
     plan.fusion = Fusion::sliding;
     plan.tile_h = 2, plan.tile_w = 56, plan.channel_splits = 3;
     plan.prefetch_next = true;
-    plan.stages[0] = {Algorithm::direct, Dot::int16, 12, 1, 2, true};
+    plan.stages[0] = {Algorithm::direct, Dot::f32, 12, 1, 2, true};
     plan.stages[1] = {Algorithm::winograd4, Dot::f32, 14, 2, 1, false};
     return plan;
 }

@@ -121,31 +121,31 @@ TEST_CASE("tile geometry: tiles of a grid") {
 
 TEST_CASE("tile geometry: the intermediate's buffer") {
     // 4 rows of 8 pixels of one block of 16 channels: 512 bytes a row, and an odd number of cache lines.
-    const MidBuffer rows = mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 8));
+    const RowBuffer rows = mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 8));
     CHECK(rows.slots == 4);
     CHECK(rows.width == 8);
     CHECK(rows.strides.pixel == 64);
     CHECK(rows.strides.block_stride == 576);
     CHECK(rows.strides.row == 576);
     CHECK(rows.bytes == 2304);
-    const MidBuffer flat = mid_buffer(problem_of("1x17x8x8:dw3:conv1o16"), plan_of(Fusion::recompute, 2, 8));
+    const RowBuffer flat = mid_buffer(problem_of("1x17x8x8:dw3:conv1o16"), plan_of(Fusion::recompute, 2, 8));
     CHECK(flat.slots == 2);
     CHECK(flat.strides.row == 512);
     CHECK(flat.strides.block_stride == 1088);
     CHECK(flat.bytes == 2 * 1088);
-    const MidBuffer narrow = mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 4, Isa::avx2));
+    const RowBuffer narrow = mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 4, Isa::avx2));
     CHECK(narrow.width == 5);
     CHECK(narrow.strides.pixel == 32);
     CHECK(mid_buffer(*make_problem(*SingleConv::parse("1x16x8x8:dw3")), plan_of(Fusion::single, 2, 8)).bytes == 0);
 }
 
 TEST_CASE("tile geometry: strides of tensors") {
-    const TensorStrides nhwc = tensor_strides({2, 20, 3, 5}, Layout::nhwc);
+    const TensorStrides nhwc = tensor_strides({2, 20, 3, 5}, Layout::nhwc, DataType::f32);
     CHECK(nhwc.pixel == 80);
     CHECK(nhwc.row == 400);
     CHECK(nhwc.image == 1200);
     CHECK(nhwc.channel(19) == 76);
-    const TensorStrides blocked = tensor_strides({2, 20, 3, 5}, Layout::nchw8c);
+    const TensorStrides blocked = tensor_strides({2, 20, 3, 5}, Layout::nchw8c, DataType::f32);
     CHECK(blocked.pixel == 32);
     CHECK(blocked.row == 160);
     CHECK(blocked.block_stride == 480);

@@ -44,6 +44,10 @@ bool stages_source(const Problem& problem, const Plan& plan) noexcept {
     return dot_source(dot) != element_of(problem.dtype) || first.in_channels % dot_channels(dot) != 0;
 }
 
+bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 || stored == Element::s16; }
+
+std::int32_t stored_bias(DataType dtype, Element stored) noexcept { return dtype == DataType::s8 && stored == Element::u8 ? 128 : 0; }
+
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept {
     if (!problem.stage(i).depthwise()) return dot_source(dot_of(plan, i));
     return i == 0 ? element_of(problem.dtype) : Element::f32;

@@ -54,4 +54,9 @@ bool stages_source(const Problem& problem, const Plan& plan) noexcept;
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept;
 Element output_element(const Problem& problem, const Plan& plan, int i) noexcept;
 
+/// Quantised numbers in scratch. Where they are not kept as 8 bits, they lose their zero point; s8 that a dot instruction is to read as
+/// u8 is stored with this added.
+bool loses_zero_point(Element stored) noexcept;
+std::int32_t stored_bias(DataType dtype, Element stored) noexcept;
+
 }  // namespace tandem

@@ -53,6 +53,8 @@ PanelLayout without_groups(const Problem& problem, const Plan& plan, int i) {
     panel.lanes = vector_lanes(plan.isa, problem.layout);
     panel.vector_bytes = panel.lanes * 4;
     panel.param_count = param_index(conv, conv.post_op_count);
+    panel.quantized = problem.quantized();
+    panel.dot = plan.stages[static_cast<std::size_t>(i)].dot;
     return panel;
 }
 
@@ -94,7 +96,10 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
     PanelLayout panel = without_groups(problem, plan, i);
     panel.permute = stage.depthwise() && stage.conv.multiplier > 1;
-    panel.taps = stage.conv.kernel.h * stage.conv.kernel.w * (stage.depthwise() ? 1 : stage.in_channels);
+    const std::int64_t columns = stage.conv.kernel.w, per_group = dot_channels(panel.dot);
+    if (panel.dot == Dot::int8) panel.zero_point_taps = columns > 1 ? columns + 1 : 1;
+    panel.row_taps = panel.zero_point_taps + columns * (stage.depthwise() ? 1 : (stage.in_channels + per_group - 1) / per_group);
+    panel.taps = stage.conv.kernel.h * panel.row_taps;
     if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
     const std::int64_t at_most = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);
     // LIBXSMM's groups are the channel blocks of the intermediate (mid_buffer).

@@ -3,10 +3,14 @@
 // A stage's panel is a sequence of groups of output-channel vectors (depthwise: one vector a group). Each group is
 //
 //   header   one vector: GroupHeader
-//   params   one vector per output vector for each per-channel post-op (bias, prelu, scale), in post-op order
+//   quant    quantised: one vector, the same number in every lane, for each QuantVector
+//   params   one vector per output vector for each per-channel post-op (bias, prelu, scale), in post-op order; quantised: one more,
+//            the factors that turn sums into real numbers
 //   permute  depthwise with a channel multiplier: one vector of lane indices
-//   weights  dense: [kh][ic][kw][vector][lane]      depthwise: [kh][kw][lane]
+//   weights  dense: [kh][dot group][kw][vector][lane][channel of the group]      depthwise: [kh][kw][lane]
 //            dense under backend libxsmm: [kh][kw][ic][vector][lane], so that each kernel position is a matrix of its own
+//            dot int8: each kernel row starts with what to add for the zero point, -zero_point times the sum of its weights, in
+//            s32: [all kernel columns][vector][lane], then, where there are several columns, the same for each one
 //
 // Channels past the last are zero everywhere.
 #pragma once
@@ -39,6 +43,16 @@ struct GroupRun {
     std::int64_t offset = 0;          // of the first group, from the panel's start, in bytes
 };
 
+/// Numbers of a quantised stage that its code takes from the panel, in f32.
+enum class QuantVector : std::uint8_t {
+    input_zero,            // of what the stage reads
+    output_inverse_scale,
+    output_zero,
+    residual_scale,
+    residual_zero,
+};
+inline constexpr std::int64_t quant_vectors = 5;
+
 /// Order of a dense group's weights within one kernel row.
 enum class WeightOrder : std::uint8_t {
     channel_column,  // [ic][kw]
@@ -49,14 +63,20 @@ struct PanelLayout {
     int lanes = 8;
     std::int64_t vector_bytes = 32;
     int param_count = 0;               // per-channel post-ops
+    bool quantized = false;
     bool permute = false;
+    Dot dot = Dot::f32;
     WeightOrder order = WeightOrder::channel_column;
+    std::int64_t zero_point_taps = 0;  // vectors per output vector that a kernel row starts with: dot int8
+    std::int64_t row_taps = 0;         // weight vectors per output vector and kernel row, those included
     std::int64_t taps = 0;             // weight vectors per output vector
     std::vector<GroupRun> runs;
     std::int64_t bytes = 0;
 
-    std::int64_t params_offset() const noexcept { return vector_bytes; }
-    std::int64_t permute_offset(int vectors) const noexcept { return params_offset() + param_count * vectors * vector_bytes; }
+    std::int64_t quant_offset(QuantVector vector) const noexcept { return (1 + static_cast<std::int64_t>(vector)) * vector_bytes; }
+    std::int64_t params_offset() const noexcept { return (1 + (quantized ? quant_vectors : 0)) * vector_bytes; }
+    std::int64_t factors_offset(int vectors) const noexcept { return params_offset() + param_count * vectors * vector_bytes; }
+    std::int64_t permute_offset(int vectors) const noexcept { return factors_offset(vectors) + (quantized ? vectors * vector_bytes : 0); }
     std::int64_t weights_offset(int vectors) const noexcept { return permute_offset(vectors) + (permute ? vector_bytes : 0); }
     std::int64_t group_bytes(int vectors) const noexcept { return weights_offset(vectors) + taps * vectors * vector_bytes; }
 };

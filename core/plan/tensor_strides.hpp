@@ -3,20 +3,24 @@
 
 #include <cstdint>
 
-#include "core/plan/plan.hpp"
+#include "core/plan/arithmetic.hpp"
 
 namespace tandem {
 
-/// Byte strides. Channel c of a pixel is at (c / block) * block_stride + (c % block) * sizeof(float).
+/// Byte strides. Channel c of a pixel is at (c / block) * block_stride + (c % block) * element.
 struct TensorStrides {
     std::int64_t pixel = 0, row = 0, image = 0;
     std::int64_t block = 1, block_stride = 0;
+    std::int64_t element = 4;
 
-    std::int64_t channel(std::int64_t c) const noexcept { return c / block * block_stride + c % block * 4; }
+    std::int64_t channel(std::int64_t c) const noexcept { return c / block * block_stride + c % block * element; }
 };
 
 /// Strides of an activation tensor in memory.
-TensorStrides tensor_strides(const TensorShape& shape, Layout layout) noexcept;
+TensorStrides tensor_strides(const TensorShape& shape, Layout layout, DataType dtype) noexcept;
+TensorStrides input_strides(const Problem& problem) noexcept;
+TensorStrides output_strides(const Problem& problem) noexcept;  // of the last stage
+TensorStrides residual_strides(const Problem& problem, int i) noexcept;
 
 /// f32 lanes of the vectors that a plan's code works with: the ISA's, or 8 where nChw8c blocks are narrower than a register.
 int vector_lanes(Isa isa, Layout layout) noexcept;

@@ -56,7 +56,7 @@ private:
     const Problem& problem_;
     const Plan& plan_;
     const MachineRates& rates_;
-    MidBuffer mid_;
+    RowBuffer mid_;
     std::vector<PanelLayout> panels_;
     std::vector<std::vector<GroupRun>> split_runs_;
     Level home_ = Level::l1;

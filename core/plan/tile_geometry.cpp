@@ -36,7 +36,8 @@ StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span
     tile.in_rows = y.inputs(tile.grid_rows);
     tile.in_column = x.first_tap(cols.begin);
     const Span in_cols = x.inputs(cols);
-    tile.segment = {cols.size(), {in_cols.begin - tile.in_column, in_cols.end - tile.in_column}};
+    tile.in_columns = {in_cols.begin - tile.in_column, in_cols.end - tile.in_column};
+    tile.segment = {cols.size(), tile.in_columns};
     for (std::int64_t row = rows.begin; row < rows.end; ++row) tile.taps.push_back(y.taps(row));
     return tile;
 }
@@ -74,22 +75,34 @@ Axis column_axis(const Stage& s) noexcept {
     return {s.in_w, s.out_w, s.conv.kernel.w, s.conv.stride.w, s.conv.dilation.w, s.padding.left};
 }
 
-TensorStrides tensor_strides(const TensorShape& shape, Layout layout) noexcept {
+TensorStrides tensor_strides(const TensorShape& shape, Layout layout, DataType dtype) noexcept {
     TensorStrides s;
+    s.element = element_bytes(dtype);
     if (layout == Layout::nhwc) {
         s.block = shape.c;
-        s.pixel = shape.c * 4;
+        s.pixel = shape.c * s.element;
         s.row = shape.w * s.pixel;
         s.image = shape.h * s.row;
         s.block_stride = s.pixel;
         return s;
     }
     s.block = layout == Layout::nchw16c ? 16 : 8;
-    s.pixel = s.block * 4;
+    s.pixel = s.block * s.element;
     s.row = shape.w * s.pixel;
     s.block_stride = shape.h * s.row;
     s.image = ceil_div(shape.c, s.block) * s.block_stride;
     return s;
+}
+
+TensorStrides input_strides(const Problem& problem) noexcept { return tensor_strides(problem.input_shape(), problem.layout, problem.dtype); }
+
+TensorStrides output_strides(const Problem& problem) noexcept {
+    const int last = problem.stage_count - 1;
+    return tensor_strides(problem.output_shape(last), problem.layout, problem.output_dtype(last));
+}
+
+TensorStrides residual_strides(const Problem& problem, int i) noexcept {
+    return tensor_strides(problem.residual_shape(i), problem.layout, problem.output_dtype(i));
 }
 
 int vector_lanes(Isa isa, Layout layout) noexcept {
@@ -152,27 +165,47 @@ TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, 
     return shape;
 }
 
-MidBuffer mid_buffer(const Problem& problem, const Plan& plan) {
-    MidBuffer mid;
+namespace {
+
+// Strides of `slots` rows of `width` pixels; in a flat buffer the rows are adjacent.
+void lay_out(RowBuffer& buffer, std::int64_t channels, std::int64_t block, Element element, bool flat) {
+    const std::int64_t blocks = ceil_div(channels, block);
+    TensorStrides& s = buffer.strides;
+    s.element = element_bytes(element);
+    s.block = block;
+    s.pixel = s.block * s.element;
+    // An odd number of cache lines between channel blocks keeps them from falling into the same few L1 sets.
+    s.block_stride = round_up(buffer.width * s.pixel * (flat ? buffer.slots : 1), 64);
+    if (s.block_stride / 64 % 2 == 0) s.block_stride += 64;
+    s.row = flat ? buffer.width * s.pixel : blocks * s.block_stride;
+    buffer.bytes = flat ? blocks * s.block_stride : buffer.slots * s.row;
+}
+
+}  // namespace
+
+RowBuffer mid_buffer(const Problem& problem, const Plan& plan) {
+    RowBuffer mid;
     if (problem.stage_count < 2) return mid;
-    const Stage& first = problem.stage(0);
     const TileGrid grid = tile_grid(problem, plan);
     for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
         mid.slots = std::max(mid.slots, tile_spans(problem, plan, ty, 0, true).mid_rows.size());
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
         mid.width = std::max(mid.width, tile_spans(problem, plan, 0, tx, true).mid_cols.size());
-    const std::int64_t blocks = ceil_div(first.out_channels, mid_block(problem, plan));
-    const bool flat = is_flat(problem, plan);
-    TensorStrides& s = mid.strides;
-    s.block = mid_block(problem, plan);
-    s.pixel = s.block * 4;
-    s.block_stride = mid.width * s.pixel * (flat ? mid.slots : 1);
-    // An odd number of cache lines between channel blocks keeps them from falling into the same few L1 sets.
-    s.block_stride = round_up(s.block_stride, 64);
-    if (s.block_stride / 64 % 2 == 0) s.block_stride += 64;
-    s.row = flat ? mid.width * s.pixel : blocks * s.block_stride;
-    mid.bytes = flat ? blocks * s.block_stride : mid.slots * s.row;
+    lay_out(mid, problem.stage(0).out_channels, mid_block(problem, plan), source_element(problem, plan, 1), is_flat(problem, plan));
     return mid;
+}
+
+RowBuffer staging_buffer(const Problem& problem, const Plan& plan) {
+    RowBuffer staging;
+    if (!stages_source(problem, plan)) return staging;
+    const TileGrid grid = tile_grid(problem, plan);
+    for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
+        staging.slots = std::max(staging.slots, tile_spans(problem, plan, ty, 0, true).source_rows.size());
+    for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
+        staging.width = std::max(staging.width, tile_shape(problem, plan, 0, tx, true).stages.front().in_columns.size());
+    const bool flat = problem.stage_count == 1 && is_flat(problem, plan);
+    lay_out(staging, problem.stage(0).in_channels, vector_lanes(plan.isa, problem.layout), source_element(problem, plan, 0), flat);
+    return staging;
 }
 
 std::vector<std::int64_t> balanced_split(std::int64_t total, std::int64_t at_most) {

@@ -43,6 +43,7 @@ struct StageTile {
     Span grid_rows{};           // Winograd: whole output tiles that cover the rows; else the rows
     Span in_rows{};             // first to last input row any of them reads
     std::int64_t in_column = 0; // virtual column
+    Span in_columns{};          // input columns that are read, counted from the virtual column
     std::int64_t shift = 0;     // virtual column minus the column that the input row pointers point at
     SegmentShape segment{};
     std::vector<Span> taps;     // per computed row
@@ -79,14 +80,16 @@ std::int64_t winograd_tile(Algorithm algorithm) noexcept;
 /// The tile in row ty and column tx of the grid. `start`: nothing of the intermediate is there yet (always so in recompute).
 TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start);
 
-/// The intermediate's buffer: `slots` rows of `width` pixels, channel-blocked: by vector, or as
-/// LIBXSMM likes it. In flat tiles the rows are adjacent.
-struct MidBuffer {
+/// Rows in scratch: `slots` of them, each `width` pixels, channel-blocked. In flat tiles the rows are adjacent.
+struct RowBuffer {
     std::int64_t slots = 0, width = 0;
     TensorStrides strides{};
     std::int64_t bytes = 0;
 };
-MidBuffer mid_buffer(const Problem& problem, const Plan& plan);
+/// The intermediate's, with blocks of a vector of channels, or as LIBXSMM likes them.
+RowBuffer mid_buffer(const Problem& problem, const Plan& plan);
+/// The staged input rows of a tile (core/plan/arithmetic.hpp); empty where nothing is staged.
+RowBuffer staging_buffer(const Problem& problem, const Plan& plan);
 
 /// Equal pieces, the larger ones first: 49 in pieces of at most 14 -> 13 12 12 12.
 std::vector<std::int64_t> balanced_split(std::int64_t total, std::int64_t at_most);

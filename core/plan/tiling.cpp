@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/arithmetic.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/winograd.hpp"
@@ -56,7 +57,9 @@ StagePlan plan_depthwise(const Stage& stage, Isa isa, Layout layout, bool reads_
 int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
     int vectors = 1;
     for (const GroupRun& run : panel_layout(problem, plan, i).runs) vectors = std::max(vectors, run.vectors);
-    const int left = is_avx512(plan.isa) ? 32 - vectors : 16 - vectors - 1;
+    const int product = plan.stages[static_cast<std::size_t>(i)].dot == Dot::int16 ? 1 : 0;
+    const bool broadcasts = !is_avx512(plan.isa) || sums_integers(plan.stages[static_cast<std::size_t>(i)].dot);
+    const int left = (is_avx512(plan.isa) ? 32 : 16) - vectors - (broadcasts ? 1 : 0) - product;
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }
 
@@ -185,6 +188,7 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
         plan.stages[static_cast<std::size_t>(i)] =
             stage.depthwise() ? plan_depthwise(stage, machine.isa, problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
         plan.stages[static_cast<std::size_t>(i)].algorithm = choose_algorithm(problem, machine.isa, i);
+        plan.stages[static_cast<std::size_t>(i)].dot = dots(problem, machine.isa, i).front();
     }
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
@@ -236,6 +240,15 @@ Status check_plan(const Problem& problem, const Plan& plan) {
             return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted (Winograd takes a dense 3x3 of dilation 1 and stride 1, winograd4 "
                                       "also stride 2 with whole vectors of input channels, math fast, and channel blocks as wide as the vectors).", i, to_string(algorithm)));
     }
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Dot dot = plan.stages[static_cast<std::size_t>(i)].dot;
+        if (dot_applies(problem, plan.isa, i, dot)) continue;
+        std::string accepted;
+        for (const Dot other : dots(problem, plan.isa, i)) accepted += std::string(accepted.empty() ? "" : ", ") + to_string(other);
+        return reject(fmt::format("plan.stages[{}].dot is {}; {} is accepted for {} on {}.", i, to_string(dot), accepted, to_string(problem.dtype), to_string(plan.isa)));
+    }
+    if (plan.backend == Backend::libxsmm && problem.dtype != DataType::f32)
+        return reject(fmt::format("plan.backend is libxsmm; tandem is accepted for {}.", to_string(problem.dtype)));
     for (int i = 0; i < problem.stage_count; ++i)
         if (plan.backend == Backend::libxsmm && plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
             return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted with plan.backend libxsmm.", i,

@@ -51,6 +51,7 @@ TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int l
 
 bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept {
     if (algorithm == Algorithm::direct) return true;
+    if (problem.dtype != DataType::f32) return false;
     const Stage& s = problem.stage(i);
     const int lanes = vector_lanes(isa, problem.layout);
     const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;

@@ -23,9 +23,9 @@ Span kernel_columns(const Axis& axis, const Span& columns, std::int64_t p) noexc
 BatchReduceStage::BatchReduceStage(const Problem& problem, const Plan& plan, int i, const jit::PairCode& pair)
     : stage_(problem.stage(i)), index_(i), last_(i == problem.stage_count - 1), pair_(problem.stage_count == 2),
       panel_(panel_layout(problem, plan, i)),
-      in_(i == 0 ? tensor_strides(problem.input_shape(), problem.layout) : mid_buffer(problem, plan).strides),
-      out_(last_ ? tensor_strides(problem.output_shape(i), problem.layout) : mid_buffer(problem, plan).strides),
-      residual_(tensor_strides(problem.residual_shape(i), problem.layout)) {
+      in_(i == 0 ? input_strides(problem) : mid_buffer(problem, plan).strides),
+      out_(last_ ? output_strides(problem) : mid_buffer(problem, plan).strides),
+      residual_(residual_strides(problem, i)) {
     block_ = std::min(in_.block, stage_.in_channels);
     whole_blocks_ = stage_.in_channels / block_;
     rest_ = stage_.in_channels % block_;

@@ -38,7 +38,8 @@ TileIndex tile_at(const KernelCode& code, std::int64_t item) noexcept {
 class PartRunner {
 public:
     PartRunner(const KernelImpl& kernel, const Args& args, const PackedData& packed, std::byte* scratch) noexcept
-        : code_(*kernel.code), args_(args), mid_(reinterpret_cast<std::uintptr_t>(scratch)), runner_scratch_(scratch + code_.runner_offset()) {
+        : code_(*kernel.code), args_(args), mid_(reinterpret_cast<std::uintptr_t>(scratch)),
+          staging_(reinterpret_cast<std::uintptr_t>(scratch + code_.staging_offset())), runner_scratch_(scratch + code_.runner_offset()) {
         std::uintptr_t* at = reinterpret_cast<std::uintptr_t*>(scratch + code_.tables_offset());
         const auto take = [&at](std::int64_t rows) {
             std::uintptr_t* table = at;
@@ -46,12 +47,14 @@ public:
             return table;
         };
         source_ = take(code_.source_rows);
+        staged_ = take(code_.source_rows);
         mid_rows_ = take(code_.table_rows[0]);
         residual_[0] = take(code_.table_rows[0]);
         output_ = take(code_.table_rows[1]);
         residual_[1] = take(code_.table_rows[1]);
         call_.workspace = scratch + code_.workspace_offset();
         call_.source_rows = reinterpret_cast<const void* const*>(source_);
+        call_.staged_rows = reinterpret_cast<void* const*>(staged_);
         call_.mid_rows = reinterpret_cast<void* const*>(mid_rows_);
         call_.output_rows = reinterpret_cast<void* const*>(output_);
         const bool pair = code_.problem.stage_count == 2;
@@ -96,14 +99,17 @@ private:
         const std::int64_t virtual_column = column_axis(stage).first_tap(column);
         const std::uintptr_t base = address(args_.input, code_.input, n) + offset(virtual_column, code_.input.pixel);
         fill(source_, rows, base, code_.input.row);
+        // A staged row begins with the first column that exists.
+        const std::int64_t missing = std::max<std::int64_t>(0, -virtual_column);
+        fill(staged_, {0, code_.staging.bytes > 0 ? rows.size() : 0}, staging_ - offset(missing, code_.staging.strides.pixel), code_.staging.strides.row);
         call_.prefetch = reinterpret_cast<const void*>(base + offset(rows.end, code_.input.row));
     }
 
     const KernelCode& code_;
     const Args& args_;
-    std::uintptr_t mid_;
+    std::uintptr_t mid_, staging_;
     std::byte* runner_scratch_;
-    std::uintptr_t *source_, *mid_rows_, *output_, *residual_[2];
+    std::uintptr_t *source_, *staged_, *mid_rows_, *output_, *residual_[2];
     jit::TileArgs call_{};
 };
 

@@ -14,11 +14,12 @@ namespace {
 
 const Error empty_kernel{ErrorCode::invalid_argument, "The kernel is empty; a kernel that dispatch() returned is needed."};
 
-Status check_buffer(const char* name, const void* data, std::size_t stated, std::int64_t needed_elements) {
-    const auto needed = static_cast<std::size_t>(needed_elements) * 4;
+Status check_buffer(const char* name, const void* data, std::size_t stated, std::int64_t needed_elements, DataType dtype) {
+    const auto alignment = static_cast<std::uintptr_t>(element_bytes(dtype));
+    const auto needed = static_cast<std::size_t>(needed_elements) * alignment;
     if (data == nullptr) return Error{ErrorCode::invalid_argument, fmt::format("{} is null; a buffer of {} bytes is needed.", name, needed)};
-    if (reinterpret_cast<std::uintptr_t>(data) % 4 != 0)
-        return Error{ErrorCode::invalid_argument, fmt::format("{} is at {}; an address aligned to 4 bytes is needed.", name, data)};
+    if (reinterpret_cast<std::uintptr_t>(data) % alignment != 0)
+        return Error{ErrorCode::invalid_argument, fmt::format("{} is at {}; an address aligned to {} bytes is needed.", name, data, alignment)};
     if (stated != 0 && stated < needed)
         return Error{ErrorCode::buffer_too_small, fmt::format("{}_bytes is {}; at least {} are needed.", name, stated, needed)};
     return {};
@@ -26,8 +27,9 @@ Status check_buffer(const char* name, const void* data, std::size_t stated, std:
 
 Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* packed) {
     const Problem& p = kernel.problem;
-    if (auto s = check_buffer("input", args.input, args.input_bytes, element_count(p.input_shape(), p.layout)); !s) return s;
-    if (auto s = check_buffer("output", args.output, args.output_bytes, element_count(p.output_shape(p.stage_count - 1), p.layout)); !s) return s;
+    if (auto s = check_buffer("input", args.input, args.input_bytes, element_count(p.input_shape(), p.layout), p.dtype); !s) return s;
+    if (auto s = check_buffer("output", args.output, args.output_bytes, element_count(p.output_shape(p.stage_count - 1), p.layout), p.output_dtype(p.stage_count - 1)); !s)
+        return s;
     if (packed == nullptr) return Error{ErrorCode::invalid_argument, "weights is null or empty; the result of pack() is needed."};
     if (packed->signature != kernel.code->signature)
         return Error{ErrorCode::invalid_argument, fmt::format("weights were packed for another kernel; those of {} are needed.", kernel.name)};
@@ -35,7 +37,7 @@ Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* 
         if (!p.stage(i).conv.has(PostOpKind::sum)) continue;
         const auto s = static_cast<std::size_t>(i);
         const char* name = i == 0 ? "residual[0]" : "residual[1]";
-        if (auto status = check_buffer(name, args.residual[s], args.residual_bytes[s], element_count(p.residual_shape(i), p.layout)); !status)
+        if (auto status = check_buffer(name, args.residual[s], args.residual_bytes[s], element_count(p.residual_shape(i), p.layout), p.output_dtype(i)); !status)
             return status;
     }
     return {};
@@ -121,6 +123,11 @@ TensorShape Kernel::output_shape() const noexcept {
 }
 TensorShape Kernel::residual_shape(int stage) const noexcept {
     return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.residual_shape(stage) : TensorShape{0, 0, 0, 0};
+}
+DataType Kernel::input_dtype() const noexcept { return impl_ ? impl_->problem.dtype : DataType::f32; }
+DataType Kernel::output_dtype() const noexcept { return impl_ ? impl_->problem.output_dtype(impl_->problem.stage_count - 1) : DataType::f32; }
+DataType Kernel::residual_dtype(int stage) const noexcept {
+    return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.output_dtype(stage) : DataType::f32;
 }
 Layout Kernel::layout() const noexcept { return impl_ ? impl_->problem.layout : Layout::nhwc; }
 

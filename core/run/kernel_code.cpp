@@ -13,10 +13,11 @@ void derive(KernelCode& code) {
     const Problem& problem = code.problem;
     code.grid = tile_grid(problem, code.plan);
     code.mid = mid_buffer(problem, code.plan);
-    code.input = tensor_strides(problem.input_shape(), problem.layout);
-    code.output = tensor_strides(problem.output_shape(problem.stage_count - 1), problem.layout);
+    code.staging = staging_buffer(problem, code.plan);
+    code.input = input_strides(problem);
+    code.output = output_strides(problem);
     for (int i = 0; i < problem.stage_count; ++i)
-        code.residual[static_cast<std::size_t>(i)] = tensor_strides(problem.residual_shape(i), problem.layout);
+        code.residual[static_cast<std::size_t>(i)] = residual_strides(problem, i);
     for (int i = 0; i < problem.stage_count; ++i)
         if (code.plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
             code.workspace_bytes = std::max(code.workspace_bytes, winograd_layout(problem, code.plan, i).bytes);
@@ -45,9 +46,9 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
     return std::shared_ptr<const KernelCode>(std::move(code));
 }
 
-// Behind the tables of source, intermediate, output and the two residual tensors' rows.
+// Behind the tables of source, staged, intermediate, output and the two residual tensors' rows.
 std::size_t KernelCode::runner_offset() const noexcept {
-    const std::int64_t pointers = source_rows + 2 * table_rows[0] + 2 * table_rows[1];
+    const std::int64_t pointers = 2 * source_rows + 2 * table_rows[0] + 2 * table_rows[1];
     return tables_offset() + static_cast<std::size_t>((pointers * 8 + 63) / 64 * 64);
 }
 

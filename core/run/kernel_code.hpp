@@ -22,7 +22,7 @@ struct KernelCode {
 
     // Derived, so that a call computes nothing of it.
     TileGrid grid{};    // of one image
-    MidBuffer mid{};
+    RowBuffer mid{}, staging{};
     std::int64_t workspace_bytes = 0;  // of Winograd stages, which take turns
     TensorStrides input{}, output{};
     std::array<TensorStrides, max_stages> residual{};
@@ -33,8 +33,9 @@ struct KernelCode {
     /// Emits a problem under a checked plan.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan, std::string plan_reason);
     std::size_t scratch_bytes() const noexcept;
-    /// Scratch holds, in this order: the intermediate, the workspace, the row tables, the runner's own.
-    std::size_t workspace_offset() const noexcept { return static_cast<std::size_t>((mid.bytes + 63) / 64 * 64); }
+    /// Scratch holds, in this order: the intermediate, the staged input, the workspace, the row tables, the runner's own.
+    std::size_t staging_offset() const noexcept { return static_cast<std::size_t>((mid.bytes + 63) / 64 * 64); }
+    std::size_t workspace_offset() const noexcept { return staging_offset() + static_cast<std::size_t>((staging.bytes + 63) / 64 * 64); }
     std::size_t tables_offset() const noexcept { return workspace_offset() + static_cast<std::size_t>((workspace_bytes + 63) / 64 * 64); }
     std::size_t runner_offset() const noexcept;
 };

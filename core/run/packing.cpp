@@ -1,5 +1,7 @@
 #include "core/run/packing.hpp"
 
+#include <array>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -17,16 +19,39 @@ const char* stage_name(const Problem& problem, int i) {
     return i == 0 ? "first" : "second";
 }
 
-Status check_span(const Problem& problem, int i, const char* what, std::span<const float> span, std::int64_t expected) {
+template <class T>
+Status check_span(const Problem& problem, int i, const char* what, std::span<const T> span, std::int64_t expected) {
     if (static_cast<std::int64_t>(span.size()) == expected && (expected == 0 || span.data() != nullptr)) return {};
     return Error{ErrorCode::invalid_argument, fmt::format("{}.{} has {} elements{}; {} are needed.", stage_name(problem, i), what, span.size(),
                                                           span.data() == nullptr ? " (null)" : "", expected)};
 }
 
+Status check_quantization(const Problem& problem, int i, const char* what, const Quantization& q, DataType dtype) {
+    if (!std::isfinite(q.scale) || q.scale <= 0)
+        return Error{ErrorCode::invalid_argument, fmt::format("{}.{}.scale is {}; a positive number is accepted.", stage_name(problem, i), what, q.scale)};
+    const int lowest = dtype == DataType::u8 ? 0 : -128;
+    if (q.zero_point < lowest || q.zero_point > lowest + 255)
+        return Error{ErrorCode::invalid_argument, fmt::format("{}.{}.zero_point is {}; {} to {} are accepted for {}.", stage_name(problem, i), what,
+                                                              q.zero_point, lowest, lowest + 255, to_string(dtype))};
+    return {};
+}
+
+Status check_quantizations(const Problem& problem, int i, const StageWeights& w) {
+    if (auto s = check_quantization(problem, i, "input", w.input, problem.input_dtype(i)); !s) return s;
+    if (!is_quantized(problem.output_dtype(i))) return {};
+    if (auto s = check_quantization(problem, i, "output", w.output, problem.output_dtype(i)); !s) return s;
+    return check_quantization(problem, i, "residual", w.residual, problem.output_dtype(i));
+}
+
 Status check_stage(const Problem& problem, int i, const StageWeights& w) {
     const Stage& stage = problem.stage(i);
     const auto per_channel = [&](PostOpKind kind) { return stage.conv.has(kind) ? stage.out_channels : 0; };
-    if (auto s = check_span(problem, i, "weights", w.weights, stage.weight_count()); !s) return s;
+    const bool quantized = problem.quantized();
+    if (auto s = check_span(problem, i, "weights", w.weights, quantized ? 0 : stage.weight_count()); !s) return s;
+    if (auto s = check_span(problem, i, "quantized_weights", w.quantized_weights, quantized ? stage.weight_count() : 0); !s) return s;
+    if (auto s = check_span(problem, i, "weight_scales", w.weight_scales, quantized ? stage.out_channels : 0); !s) return s;
+    if (quantized)
+        if (auto s = check_quantizations(problem, i, w); !s) return s;
     if (auto s = check_span(problem, i, "bias", w.bias, per_channel(PostOpKind::bias)); !s) return s;
     if (auto s = check_span(problem, i, "prelu", w.prelu, per_channel(PostOpKind::prelu)); !s) return s;
     return check_span(problem, i, "scale", w.scale, per_channel(PostOpKind::scale));
@@ -37,6 +62,28 @@ std::span<const float> param_of(const StageWeights& w, PostOpKind kind) {
     return kind == PostOpKind::prelu ? w.prelu : w.scale;
 }
 
+// The numbers that a quantised stage's panel holds besides weights (QuantVector), and the factors of its sums.
+struct QuantNumbers {
+    std::array<float, quant_vectors> vectors{};
+    std::int32_t input_zero = 0;  // of the source as the dot instruction reads it
+    float input_scale = 1;
+};
+
+QuantNumbers quant_numbers(const Problem& problem, const Plan& plan, int i, const StageWeights& w) {
+    QuantNumbers numbers;
+    if (!problem.quantized()) return numbers;
+    const auto set = [&](QuantVector vector, float value) { numbers.vectors[static_cast<std::size_t>(vector)] = value; };
+    const DataType output = problem.output_dtype(i);
+    numbers.input_zero = w.input.zero_point + stored_bias(problem.input_dtype(i), source_element(problem, plan, i));
+    numbers.input_scale = w.input.scale;
+    set(QuantVector::input_zero, static_cast<float>(w.input.zero_point));
+    set(QuantVector::output_inverse_scale, 1.0f / w.output.scale);
+    set(QuantVector::output_zero, static_cast<float>(w.output.zero_point));
+    set(QuantVector::residual_scale, is_quantized(output) ? w.residual.scale : 1.0f);
+    set(QuantVector::residual_zero, is_quantized(output) ? static_cast<float>(w.residual.zero_point) : 0.0f);
+    return numbers;
+}
+
 // Writes a panel, a group at a time. `weight(channel, input, tap)` gives the weights where the layout has any.
 class PanelWriter {
 public:
@@ -45,8 +92,8 @@ public:
     };
     using Weight = std::function<float(std::int64_t channel, std::int64_t input, std::int64_t tap)>;
 
-    PanelWriter(const Stage& stage, const PanelLayout& layout, const Strides& strides, const StageWeights& params, Weight weight)
-        : stage_(stage), layout_(layout), strides_(strides), params_(params), weight_(std::move(weight)) {}
+    PanelWriter(const Stage& stage, const PanelLayout& layout, const Strides& strides, const StageWeights& params, const QuantNumbers& quant, Weight weight)
+        : stage_(stage), layout_(layout), strides_(strides), params_(params), quant_(quant), weight_(std::move(weight)) {}
 
     void write(std::byte* panel) {
         for (const GroupRun& run : layout_.runs) {
@@ -56,14 +103,17 @@ public:
                 first_channel_ = (run.first_vector + g * run.vectors) * layout_.lanes;
                 write_header(run);
                 write_params();
+                if (layout_.quantized) write_quantization();
                 if (layout_.permute) write_permutation();
                 if (layout_.taps > 0) write_weights();
+                if (layout_.zero_point_taps > 0) write_zero_points();
             }
         }
     }
 
 private:
     std::int64_t channels() const { return std::min<std::int64_t>(std::int64_t{vectors_} * layout_.lanes, stage_.out_channels - first_channel_); }
+    std::int64_t inputs() const { return stage_.depthwise() ? 1 : stage_.in_channels; }
 
     void write_header(const GroupRun& run) {
         GroupHeader header;
@@ -78,38 +128,73 @@ private:
         for (int op = 0; op < stage_.conv.post_op_count; ++op) {
             const PostOpKind kind = stage_.conv.post_ops[static_cast<std::size_t>(op)].kind;
             if (!is_per_channel(kind)) continue;
-            float* to = floats(layout_.params_offset() + param_index(stage_.conv, op) * vectors_ * layout_.vector_bytes);
+            float* to = numbers<float>(layout_.params_offset() + param_index(stage_.conv, op) * vectors_ * layout_.vector_bytes);
             std::memcpy(to, param_of(params_, kind).data() + first_channel_, static_cast<std::size_t>(channels()) * 4);
         }
     }
 
+    void write_quantization() {
+        for (std::int64_t v = 0; v < quant_vectors; ++v)
+            std::fill_n(numbers<float>(layout_.quant_offset(static_cast<QuantVector>(v))), layout_.lanes, quant_.vectors[static_cast<std::size_t>(v)]);
+        for (std::int64_t c = 0; c < channels(); ++c)
+            numbers<float>(layout_.factors_offset(vectors_))[c] = quant_.input_scale * params_.weight_scales[static_cast<std::size_t>(first_channel_ + c)];
+    }
+
     // Lane of the input vector that each output lane reads.
     void write_permutation() {
-        auto* to = reinterpret_cast<std::int32_t*>(group_ + layout_.permute_offset(vectors_));
+        auto* to = numbers<std::int32_t>(layout_.permute_offset(vectors_));
         for (std::int64_t lane = 0; lane < layout_.lanes; ++lane)
             to[lane] = static_cast<std::int32_t>((first_channel_ + lane) / stage_.conv.multiplier % layout_.lanes);
     }
 
-    void write_weights() {
-        const std::int64_t kernel = stage_.conv.kernel.h * stage_.conv.kernel.w, kw_count = stage_.conv.kernel.w;
-        const std::int64_t inputs = stage_.depthwise() ? 1 : stage_.in_channels;
-        const std::int64_t row = std::int64_t{vectors_} * layout_.lanes;
-        float* to = floats(layout_.weights_offset(vectors_));
-        const auto position = [&](std::int64_t ic, std::int64_t k) {
-            if (layout_.order == WeightOrder::column_channel) return k * inputs + ic;
-            return (k / kw_count * inputs + ic) * kw_count + k % kw_count;
-        };
-        for (std::int64_t ic = 0; ic < inputs; ++ic)
-            for (std::int64_t k = 0; k < kernel; ++k)
-                for (std::int64_t c = 0; c < channels(); ++c) to[position(ic, k) * row + c] = weight_(first_channel_ + c, ic, k);
+    // Weight vector of input channel `ic` and kernel position `k`, counted from the first.
+    std::int64_t vector_of(std::int64_t ic, std::int64_t k) const {
+        const std::int64_t columns = stage_.conv.kernel.w;
+        if (layout_.order == WeightOrder::column_channel) return k * inputs() + ic;
+        return k / columns * layout_.row_taps + layout_.zero_point_taps + ic / dot_channels(layout_.dot) * columns + k % columns;
     }
 
-    float* floats(std::int64_t offset) const { return reinterpret_cast<float*>(group_ + offset); }
+    void write_weights() {
+        const std::int64_t kernel = stage_.conv.kernel.h * stage_.conv.kernel.w, per_group = dot_channels(layout_.dot);
+        for (std::int64_t ic = 0; ic < inputs(); ++ic)
+            for (std::int64_t k = 0; k < kernel; ++k)
+                for (std::int64_t c = 0; c < channels(); ++c)
+                    write_weight((vector_of(ic, k) * vectors_ * layout_.lanes + c) * per_group + ic % per_group, weight_(first_channel_ + c, ic, k));
+    }
+
+    void write_weight(std::int64_t at, float value) {
+        const std::int64_t offset = layout_.weights_offset(vectors_);
+        switch (dot_weight(layout_.dot)) {
+            case Element::bf16: numbers<std::uint16_t>(offset)[at] = to_bf16(value); break;
+            case Element::s8: numbers<std::int8_t>(offset)[at] = static_cast<std::int8_t>(value); break;
+            case Element::s16: numbers<std::int16_t>(offset)[at] = static_cast<std::int16_t>(value); break;
+            default: numbers<float>(offset)[at] = value; break;
+        }
+    }
+
+    void write_zero_points() {
+        const std::int64_t columns = stage_.conv.kernel.w, row = std::int64_t{vectors_} * layout_.lanes;
+        for (std::int64_t kh = 0; kh < stage_.conv.kernel.h; ++kh) {
+            auto* to = numbers<std::int32_t>(layout_.weights_offset(vectors_) + kh * layout_.row_taps * vectors_ * layout_.vector_bytes);
+            for (std::int64_t kw = 0; kw < columns; ++kw) {
+                for (std::int64_t c = 0; c < channels(); ++c) {
+                    std::int32_t sum = 0;
+                    for (std::int64_t ic = 0; ic < inputs(); ++ic) sum += static_cast<std::int32_t>(weight_(first_channel_ + c, ic, kh * columns + kw));
+                    to[c] -= quant_.input_zero * sum;
+                    if (columns > 1) to[(1 + kw) * row + c] = -quant_.input_zero * sum;
+                }
+            }
+        }
+    }
+
+    template <class T>
+    T* numbers(std::int64_t offset) const { return reinterpret_cast<T*>(group_ + offset); }
 
     const Stage& stage_;
     const PanelLayout& layout_;
     const Strides& strides_;
     const StageWeights& params_;
+    const QuantNumbers& quant_;
     Weight weight_;
     std::byte* group_ = nullptr;
     int vectors_ = 0;
@@ -118,9 +203,7 @@ private:
 
 PanelWriter::Strides stage_strides(const Problem& problem, const Plan& plan, int i) {
     const TensorStrides mid = mid_buffer(problem, plan).strides;
-    return {i == 0 ? tensor_strides(problem.input_shape(), problem.layout) : mid,
-            i == problem.stage_count - 1 ? tensor_strides(problem.output_shape(i), problem.layout) : mid,
-            tensor_strides(problem.residual_shape(i), problem.layout)};
+    return {i == 0 ? input_strides(problem) : mid, i == problem.stage_count - 1 ? output_strides(problem) : mid, residual_strides(problem, i)};
 }
 
 void write_direct(const Problem& problem, const Plan& plan, int i, const StageWeights& weights, std::byte* panel) {
@@ -128,10 +211,11 @@ void write_direct(const Problem& problem, const Plan& plan, int i, const StageWe
     const PanelLayout layout = panel_layout(problem, plan, i);
     const PanelWriter::Strides strides = stage_strides(problem, plan, i);
     const std::int64_t taps = stage.conv.kernel.h * stage.conv.kernel.w, inputs = stage.depthwise() ? 1 : stage.in_channels;
-    const float* from = weights.weights.data();
-    PanelWriter(stage, layout, strides, weights,
-                [=](std::int64_t channel, std::int64_t input, std::int64_t tap) { return from[(channel * inputs + input) * taps + tap]; })
-        .write(panel);
+    const QuantNumbers quant = quant_numbers(problem, plan, i, weights);
+    PanelWriter(stage, layout, strides, weights, quant, [&](std::int64_t channel, std::int64_t input, std::int64_t tap) {
+        const auto at = static_cast<std::size_t>((channel * inputs + input) * taps + tap);
+        return problem.quantized() ? weights.quantized_weights[at] : rounded(problem.dtype, weights.weights[at]);
+    }).write(panel);
 }
 
 // The post-op parameters, then one GEMM panel for each point of the transformed kernels.
@@ -139,7 +223,8 @@ void write_winograd(const Problem& problem, const Plan& plan, int i, const Stage
     const Stage& stage = problem.stage(i);
     const WinogradLayout layout = winograd_layout(problem, plan, i);
     const PanelWriter::Strides strides = stage_strides(problem, plan, i);
-    PanelWriter(stage, layout.post_ops, strides, weights, {}).write(panel);
+    const QuantNumbers none;
+    PanelWriter(stage, layout.post_ops, strides, weights, none, {}).write(panel);
 
     const std::int64_t phases = layout.phases.count(), kernels = stage.out_channels * stage.in_channels;
     std::vector<double> transformed(static_cast<std::size_t>(kernels * phases * layout.points));  // [kernel][phase][point]
@@ -149,7 +234,7 @@ void write_winograd(const Problem& problem, const Plan& plan, int i, const Stage
     const Stage gemm = winograd_gemm_stage(stage, layout.tiles);
     const PanelWriter::Strides workspace{layout.inputs, layout.products, {}};
     for (std::int64_t point = 0; point < layout.points; ++point) {
-        PanelWriter(gemm, layout.gemm, workspace, weights, [&](std::int64_t channel, std::int64_t input, std::int64_t) {
+        PanelWriter(gemm, layout.gemm, workspace, weights, none, [&](std::int64_t channel, std::int64_t input, std::int64_t) {
             const std::int64_t phase = input / stage.in_channels, kernel = channel * stage.in_channels + input % stage.in_channels;
             return static_cast<float>(transformed[static_cast<std::size_t>((kernel * phases + phase) * layout.points + point)]);
         }).write(panel + layout.gemm_offset + point * layout.gemm.bytes);
@@ -183,6 +268,8 @@ Result<PackedData> pack_weights(const Problem& problem, const Plan& plan, std::s
     PackedData packed;
     for (int i = 0; i < problem.stage_count; ++i) {
         if (auto status = check_stage(problem, i, stages[static_cast<std::size_t>(i)]); !status) return status.error();
+        if (i > 0 && problem.quantized() && stages[static_cast<std::size_t>(i)].input != stages[static_cast<std::size_t>(i - 1)].output)
+            return Error{ErrorCode::invalid_argument, "second.input differs from first.output; equal quantisations are accepted, as both are of the intermediate."};
         packed.panel_offset[static_cast<std::size_t>(i)] = bytes;
         bytes += (static_cast<std::size_t>(panel_bytes(problem, plan, i)) + 63) / 64 * 64;
     }

@@ -1,0 +1,157 @@
+#include "jit/elements.hpp"
+
+namespace tandem::jit {
+namespace {
+
+const Xbyak::Opmask nan_mask(4);  // k1 to k3 hold lane masks (stage_body.hpp)
+
+// The register of half the width, where elements of half the size end up.
+Vec half(const Vec& v) { return v.isZMM() ? Vec(Xbyak::Ymm(v.getIdx())) : Xbyak::Xmm(v.getIdx()); }
+Xbyak::Xmm low(const Vec& v) { return Xbyak::Xmm(v.getIdx()); }
+
+Address element_at(const Address& first, int index, Element element) {
+    return Address(0, false, first.getRegExp() + static_cast<std::size_t>(index * element_bytes(element)));
+}
+
+// AVX2 has no masked access to 8 or 16 bits: one element after the other.
+void load_some(CodeBlock& code, Element element, const Xbyak::Xmm& x, const Address& from, int count) {
+    code.vpxor(x, x, x);
+    for (int i = 0; i < count; ++i) {
+        if (element_bytes(element) == 2) code.vpinsrw(x, x, element_at(from, i, element), static_cast<std::uint8_t>(i));
+        else code.vpinsrb(x, x, element_at(from, i, element), static_cast<std::uint8_t>(i));
+    }
+}
+
+void store_some(CodeBlock& code, Element element, const Address& to, const Xbyak::Xmm& x, int count) {
+    for (int i = 0; i < count; ++i) {
+        if (element_bytes(element) == 2) code.vpextrw(element_at(to, i, element), x, static_cast<std::uint8_t>(i));
+        else code.vpextrb(element_at(to, i, element), x, static_cast<std::uint8_t>(i));
+    }
+}
+
+// Widens elements in memory or in the low part of a register; `v` may carry a mask.
+void widen(CodeBlock& code, Element element, const Vec& v, const Xbyak::Operand& from) {
+    switch (element) {
+        case Element::bf16: code.vpmovzxwd(v, from); break;
+        case Element::f16: code.vcvtph2ps(v, from); break;
+        case Element::u8: code.vpmovzxbd(v, from); break;
+        case Element::s8: code.vpmovsxbd(v, from); break;
+        case Element::s16: code.vpmovsxwd(v, from); break;
+        case Element::f32: break;
+    }
+}
+
+void to_f32(CodeBlock& code, Element element, const Vec& v) {
+    if (element == Element::bf16) code.vpslld(v, v, 16);
+    else if (element != Element::f16) code.vcvtdq2ps(v, v);
+}
+
+// Rounds f32 to the upper 16 bits of each lane, the lower ones being left over: adds half a unit, or a little less where the tie is to
+// go down. A NaN could carry into the exponent; it is replaced.
+void round_to_upper_half(const Simd& simd, const Vec& v, std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    const Vec bias = Simd::like(v, temps[0]);
+    code.vpsrld(bias, v, 16);
+    if (simd.avx512()) code.vpandd(bias, bias, code.constant_bits(1));
+    else code.vpand(bias, bias, code.constant_bits(1));
+    code.vpaddd(bias, bias, code.constant_bits(0x7fff));
+    constexpr std::uint32_t quiet_nan = 0x7fc00000;
+    if (simd.avx512()) {
+        code.vcmpunordps(nan_mask, v, v);
+        code.vpaddd(v, v, bias);
+        code.vmovdqa32(v | nan_mask, code.constant_bits(quiet_nan));
+    } else {
+        const Vec unordered = Simd::like(v, temps[1]);
+        code.vcmpunordps(unordered, v, v);
+        code.vpaddd(v, v, bias);
+        code.vblendvps(v, v, code.constant_bits(quiet_nan), unordered);
+    }
+}
+
+// 16-bit elements in the low half of the register.
+void narrow_to_bf16(const Simd& simd, const Vec& v, std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    if (has_bf16(simd.isa)) {
+        code.vcvtneps2bf16(half(v), v);
+        return;
+    }
+    round_to_upper_half(simd, v, temps);
+    code.vpsrld(v, v, 16);
+    if (simd.avx512()) {
+        code.vpmovdw(half(v), v);
+    } else {
+        code.vpackusdw(v, v, v);
+        code.vpermq(Xbyak::Ymm(v.getIdx()), Xbyak::Ymm(v.getIdx()), 0x08);
+    }
+}
+
+void store_integers(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes) {
+    CodeBlock& code = simd.code;
+    code.vcvtps2dq(v, v);
+    if (simd.avx512()) {
+        const Address masked = lanes.count == 0 ? to : to | Xbyak::Opmask(lanes.mask);
+        if (element == Element::s16) code.vpmovdw(masked, v);
+        else code.vpmovdb(masked, v);
+        return;
+    }
+    const Xbyak::Xmm x = low(v);
+    if (element == Element::u8) code.vpackusdw(v, v, v);
+    else code.vpackssdw(v, v, v);
+    code.vpermq(Xbyak::Ymm(v.getIdx()), Xbyak::Ymm(v.getIdx()), 0x08);
+    if (element == Element::u8) code.vpackuswb(x, x, x);
+    if (element == Element::s8) code.vpacksswb(x, x, x);
+    if (lanes.count > 0) store_some(code, element, to, x, lanes.count);
+    else if (element == Element::s16) code.vmovdqu(to, x);
+    else code.vmovq(to, x);
+}
+
+}  // namespace
+
+void emit_load(const Simd& simd, Element element, const Vec& v, const Address& from, const Simd::Lanes& lanes) {
+    CodeBlock& code = simd.code;
+    if (element == Element::f32) return simd.load(v, from, lanes);
+    if (lanes.count == 0) {
+        widen(code, element, v, from);
+    } else if (simd.avx512()) {
+        widen(code, element, v | Xbyak::Opmask(lanes.mask) | code.T_z, from);
+    } else {
+        load_some(code, element, low(v), from, lanes.count);
+        widen(code, element, v, low(v));
+    }
+    to_f32(code, element, v);
+}
+
+void emit_store(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes, std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    if (element == Element::f32) return simd.store(to, v, lanes);
+    if (element != Element::bf16 && element != Element::f16) return store_integers(simd, element, to, v, lanes);
+    if (element == Element::bf16) narrow_to_bf16(simd, v, temps);
+    else code.vcvtps2ph(half(v), v, 0);
+    const Vec narrow = half(v);
+    if (!simd.avx512()) {
+        if (lanes.count == 0) code.vmovdqu(to, narrow);
+        else store_some(code, element, to, low(v), lanes.count);
+    } else if (lanes.count == 0) {
+        code.vmovdqu16(to, narrow);
+    } else {
+        code.vmovdqu16(to | Xbyak::Opmask(lanes.mask), narrow);
+    }
+}
+
+void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    if (element == Element::f16) {
+        code.vcvtps2ph(half(v), v, 0);
+        code.vcvtph2ps(v, half(v));
+    } else if (has_bf16(simd.isa)) {
+        code.vcvtneps2bf16(half(v), v);
+        code.vpmovzxwd(v, half(v));
+        code.vpslld(v, v, 16);
+    } else {
+        round_to_upper_half(simd, v, temps);
+        if (simd.avx512()) code.vpandd(v, v, code.constant_bits(0xffff0000));
+        else code.vpand(v, v, code.constant_bits(0xffff0000));
+    }
+}
+
+}  // namespace tandem::jit

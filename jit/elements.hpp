@@ -1,0 +1,23 @@
+// Elements: numbers of any type in memory, as f32 in registers. All arithmetic between a load and a store is f32.
+#pragma once
+
+#include <span>
+
+#include "core/plan/arithmetic.hpp"
+#include "jit/simd.hpp"
+
+namespace tandem::jit {
+
+/// v = the elements at `from`, missing lanes zero; integers as they are. Only the lanes asked for are touched in memory.
+void emit_load(const Simd& simd, Element element, const Vec& v, const Address& from, const Simd::Lanes& lanes);
+
+/// Vector registers that the functions below need besides their operand.
+inline constexpr int element_temps = 2;
+
+/// Stores v's lanes as elements, the nearest ones, ties to even. For integers, v must hold integers in range. v and temps are clobbered.
+void emit_store(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes, std::span<const int> temps);
+
+/// v = the nearest numbers that bf16 or f16 can hold, still as f32.
+void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const int> temps);
+
+}  // namespace tandem::jit
