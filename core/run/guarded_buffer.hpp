@@ -55,7 +55,6 @@ public:
     }
 
     std::span<std::byte> bytes() const noexcept { return bytes_; }
-    std::span<float> floats() const noexcept { return {reinterpret_cast<float*>(bytes_.data()), bytes_.size() / sizeof(float)}; }
 
 private:
     GuardedBuffer() = default;

@@ -7,21 +7,34 @@
 #include <cstring>
 
 #include "core/plan/tiling.hpp"
+#include "core/run/typed_tensor.hpp"
 
 namespace tandem {
 namespace {
 
 constexpr std::uint64_t data_seed = 1;
-constexpr double agreement = 1e-3;              // of max|y|: far above any algorithm's rounding, far below a wrong result
 constexpr double sample_seconds_many = 1e-3;    // several threads: a sample has to hide that its first call wakes them
 
-Result<AlignedBuffer> aligned_copy(const std::vector<float>& values) {
-    Result<AlignedBuffer> buffer = AlignedBuffer::create(std::max<std::size_t>(values.size(), 1) * sizeof(float));
-    if (buffer && !values.empty()) std::memcpy(buffer->data(), values.data(), values.size() * sizeof(float));
+/// Of max|y|: far above any algorithm's rounding and a few steps of the data type, far below a wrong result. Integer sums do not depend
+/// on the plan, and post-ops are the same instructions under all of them.
+double agreement(const Problem& problem) {
+    switch (problem.dtype) {
+        case DataType::f32: return 1e-3;
+        case DataType::bf16: return 1.0 / 16;
+        case DataType::f16: return 1.0 / 128;
+        case DataType::u8:
+        case DataType::s8: return 0;
+    }
+    return 0;
+}
+
+Result<AlignedBuffer> aligned_copy(DataType type, const std::vector<float>& values) {
+    Result<AlignedBuffer> buffer = AlignedBuffer::create(tensor_bytes(type, std::max<std::size_t>(values.size(), 1)));
+    if (buffer) store_elements(type, values, buffer->data());
     return buffer;
 }
 
-std::span<const float> floats(const AlignedBuffer& buffer) { return {reinterpret_cast<const float*>(buffer.data()), buffer.size() / sizeof(float)}; }
+DataType output_type(const Problem& problem) { return problem.output_dtype(problem.stage_count - 1); }
 
 }  // namespace
 
@@ -30,12 +43,13 @@ Result<PlanTimer> PlanTimer::create(const Problem& problem, int threads) {
     timer.problem_ = problem;
     timer.data_ = make_verification_data(problem, DataKind::random, data_seed);
     const auto outputs = static_cast<std::size_t>(element_count(problem.output_shape(problem.stage_count - 1), problem.layout));
-    Result<AlignedBuffer> input = aligned_copy(timer.data_.input), output = AlignedBuffer::create(outputs * sizeof(float));
+    Result<AlignedBuffer> input = aligned_copy(problem.dtype, timer.data_.input);
+    Result<AlignedBuffer> output = AlignedBuffer::create(tensor_bytes(output_type(problem), outputs));
     if (!input || !output) return (!input ? input : output).error();
     timer.input_ = std::move(*input);
     timer.output_ = std::move(*output);
     for (std::size_t i = 0; i < timer.residual_.size(); ++i) {
-        Result<AlignedBuffer> residual = aligned_copy(timer.data_.residual[i]);
+        Result<AlignedBuffer> residual = aligned_copy(problem.output_dtypes[i], timer.data_.residual[i]);
         if (!residual) return residual.error();
         timer.residual_[i] = std::move(*residual);
     }
@@ -66,19 +80,20 @@ Result<std::shared_ptr<PackedWeights>> PlanTimer::packed_for(const Kernel& kerne
     return shared;
 }
 
-// The first plan's output is what the others have to agree with. The buffer holds NaNs before, so that nothing left over from
-// another plan passes for a result.
+// The first plan's output is what the others have to agree with. The buffer is overwritten before, with NaNs where the type has them, so
+// that nothing left over from another plan passes for a result.
 Status PlanTimer::check_output(const Runner& runner) {
     std::memset(output_.data(), 0xff, output_.size());
     if (Status status = run(runner); !status) return status;
-    const std::span<const float> output = floats(output_);
+    std::vector<float> output = load_elements(output_type(problem_), {output_.data(), output_.size()});
     if (expected_.empty()) {
-        expected_.assign(output.begin(), output.end());
+        expected_ = std::move(output);
         for (const float value : expected_) largest_ = std::max(largest_, std::abs(value));
         return {};
     }
+    const double accepted = agreement(problem_) * std::max(largest_, 1e-30f);
     for (std::size_t i = 0; i < output.size(); ++i)
-        if (!(std::abs(output[i] - expected_[i]) <= agreement * std::max(largest_, 1e-30f)) && !(std::isnan(output[i]) && std::isnan(expected_[i])))
+        if (!(std::abs(output[i] - expected_[i]) <= accepted) && !(std::isnan(output[i]) && std::isnan(expected_[i])))
             return Error{ErrorCode::unsupported, fmt::format("output {} is {}, under the rules' plan {}", i, output[i], expected_[i])};
     return {};
 }

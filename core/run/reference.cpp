@@ -1,15 +1,17 @@
 // Every tensor is held as NHWC doubles and every weight tensor as [h][w][in][out], so that the innermost loop runs over
-// contiguous output channels; taps in the padding are skipped. The intermediate of a pair is not rounded to float.
+// contiguous output channels; taps in the padding are skipped. Rounding happens where kernels round: weights to the data type and
+// each stage's output to its own, with the exception that f32 stays double. The sums of quantised stages are integers, which double
+// holds exactly.
 #include "tandem/reference.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <new>
-#include <numbers>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "core/plan/problem.hpp"
+#include "core/run/reference_chain.hpp"
 
 namespace tandem {
 
@@ -41,16 +43,23 @@ std::vector<double> from_nhwc(const Tensor& tensor, const TensorShape& shape, La
     return result;
 }
 
-/// [out][in][h][w] to [h][w][in][out]; depthwise weights have one `in`.
-std::vector<double> reorder_weights(const Stage& stage, std::span<const float> weights) {
+/// [out][in][h][w] to [h][w][in][out]; depthwise weights have one `in`. `weight(index)` is what a kernel multiplies by.
+template <class Weight>
+std::vector<double> reorder_weights(const Stage& stage, Weight weight) {
     const std::size_t outs = as_index(stage.out_channels);
     const std::size_t ins = stage.depthwise() ? 1 : as_index(stage.in_channels);
     const std::size_t taps = as_index(stage.conv.kernel.h * stage.conv.kernel.w);
-    std::vector<double> result(weights.size());
+    std::vector<double> result(as_index(stage.weight_count()));
     for (std::size_t o = 0; o < outs; ++o)
         for (std::size_t i = 0; i < ins; ++i)
-            for (std::size_t t = 0; t < taps; ++t) result[(t * ins + i) * outs + o] = weights[(o * ins + i) * taps + t];
+            for (std::size_t t = 0; t < taps; ++t) result[(t * ins + i) * outs + o] = weight((o * ins + i) * taps + t);
     return result;
+}
+
+std::vector<double> multiplied_weights(const Problem& problem, int i, const StageWeights& params) {
+    const Stage& stage = problem.stage(i);
+    if (problem.quantized()) return reorder_weights(stage, [&](std::size_t at) { return params.quantized_weights[at]; });
+    return reorder_weights(stage, [&](std::size_t at) { return rounded(problem.dtype, params.weights[at]); });
 }
 
 /// sums[o] += sum over i of pixel[i] * weights[i][o]
@@ -92,70 +101,22 @@ void convolve_pixel(const Stage& stage, const double* image, const double* weigh
     }
 }
 
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-double hsigmoid(double x) { return std::clamp(x + 3, 0.0, 6.0) / 6; }
-double gelu_erf(double x) { return x / 2 * (1 + std::erf(x / std::numbers::sqrt2)); }
-double gelu_tanh(double x) {
-    const double sqrt_2_over_pi = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
-    return x / 2 * (1 + std::tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
-}
-
-/// The post-ops that need nothing but the value.
-double activate(const PostOp& op, double x) {
-    switch (op.kind) {
-        case PostOpKind::relu: return std::max(x, 0.0);
-        case PostOpKind::relu6: return std::clamp(x, 0.0, 6.0);
-        case PostOpKind::leaky: return x < 0 ? op.alpha * x : x;
-        case PostOpKind::clip: return std::clamp<double>(x, op.alpha, op.beta);
-        case PostOpKind::sigmoid: return sigmoid(x);
-        case PostOpKind::tanh: return std::tanh(x);
-        case PostOpKind::swish: return x * sigmoid(x);
-        case PostOpKind::hsigmoid: return hsigmoid(x);
-        case PostOpKind::hswish: return x * hsigmoid(x);
-        case PostOpKind::elu: return x < 0 ? op.alpha * std::expm1(x) : x;
-        case PostOpKind::gelu_erf: return gelu_erf(x);
-        case PostOpKind::gelu_tanh: return gelu_tanh(x);
-        case PostOpKind::bias:
-        case PostOpKind::prelu:
-        case PostOpKind::scale:
-        case PostOpKind::sum: break;
-    }
-    return x;
-}
-
-/// Applies one post-op to all channels of a pixel; `residual` is the residual tensor's pixel.
-void apply(const PostOp& op, const StageWeights& params, const double* residual, std::span<double> pixel) {
-    switch (op.kind) {
-        case PostOpKind::bias:
-            for (std::size_t o = 0; o < pixel.size(); ++o) pixel[o] += params.bias[o];
-            return;
-        case PostOpKind::prelu:
-            for (std::size_t o = 0; o < pixel.size(); ++o) pixel[o] *= pixel[o] < 0 ? params.prelu[o] : 1.0;
-            return;
-        case PostOpKind::scale:
-            for (std::size_t o = 0; o < pixel.size(); ++o) pixel[o] *= params.scale[o];
-            return;
-        case PostOpKind::sum:
-            for (std::size_t o = 0; o < as_index(op.channels); ++o) pixel[o] += residual[o];
-            return;
-        default:
-            for (double& value : pixel) value = activate(op, value);
-    }
-}
-
-Tensor run_stage(const Stage& stage, std::int64_t batch, const Tensor& input, const StageWeights& params, const Tensor& residual) {
-    const std::vector<double> weights = reorder_weights(stage, params.weights);
+/// Stage i. A quantised input loses its zero point first: padding then counts as zero like everywhere else.
+Tensor run_stage(const Problem& problem, int i, Tensor input, const StageWeights& params, const Tensor& residual) {
+    const Stage& stage = problem.stage(i);
+    if (problem.quantized())
+        for (double& value : input) value -= params.input.zero_point;
+    const std::vector<double> weights = multiplied_weights(problem, i, params);
     const std::int64_t image_size = stage.in_h * stage.in_w * stage.in_channels;
     const std::int64_t residual_channels = stage.residual_channels();
-    Tensor output(as_index(batch * stage.out_h * stage.out_w * stage.out_channels), 0.0);
+    Tensor output(as_index(problem.input.n * stage.out_h * stage.out_w * stage.out_channels), 0.0);
     std::int64_t pixel = 0;
-    for (std::int64_t n = 0; n < batch; ++n)
+    for (std::int64_t n = 0; n < problem.input.n; ++n)
         for (std::int64_t y = 0; y < stage.out_h; ++y)
             for (std::int64_t x = 0; x < stage.out_w; ++x, ++pixel) {
                 double* sums = output.data() + pixel * stage.out_channels;
                 convolve_pixel(stage, input.data() + n * image_size, weights.data(), y, x, sums);
-                for (const PostOp& op : stage.conv.chain())
-                    apply(op, params, residual.data() + pixel * residual_channels, {sums, as_index(stage.out_channels)});
+                finish_pixel(problem, i, params, residual.data() + pixel * residual_channels, {sums, as_index(stage.out_channels)});
             }
     return output;
 }
@@ -165,16 +126,40 @@ Status check_span(const std::string& name, std::size_t size, std::int64_t accept
     return Error{ErrorCode::invalid_argument, fmt::format("{} has {} elements; {} is accepted", name, size, accepted)};
 }
 
+Status check_quantization(const std::string& name, const Quantization& quantization, DataType dtype) {
+    const auto [scale, zero_point] = quantization;
+    if (!std::isfinite(scale) || scale <= 0)
+        return Error{ErrorCode::invalid_argument, fmt::format("{}.scale is {}; a positive number is accepted", name, scale)};
+    const int lowest = dtype == DataType::u8 ? 0 : -128, highest = lowest + 255;
+    if (zero_point < lowest || zero_point > highest)
+        return Error{ErrorCode::invalid_argument, fmt::format("{}.zero_point is {}; {} to {} is accepted for {}", name, zero_point, lowest, highest, to_string(dtype))};
+    return {};
+}
+
+/// Those that have a meaning: nothing but the input where the output is f32.
+Status check_quantizations(const Problem& problem, int i, const StageWeights& params) {
+    const auto check = [&](const char* what, const Quantization& quantization, DataType dtype) {
+        return check_quantization(fmt::format("stages[{}].{}", i, what), quantization, dtype);
+    };
+    const DataType output = problem.output_dtype(i);
+    if (Status status = check("input", params.input, problem.input_dtype(i)); !status || !is_quantized(output)) return status;
+    if (Status status = check("output", params.output, output); !status) return status;
+    return problem.stage(i).conv.has(PostOpKind::sum) ? check("residual", params.residual, output) : Status();
+}
+
 Status check_stage(const Problem& problem, int i, const ReferenceArgs& args) {
     const Stage& stage = problem.stage(i);
     const StageWeights& params = args.stages[static_cast<std::size_t>(i)];
     const auto per_channel = [&](PostOpKind kind) { return stage.conv.has(kind) ? stage.out_channels : 0; };
+    const bool quantized = problem.quantized();
     const struct {
         std::string name;
         std::size_t size;
         std::int64_t accepted;
     } spans[] = {
-        {fmt::format("stages[{}].weights", i), params.weights.size(), stage.weight_count()},
+        {fmt::format("stages[{}].weights", i), params.weights.size(), quantized ? 0 : stage.weight_count()},
+        {fmt::format("stages[{}].quantized_weights", i), params.quantized_weights.size(), quantized ? stage.weight_count() : 0},
+        {fmt::format("stages[{}].weight_scales", i), params.weight_scales.size(), quantized ? stage.out_channels : 0},
         {fmt::format("stages[{}].bias", i), params.bias.size(), per_channel(PostOpKind::bias)},
         {fmt::format("stages[{}].prelu", i), params.prelu.size(), per_channel(PostOpKind::prelu)},
         {fmt::format("stages[{}].scale", i), params.scale.size(), per_channel(PostOpKind::scale)},
@@ -183,7 +168,7 @@ Status check_stage(const Problem& problem, int i, const ReferenceArgs& args) {
     };
     for (const auto& span : spans)
         if (Status status = check_span(span.name, span.size, span.accepted); !status) return status;
-    return {};
+    return quantized ? check_quantizations(problem, i, params) : Status();
 }
 
 Status check_args(const Problem& problem, const ReferenceArgs& args) {
@@ -203,7 +188,7 @@ Result<std::vector<double>> run(const Result<Problem>& resolved, const Reference
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto at = static_cast<std::size_t>(i);
         const Tensor residual = to_nhwc(args.residual[at], problem.residual_shape(i), problem.layout);
-        tensor = run_stage(problem.stage(i), problem.input.n, tensor, args.stages[at], residual);
+        tensor = run_stage(problem, i, std::move(tensor), args.stages[at], residual);
     }
     return from_nhwc(tensor, problem.output_shape(problem.stage_count - 1), problem.layout);
 }

@@ -14,13 +14,14 @@
 
 #include "core/plan/plan.hpp"
 #include "core/run/guarded_buffer.hpp"
+#include "core/run/tolerance.hpp"
+#include "core/run/typed_tensor.hpp"
 #include "tandem/reference.hpp"
 
 namespace tandem {
 
 namespace {
 
-constexpr double relative_tolerance = 1e-5;
 constexpr std::size_t scratch_alignment = 64;
 
 /// How the parts of one run are executed.
@@ -42,24 +43,35 @@ struct Buffers {
     std::vector<GuardedBuffer> scratch;    // one a thread
 };
 
-void fill_with_nan(const GuardedBuffer& buffer) { std::memset(buffer.bytes().data(), 0xff, buffer.bytes().size()); }
+/// NaN where the tensor's type has one. An integer type has not: so every run starts from another pattern, and what none of them writes
+/// differs from run to run.
+void fill_unwritten(const GuardedBuffer& buffer, DataType type, int run) {
+    std::memset(buffer.bytes().data(), is_quantized(type) ? 0xff - 0x15 * run : 0xff, buffer.bytes().size());
+}
 
-Result<GuardedBuffer> guarded_copy(const std::vector<float>& values, Placement placement) {
-    Result<GuardedBuffer> buffer = GuardedBuffer::create(values.size() * sizeof(float), placement);
-    if (buffer) std::ranges::copy(values, buffer->floats().begin());
+/// Flush to the byte: an element's size is all the alignment that tensors have to have.
+Result<GuardedBuffer> guarded_tensor(DataType type, std::size_t elements, Placement placement) {
+    return GuardedBuffer::create(tensor_bytes(type, elements), placement, static_cast<std::size_t>(element_bytes(type)));
+}
+
+Result<GuardedBuffer> guarded_copy(DataType type, const std::vector<float>& values, Placement placement) {
+    Result<GuardedBuffer> buffer = guarded_tensor(type, values.size(), placement);
+    if (buffer) store_elements(type, values, buffer->bytes().data());
     return buffer;
 }
+
+DataType output_type(const Problem& problem) { return problem.output_dtype(problem.stage_count - 1); }
 
 Result<Buffers> make_buffers(const Problem& problem, const VerificationData& data, const Kernel& kernel, int threads,
                              Placement placement) {
     const std::int64_t outputs = element_count(problem.output_shape(problem.stage_count - 1), problem.layout);
-    Result<GuardedBuffer> input = guarded_copy(data.input, placement);
+    Result<GuardedBuffer> input = guarded_copy(problem.dtype, data.input, placement);
     if (!input) return input.error();
-    Result<GuardedBuffer> output = GuardedBuffer::create(static_cast<std::size_t>(outputs) * sizeof(float), placement);
+    Result<GuardedBuffer> output = guarded_tensor(output_type(problem), static_cast<std::size_t>(outputs), placement);
     if (!output) return output.error();
     Buffers buffers{std::move(*input), std::move(*output), {}, {}};
-    for (const std::vector<float>& values : data.residual) {
-        Result<GuardedBuffer> residual = guarded_copy(values, placement);
+    for (std::size_t i = 0; i < data.residual.size(); ++i) {
+        Result<GuardedBuffer> residual = guarded_copy(problem.output_dtypes[i], data.residual[i], placement);
         if (!residual) return residual.error();
         buffers.residuals.push_back(std::move(*residual));
     }
@@ -102,21 +114,29 @@ Status run_concurrently(const Kernel& kernel, const Args& args, const Buffers& b
     return {};
 }
 
-/// The output of one run, which starts from buffers full of NaN.
-Result<std::vector<float>> run(const Kernel& kernel, const PackedWeights& weights, const Buffers& buffers, int parts, Schedule schedule) {
-    fill_with_nan(buffers.output);
-    for (const GuardedBuffer& scratch : buffers.scratch) fill_with_nan(scratch);
+/// The output of one run, as it is in memory.
+using Output = std::vector<std::byte>;
+
+struct RunRequest {
+    Schedule schedule = Schedule::whole;
+    int parts = 1;
+    int number = 0;  // of the run, so that each starts from other contents
+};
+
+Result<Output> run(const Kernel& kernel, const PackedWeights& weights, const Buffers& buffers, const RunRequest& request) {
+    fill_unwritten(buffers.output, kernel.output_dtype(), request.number);
+    for (const GuardedBuffer& scratch : buffers.scratch) std::memset(scratch.bytes().data(), 0xff, scratch.bytes().size());
     const Args args = make_args(buffers, weights);
     Status status;
-    if (schedule == Schedule::concurrent) {
-        status = run_concurrently(kernel, args, buffers, parts);
+    if (request.schedule == Schedule::concurrent) {
+        status = run_concurrently(kernel, args, buffers, request.parts);
     } else {
-        const int count = schedule == Schedule::whole ? 1 : parts;
+        const int count = request.schedule == Schedule::whole ? 1 : request.parts;
         for (int part = count; status.ok() && part-- > 0;) status = kernel.run(part, count, args, buffers.scratch[0].bytes());
     }
     if (!status) return status.error();
-    const auto output = buffers.output.floats();
-    return std::vector<float>(output.begin(), output.end());
+    const auto output = buffers.output.bytes();
+    return Output(output.begin(), output.end());
 }
 
 /// A verification under way: what every step needs.
@@ -126,9 +146,11 @@ struct Check {
     const Kernel& kernel;
     const VerificationData& data;
     const std::vector<double>& reference;
-    double scale = 0;  // max|reference|
+    Magnitudes magnitudes{};
+    int runs = 0;
     VerifyReport report{};
 
+    DataType type() const { return output_type(problem); }
     TensorShape shape() const { return problem.output_shape(problem.stage_count - 1); }
     // Winograd's transforms are not exact on integers; the plan says whether one is used.
     bool exact() const {
@@ -136,15 +158,23 @@ struct Check {
             if (kernel.plan().stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct) return false;
         return data.exact;
     }
-    double tolerance() const { return exact() ? 0 : relative_tolerance * scale + data.tolerance; }
+    Tolerance tolerance() const { return exact() ? Tolerance{} : tolerance_of(problem, data, magnitudes); }
     void fail(std::string difference);
 };
 
+/// The options of `tandem check` that choose the data types.
+std::string dtype_options(const Problem& problem) {
+    std::string text = fmt::format(" --dtype {}", to_string(problem.dtype));
+    if (problem.stage_count > 1 && problem.output_dtype(0) != problem.dtype) text += fmt::format(" --intermediate-dtype {}", to_string(problem.output_dtype(0)));
+    if (output_type(problem) != problem.dtype) text += fmt::format(" --output-dtype {}", to_string(output_type(problem)));
+    return text;
+}
+
 void Check::fail(std::string difference) {
     report.passed = false;
-    report.message = fmt::format("{}: {} ({} data); rerun: tandem check '{}' --isa {} --layout {} --math {} --threads {} --seed {}",
-                                 problem.name(), difference, to_string(options.data), problem.text(),
-                                 to_string(kernel.plan().isa), to_string(problem.layout), to_string(problem.math), options.threads, options.seed);
+    report.message = fmt::format("{}: {} ({} data); rerun: tandem check '{}' --isa {} --layout {}{} --math {} --threads {} --seed {}",
+                                 problem.name(), difference, to_string(options.data), problem.text(), to_string(kernel.plan().isa),
+                                 to_string(problem.layout), dtype_options(problem), to_string(problem.math), options.threads, options.seed);
 }
 
 /// First element in (n, c, y, x) order, padding channels included, for which `differs(index, is_padding)`; as text.
@@ -164,54 +194,66 @@ std::optional<std::pair<std::size_t, std::string>> first_difference(const Tensor
     return std::nullopt;
 }
 
+/// 0 where they are equal, which infinities may be.
+double distance(double a, double b) { return a == b ? 0 : std::abs(a - b); }
+
 /// Records the largest error and, where it is too large, the first element out of tolerance.
-void compare_with_reference(Check& check, const std::vector<float>& output) {
+void compare_with_reference(Check& check, const Output& bytes) {
+    const std::vector<float> output = load_elements(check.type(), bytes);
     double largest = 0;
     for (std::size_t i = 0; i < output.size(); ++i) {
-        const double error = std::abs(output[i] - check.reference[i]);
+        const double error = distance(output[i], check.reference[i]);
         largest = std::isnan(error) ? HUGE_VAL : std::max(largest, error);
     }
+    const double scale = check.magnitudes.output;
     check.report.exact = check.report.exact && largest == 0;
-    check.report.max_error = std::max(check.report.max_error, check.scale > 0 ? largest / check.scale : largest);
-    const double tolerance = check.tolerance();
+    check.report.max_error = std::max(check.report.max_error, scale > 0 ? largest / scale : largest);
+    const auto [absolute, relative] = check.tolerance();
+    const auto accepted = [&](std::size_t i, bool padding) { return padding ? 0 : absolute + relative * std::abs(check.reference[i]); };
+    bool in_padding = false;
     const auto difference = first_difference(check.shape(), check.problem.layout, [&](std::size_t i, bool padding) {
-        return !(std::abs(output[i] - check.reference[i]) <= (padding ? 0 : tolerance));
+        in_padding = padding;
+        const double error = distance(output[i], check.reference[i]);
+        return std::isinf(error) || !(error <= accepted(i, padding));  // an infinite number would make its own tolerance infinite
     });
     if (!difference) return;
     const auto& [index, where] = *difference;
     check.fail(fmt::format("output {} is {}, the reference has {}; a difference of {} is accepted", where, output[index],
-                           check.reference[index], tolerance));
+                           check.reference[index], accepted(index, in_padding)));
 }
 
-void compare_bitwise(Check& check, const std::vector<float>& whole, const std::vector<float>& parts, Schedule schedule) {
+void compare_bitwise(Check& check, const Output& whole, const Output& parts, Schedule schedule) {
+    const auto bytes = static_cast<std::size_t>(element_bytes(check.type()));
     const auto difference = first_difference(check.shape(), check.problem.layout, [&](std::size_t i, bool) {
-        return std::memcmp(&whole[i], &parts[i], sizeof(float)) != 0;
+        return std::memcmp(&whole[i * bytes], &parts[i * bytes], bytes) != 0;
     });
     if (!difference) return;
     const auto& [index, where] = *difference;
-    check.fail(fmt::format("output {} is {} {} and {} {}; equal bits are accepted", where, whole[index],
-                           to_string(Schedule::whole), parts[index], to_string(schedule)));
+    check.fail(fmt::format("output {} is {} {} and {} {}; equal bits are accepted", where, load_element(check.type(), whole.data(), index),
+                           to_string(Schedule::whole), load_element(check.type(), parts.data(), index), to_string(schedule)));
 }
 
 Status check_placement(Check& check, const PackedWeights& weights, Placement placement) {
     const int parts = check.options.threads;
     const Result<Buffers> buffers = make_buffers(check.problem, check.data, check.kernel, parts, placement);
     if (!buffers) return buffers.error();
-    const Result<std::vector<float>> whole = run(check.kernel, weights, *buffers, parts, Schedule::whole);
+    const Result<Output> whole = run(check.kernel, weights, *buffers, {Schedule::whole, parts, check.runs++});
     if (!whole) return whole.error();
     compare_with_reference(check, *whole);
     if (parts == 1) return {};
     for (const Schedule schedule : {Schedule::backwards, Schedule::concurrent}) {
-        const Result<std::vector<float>> split = run(check.kernel, weights, *buffers, parts, schedule);
+        const Result<Output> split = run(check.kernel, weights, *buffers, {schedule, parts, check.runs++});
         if (!split) return split.error();
         if (check.report.passed) compare_bitwise(check, *whole, *split, schedule);
     }
     return {};
 }
 
+/// Of the finite ones: f16 has infinities where sums are past its range.
 double max_abs(const std::vector<double>& values) {
     double largest = 0;
-    for (const double value : values) largest = std::max(largest, std::abs(value));
+    for (const double value : values)
+        if (std::isfinite(value)) largest = std::max(largest, std::abs(value));
     return largest;
 }
 
@@ -255,6 +297,28 @@ SingleConv without_bounds(SingleConv single) {
     return single;
 }
 
+/// The first stage of a pair on its own, as its reference is needed for the intermediate's magnitude.
+SingleConv first_stage(const ConvPair& pair) { return first_of(pair); }
+SingleConv first_stage(const SingleConv& single) { return single; }
+
+template <class Descriptor>
+Result<Magnitudes> magnitudes_of(const Descriptor& descriptor, const Problem& problem, const VerificationData& data,
+                                 std::span<const StageWeights> stages, const std::vector<double>& expected) {
+    Magnitudes magnitudes{.output = max_abs(expected)};
+    if (const Descriptor sums = without_bounds(descriptor); !(sums == descriptor)) {
+        // Rounding is relative to the sums, so the bound is too (docs/math-modes.md).
+        const auto unbounded = reference_of(sums, data, stages);
+        if (!unbounded) return unbounded.error();
+        magnitudes.output = std::max(magnitudes.output, max_abs(*unbounded));
+    }
+    if (rounds_intermediate(problem, data) && !problem.quantized()) {
+        const auto intermediate = reference_of(first_stage(descriptor), data, stages.first(1));
+        if (!intermediate) return intermediate.error();
+        magnitudes.intermediate = max_abs(*intermediate);
+    }
+    return magnitudes;
+}
+
 template <class Descriptor>
 Result<VerifyReport> verify_any(Context& context, const Descriptor& descriptor, const VerifyOptions& options) {
     if (options.threads < 1)
@@ -271,12 +335,11 @@ Result<VerifyReport> verify_any(Context& context, const Descriptor& descriptor, 
     const Result<PackedWeights> weights = kernel->pack(stages);
     if (!weights) return weights.error();
 
-    Check check{*problem, options, *kernel, data, *expected, max_abs(*expected)};
-    if (const Descriptor sums = without_bounds(descriptor); !check.exact() && !(sums == descriptor)) {
-        // Rounding is relative to the sums, so the bound is too (docs/math-modes.md).
-        const auto unbounded = reference_of(sums, data, stages);
-        if (!unbounded) return unbounded.error();
-        check.scale = std::max(check.scale, max_abs(*unbounded));
+    Check check{*problem, options, *kernel, data, *expected, {.output = max_abs(*expected)}};
+    if (!check.exact()) {
+        const Result<Magnitudes> magnitudes = magnitudes_of(descriptor, *problem, data, stages, *expected);
+        if (!magnitudes) return magnitudes.error();
+        check.magnitudes = *magnitudes;
     }
     check.report.passed = check.report.exact = true;
     check.report.kernel_name = kernel->name();

@@ -1,7 +1,7 @@
 // Verification: runs a generated kernel on made-up data and compares it with the reference. What the tests and
 // `tandem check` share.
 //
-// One call checks that results agree with the reference (equal on integers, else within 1e-5 of max|ref|), that splitting
+// One call checks that results agree with the reference (equal where the data is exact, else within tolerance.hpp), that splitting
 // the work into parts, run in any order or at once, changes no bit, that every output is written and padding channels are
 // zero, that padding channels of the inputs are ignored, and that nothing outside the stated buffers is touched.
 #pragma once

@@ -12,7 +12,21 @@ namespace {
 // Integer data. 2^22 leaves two bits of a float's 24 for partial sums; 2^11 for the intermediate splits that evenly between
 // the stages. Few shapes reach either: those get zeros among their weights until they keep within them.
 constexpr double max_input = 4, max_weight = 2, max_bias = 8;
-constexpr double intermediate_limit = 1 << 11, output_limit = 1 << 22, exact_limit = 1 << 24;
+constexpr double exact_limit = 1 << 24, f16_max = 65504;
+
+/// What the numbers of integer data are multiples of, and how many of it. Types of few bits get fractions in their inputs: sums then
+/// have more bits than the type, and are rounded as exactly as they were added up. f16's stay within its range.
+struct Grid {
+    double quantum, intermediate_limit, output_limit;
+};
+
+Grid grid_of(DataType type) {
+    switch (type) {
+        case DataType::bf16: return {0x1p-4, 1 << 13, 1 << 22};
+        case DataType::f16: return {0x1p-7, 1 << 15, 1 << 22};
+        default: return {1, 1 << 11, 1 << 22};
+    }
+}
 
 class Numbers {
 public:
@@ -29,6 +43,8 @@ public:
         for (int i = 0; i < 4; ++i) sum += static_cast<double>(bits >> (16 * i) & 0xffff);
         return static_cast<float>((sum / 65536 - 2) * std::sqrt(3.0));
     }
+    float uniform(float low, float high) { return low + (high - low) * static_cast<float>(engine_() >> 40) * 0x1p-24f; }
+    int between(int low, int high) { return low + static_cast<int>(engine_() % static_cast<std::uint64_t>(high - low + 1)); }
     bool chance(double probability) { return static_cast<double>(engine_() >> 11) * 0x1p-53 < probability; }
 
 private:
@@ -37,8 +53,6 @@ private:
 
 bool is_integer(float value) { return std::trunc(value) == value; }
 
-std::int64_t fan_in(const Stage& stage) { return stage.weight_count() / stage.out_channels; }
-
 template <class Make>
 std::vector<float> filled(std::int64_t count, Make make) {
     std::vector<float> values(static_cast<std::size_t>(count));
@@ -46,10 +60,10 @@ std::vector<float> filled(std::int64_t count, Make make) {
     return values;
 }
 
-/// A tensor in `layout` whose padding channels are NaN.
+/// A tensor in `layout` with `padding` in its padding channels.
 template <class Make>
-std::vector<float> activations(const TensorShape& shape, Layout layout, Make make) {
-    std::vector<float> values(static_cast<std::size_t>(element_count(shape, layout)), std::numeric_limits<float>::quiet_NaN());
+std::vector<float> activations(const TensorShape& shape, Layout layout, Make make, float padding = std::numeric_limits<float>::quiet_NaN()) {
+    std::vector<float> values(static_cast<std::size_t>(element_count(shape, layout)), padding);
     for (std::int64_t n = 0; n < shape.n; ++n)
         for (std::int64_t c = 0; c < shape.c; ++c)
             for (std::int64_t y = 0; y < shape.h; ++y)
@@ -104,12 +118,15 @@ std::vector<float> integer_weights(const Stage& stage, double allowance, Numbers
 }
 
 /// Returns the largest |value| that the stage may put out.
-double make_integer_stage(const Stage& stage, double input_bound, double limit, Numbers& numbers, VerificationData& data, int i) {
+double make_integer_stage(const Problem& problem, int i, double input_bound, Numbers& numbers, VerificationData& data) {
+    const Stage& stage = problem.stage(i);
+    const Grid grid = grid_of(problem.dtype);
+    const double limit = grid.quantum * (i + 1 == problem.stage_count ? grid.output_limit : grid.intermediate_limit);
     const double taps = static_cast<double>(fan_in(stage));
     const double growth = std::max(1.0, chain_bound(stage.conv, limit).highest / limit);
     const double allowance = std::max(max_weight, std::min(max_weight * taps, std::floor(limit / growth / input_bound)));
     const ChainBound bound = chain_bound(stage.conv, allowance * input_bound);
-    data.exact = data.exact && bound.highest < exact_limit;
+    data.exact = data.exact && bound.highest < exact_limit * grid.quantum && (problem.dtype != DataType::f16 || bound.last <= f16_max);
     const auto per_channel = [&](PostOpKind kind, double magnitude) {
         return filled(stage.conv.has(kind) ? stage.out_channels : 0, [&] { return numbers.integer(magnitude); });
     };
@@ -122,51 +139,120 @@ double make_integer_stage(const Stage& stage, double input_bound, double limit, 
 }
 
 void make_integers(const Problem& problem, Numbers& numbers, VerificationData& data) {
-    const auto integer = [&] { return numbers.integer(max_input); };
+    const double quantum = grid_of(problem.dtype).quantum;
+    const auto multiple = [&] { return numbers.integer(max_input / quantum) * static_cast<float>(quantum); };
     data.exact = true;
-    data.input = activations(problem.input_shape(), problem.layout, integer);
+    data.input = activations(problem.input_shape(), problem.layout, multiple);
     double bound = max_input;
     for (int i = 0; i < problem.stage_count; ++i) {
-        const bool last = i + 1 == problem.stage_count;
-        bound = make_integer_stage(problem.stage(i), std::max(bound, 1.0), last ? output_limit : intermediate_limit, numbers, data, i);
-        data.residual[static_cast<std::size_t>(i)] = activations(problem.residual_shape(i), problem.layout, integer);
+        bound = make_integer_stage(problem, i, std::max(bound, 1.0), numbers, data);
+        data.residual[static_cast<std::size_t>(i)] = activations(problem.residual_shape(i), problem.layout, multiple);
     }
+    data.exact_intermediate = data.exact;
     data.exact = data.exact && std::ranges::all_of(problem.last().conv.chain(), exact_on_integers);
 }
 
+void make_random_params(const Stage& stage, Numbers& numbers, VerificationData::Weights& weights) {
+    const auto per_channel = [&](PostOpKind kind, float mean, float deviation) {
+        return filled(stage.conv.has(kind) ? stage.out_channels : 0, [&] { return mean + deviation * numbers.normal(); });
+    };
+    weights.bias = per_channel(PostOpKind::bias, 0, 0.5f);
+    weights.prelu = per_channel(PostOpKind::prelu, 0.25f, 0.125f);
+    weights.scale = per_channel(PostOpKind::scale, 1, 0.125f);
+}
+
 void make_random(const Problem& problem, Numbers& numbers, VerificationData& data) {
-    const auto normal = [&] { return numbers.normal(); };
+    const auto normal = [&] { return rounded(problem.dtype, numbers.normal()); };
     data.input = activations(problem.input_shape(), problem.layout, normal);
     for (int i = 0; i < problem.stage_count; ++i) {
         const Stage& stage = problem.stage(i);
         const float weight_scale = 1 / std::sqrt(static_cast<float>(fan_in(stage)));
-        const auto per_channel = [&](PostOpKind kind, float mean, float deviation) {
-            return filled(stage.conv.has(kind) ? stage.out_channels : 0, [&] { return mean + deviation * numbers.normal(); });
-        };
         auto& weights = data.stages[static_cast<std::size_t>(i)];
         weights.weights = filled(stage.weight_count(), [&] { return weight_scale * numbers.normal(); });
-        weights.bias = per_channel(PostOpKind::bias, 0, 0.5f);
-        weights.prelu = per_channel(PostOpKind::prelu, 0.25f, 0.125f);
-        weights.scale = per_channel(PostOpKind::scale, 1, 0.125f);
+        make_random_params(stage, numbers, weights);
         data.residual[static_cast<std::size_t>(i)] = activations(problem.residual_shape(i), problem.layout, normal);
     }
 }
 
-bool transcendental(const PostOp& op) {
-    using enum PostOpKind;
-    return op.kind == sigmoid || op.kind == tanh || op.kind == swish || op.kind == elu || op.kind == gelu_erf || op.kind == gelu_tanh;
+// --- quantised problems: real numbers of about mean 0 and variance 1 everywhere, so that post-ops and clamping are seen at work ------
+
+struct IntegerRange {
+    int lowest, highest;
+};
+constexpr IntegerRange range_of(DataType type) { return type == DataType::u8 ? IntegerRange{0, 255} : IntegerRange{-128, 127}; }
+
+/// Any integer of the range; with `extremes`, every second one is an end of it.
+int any_integer(IntegerRange range, bool extremes, Numbers& numbers) {
+    if (extremes && numbers.chance(0.5)) return numbers.chance(0.5) ? range.lowest : range.highest;
+    return numbers.between(range.lowest, range.highest);
 }
 
-/// What is allowed beside 1e-5 of max|ref|: rounding of a sum of n terms of variance 1/n grows like sqrt(n), however small the
-/// largest output happens to be; and the kernels' exp, tanh and erf are polynomials.
-double absolute_tolerance(const Problem& problem) {
-    double tolerance = 0;
-    for (int i = 0; i < problem.stage_count; ++i) {
-        const Stage& stage = problem.stage(i);
-        tolerance = std::max(tolerance, 1e-7 * std::sqrt(static_cast<double>(fan_in(stage))));
-        if (std::ranges::any_of(stage.conv.chain(), transcendental)) tolerance += 2e-6;
+/// Root mean square of integers spread over a range around a zero point.
+float deviation_from(int zero_point, IntegerRange range, bool extremes) {
+    const auto square = [zero_point](int x) { return static_cast<double>(x - zero_point) * (x - zero_point); };
+    double mean = 0;
+    for (int x = range.lowest; x <= range.highest; ++x) mean += square(x) / 256;
+    if (extremes) mean = (mean + (square(range.lowest) + square(range.highest)) / 2) / 2;
+    return static_cast<float>(std::sqrt(mean));
+}
+
+/// Zero points are anywhere, and every eighth time at an end: that of outputs of relu, and of symmetric quantisation.
+int any_zero_point(DataType type, Numbers& numbers) {
+    const IntegerRange range = range_of(type);
+    return numbers.chance(0.125) ? (numbers.chance(0.5) ? range.lowest : range.highest) : numbers.between(range.lowest, range.highest);
+}
+
+/// Of a tensor of integers that are spread over the whole range: real numbers of variance 1.
+Quantization quantization_of_input(DataType type, bool extremes, Numbers& numbers) {
+    const int zero_point = any_zero_point(type, numbers);
+    return {1 / deviation_from(zero_point, range_of(type), extremes), zero_point};
+}
+
+/// The range of the type comes to 4 to 8 standard deviations, so that few numbers are clamped where the zero point is not near an end.
+Quantization quantization_of_output(DataType type, Numbers& numbers) {
+    return is_quantized(type) ? Quantization{numbers.uniform(4, 8) / 255, any_zero_point(type, numbers)} : Quantization{};
+}
+
+std::vector<float> quantized_activations(const TensorShape& shape, Layout layout, DataType type, bool extremes, Numbers& numbers) {
+    const auto make = [&] { return static_cast<float>(any_integer(range_of(type), extremes, numbers)); };
+    std::vector<float> values = activations(shape, layout, make);
+    for (float& value : values)
+        if (std::isnan(value)) value = make();  // padding channels
+    return values;
+}
+
+void make_quantized_stage(const Problem& problem, int i, bool extremes, Numbers& numbers, VerificationData& data) {
+    const Stage& stage = problem.stage(i);
+    auto& weights = data.stages[static_cast<std::size_t>(i)];
+    constexpr IntegerRange range = range_of(DataType::s8);
+    weights.quantized_weights.resize(static_cast<std::size_t>(stage.weight_count()));
+    for (std::int8_t& weight : weights.quantized_weights) weight = static_cast<std::int8_t>(any_integer(range, extremes, numbers));
+    const float scale = 1 / (deviation_from(0, range, extremes) * std::sqrt(static_cast<float>(fan_in(stage))));
+    weights.weight_scales = filled(stage.out_channels, [&] { return scale * numbers.uniform(0.5f, 1.5f); });
+    make_random_params(stage, numbers, weights);
+    const DataType output = problem.output_dtype(i);
+    weights.output = quantization_of_output(output, numbers);
+    const TensorShape residual = problem.residual_shape(i);
+    const auto at = static_cast<std::size_t>(i);
+    if (is_quantized(output)) {
+        weights.residual = quantization_of_input(output, extremes, numbers);
+        data.residual[at] = quantized_activations(residual, problem.layout, output, extremes, numbers);
+    } else {
+        data.residual[at] = activations(residual, problem.layout, [&] { return numbers.normal(); });
     }
-    return tolerance;
+}
+
+void make_quantized(const Problem& problem, bool extremes, Numbers& numbers, VerificationData& data) {
+    data.input = quantized_activations(problem.input_shape(), problem.layout, problem.dtype, extremes, numbers);
+    data.stages[0].input = quantization_of_input(problem.dtype, extremes, numbers);
+    data.exact_intermediate = data.exact = true;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        if (i > 0) data.stages[at].input = data.stages[at - 1].output;
+        if (i > 0) data.exact_intermediate = data.exact;
+        make_quantized_stage(problem, i, extremes, numbers, data);
+        data.exact = data.exact && std::ranges::none_of(problem.stage(i).conv.chain(), transcendental);
+    }
 }
 
 bool exact_before_last(const Problem& problem) {
@@ -202,12 +288,20 @@ bool exact_on_integers(const PostOp& op) noexcept {
     return false;
 }
 
+bool transcendental(const PostOp& op) noexcept {
+    using enum PostOpKind;
+    return op.kind == sigmoid || op.kind == tanh || op.kind == swish || op.kind == elu || op.kind == gelu_erf || op.kind == gelu_tanh;
+}
+
+std::int64_t fan_in(const Stage& stage) noexcept { return stage.weight_count() / stage.out_channels; }
+
 VerificationData make_verification_data(const Problem& problem, DataKind kind, std::uint64_t seed) {
     VerificationData data;
     Numbers numbers(seed);
-    if (kind == DataKind::integers && exact_before_last(problem)) make_integers(problem, numbers, data);
+    const bool integers = kind == DataKind::integers;
+    if (problem.quantized()) make_quantized(problem, integers, numbers, data);
+    else if (integers && exact_before_last(problem)) make_integers(problem, numbers, data);
     else make_random(problem, numbers, data);
-    data.tolerance = absolute_tolerance(problem);
     return data;
 }
 

@@ -1,4 +1,4 @@
-// Inputs for comparing a kernel with the reference: tensors, weights, and how closely the two have to agree on them.
+// Inputs for comparing a kernel with the reference: tensors, weights, and whether the two have to be equal on them.
 #pragma once
 
 #include <array>
@@ -11,29 +11,44 @@
 namespace tandem {
 
 enum class DataKind : std::uint8_t {
-    integers,  // small ones: every partial sum is exact in f32, so the kernel must equal the reference
+    integers,  // numbers so small that every partial sum is exact in f32: the kernel must equal the reference, roundings included
     random,    // about normal, weights scaled by 1/sqrt(fan-in)
 };
 const char* to_string(DataKind kind) noexcept;
 
+/// Tensors are given as ReferenceArgs wants them: numbers of their data types, in floats.
 struct VerificationData {
     struct Weights {
         std::vector<float> weights, bias, prelu, scale;
-        StageWeights view() const noexcept { return {weights, bias, prelu, scale}; }
+        std::vector<std::int8_t> quantized_weights{};
+        std::vector<float> weight_scales{};
+        Quantization input{}, output{}, residual{};
+        StageWeights view() const noexcept {
+            return {weights, bias, prelu, scale, quantized_weights, weight_scales, input, output, residual};
+        }
     };
 
-    std::vector<float> input;                       // in the problem's layout; padding channels are NaN
+    std::vector<float> input;                       // in the problem's layout; padding channels are NaN, or any integers
     std::array<std::vector<float>, 2> residual;     // likewise
     std::array<Weights, max_stages> stages;
-    bool exact = false;      // results have to equal the reference
-    double tolerance = 0;    // otherwise |y - ref| <= tolerance + 1e-5 max|ref|
+    bool exact = false;               // results have to equal the reference
+    bool exact_intermediate = false;  // whatever the last stage's post-ops are, the intermediate has to
 };
 
 /// Deterministic in (problem, kind, seed). Asked for integers, it makes random data all the same where a stage before the last
 /// has an inexact post-op, as nothing after that would be exact.
+///
+/// Quantised problems get integers over the whole range of their types in either case, and scales with which outputs are spread over
+/// theirs; DataKind::integers makes half of them the lowest or the highest number there is, where arithmetic that saturates would show.
+/// Results are exact unless a post-op is transcendental.
 VerificationData make_verification_data(const Problem& problem, DataKind kind, std::uint64_t seed);
 
 /// True where the post-op maps the integers of DataKind::integers to integers.
 bool exact_on_integers(const PostOp& op) noexcept;
+/// Generated code approximates it: it differs from the reference in the last bits.
+bool transcendental(const PostOp& op) noexcept;
+
+/// Products that are added up for one output.
+std::int64_t fan_in(const Stage& stage) noexcept;
 
 }  // namespace tandem

@@ -11,6 +11,7 @@
 
 #include "core/plan/problem.hpp"
 #include "core/run/guarded_buffer.hpp"
+#include "core/run/typed_tensor.hpp"
 #include "core/run/verification_data.hpp"
 #include "tandem/kernel.hpp"
 
@@ -20,8 +21,9 @@ class GuardedCall {
 public:
     GuardedCall(const Problem& problem, const Kernel& kernel, DataKind kind = DataKind::random, std::uint64_t seed = 1)
         : kernel_(kernel), data_(make_verification_data(problem, kind, seed)),
-          input_(copy(data_.input)), residual_{copy(data_.residual[0]), copy(data_.residual[1])},
-          output_(empty(static_cast<std::size_t>(element_count(kernel.output_shape(), problem.layout)) * sizeof(float), alignof(float))),
+          input_(copy(problem.dtype, data_.input)),
+          residual_{copy(problem.output_dtype(0), data_.residual[0]), copy(problem.output_dtype(1), data_.residual[1])},
+          output_(tensor(kernel.output_dtype(), static_cast<std::size_t>(element_count(kernel.output_shape(), problem.layout)))),
           scratch_(empty(kernel.scratch_bytes(), 64)) {
         std::vector<StageWeights> stages;
         for (int i = 0; i < problem.stage_count; ++i) stages.push_back(data_.stages[static_cast<std::size_t>(i)].view());
@@ -40,13 +42,14 @@ public:
         return args;
     }
 
-    /// Output and scratch full of NaN, as before the first call.
+    /// Output and scratch full of NaN, or of 255 or -1 where the output has none, as before the first call.
     void clear() {
         for (const GuardedBuffer* buffer : {&output_, &scratch_}) std::fill(buffer->bytes().begin(), buffer->bytes().end(), std::byte{0xff});
     }
     Status run(int part = 0, int nparts = 1) const { return kernel_.run(part, nparts, args(), scratch_.bytes()); }
     std::span<std::byte> scratch() const { return scratch_.bytes(); }
-    std::vector<float> output() const { return {output_.floats().begin(), output_.floats().end()}; }
+    /// Quantised ones as the integers that are stored.
+    std::vector<float> output() const { return load_elements(kernel_.output_dtype(), output_.bytes()); }
     const PackedWeights& weights() const { return *weights_; }
     const VerificationData& data() const { return data_; }
 
@@ -55,9 +58,12 @@ private:
     static GuardedBuffer empty(std::size_t bytes, std::size_t alignment) {
         return std::move(GuardedBuffer::create(bytes, Placement::flush_end, alignment)).value();
     }
-    static GuardedBuffer copy(const std::vector<float>& values) {
-        GuardedBuffer buffer = empty(values.size() * sizeof(float), alignof(float));
-        std::copy(values.begin(), values.end(), buffer.floats().begin());
+    static GuardedBuffer tensor(DataType type, std::size_t elements) {
+        return empty(tensor_bytes(type, elements), static_cast<std::size_t>(element_bytes(type)));
+    }
+    static GuardedBuffer copy(DataType type, const std::vector<float>& values) {
+        GuardedBuffer buffer = tensor(type, values.size());
+        store_elements(type, values, buffer.bytes().data());
         return buffer;
     }
 

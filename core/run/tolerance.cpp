@@ -1,0 +1,89 @@
+// Kernel and reference differ by what f32 arithmetic loses, e. Where a tensor is rounded to a type of fewer bits, that is too little to
+// see, except that it can turn the rounding of a number near the middle of two the other way: a flip, by one step of the type.
+//
+//   output        one flip: a step, which is at most 2 u |y|, u the type's unit roundoff
+//   intermediate  flips are rare: a fraction of about e / step, below 2^-7 for f16, the finest type. Of the n products of an output of the
+//                 second stage, two may have flipped; more, on average n / 2^7, add up like sqrt(n) / 8 as their signs differ.
+//                 So (2 + sqrt(n) / 8) * step * max|w| times the steepest slope of the post-ops after it.
+#include "core/run/tolerance.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tandem {
+
+namespace {
+
+constexpr double relative_tolerance = 1e-5;
+
+/// Half the distance of neighbours, relative to the number.
+double unit_roundoff(DataType type) noexcept {
+    return type == DataType::bf16 ? 0x1p-8 : type == DataType::f16 ? 0x1p-11 : 0;
+}
+
+/// What f32 arithmetic may lose, beside 1e-5 of max|ref|: rounding of a sum of n terms of variance 1/n grows like sqrt(n), however
+/// small the largest output happens to be; and the kernels' exp, tanh and erf are polynomials.
+double f32_tolerance(const Problem& problem) {
+    double tolerance = 0;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Stage& stage = problem.stage(i);
+        tolerance = std::max(tolerance, 1e-7 * std::sqrt(static_cast<double>(fan_in(stage))));
+        if (std::ranges::any_of(stage.conv.chain(), transcendental)) tolerance += 2e-6;
+    }
+    return tolerance;
+}
+
+double max_abs(std::span<const float> values) {
+    double largest = 0;
+    for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+    return largest;
+}
+
+double steepest_slope(const PostOp& op, const VerificationData::Weights& weights) {
+    switch (op.kind) {
+        case PostOpKind::leaky:
+        case PostOpKind::elu: return std::max(1.0, std::abs(static_cast<double>(op.alpha)));
+        case PostOpKind::prelu: return std::max(1.0, max_abs(weights.prelu));
+        case PostOpKind::scale: return max_abs(weights.scale);
+        case PostOpKind::sigmoid: return 0.25;
+        case PostOpKind::hsigmoid: return 1.0 / 6;
+        case PostOpKind::hswish: return 1.5;
+        case PostOpKind::swish:
+        case PostOpKind::gelu_erf:
+        case PostOpKind::gelu_tanh: return 1.13;
+        default: return 1;
+    }
+}
+
+/// In real numbers.
+double largest_weight(const VerificationData::Weights& weights) {
+    double largest = 0;
+    for (const std::int8_t weight : weights.quantized_weights) largest = std::max(largest, std::abs(static_cast<double>(weight)));
+    return weights.quantized_weights.empty() ? max_abs(weights.weights) : largest * max_abs(weights.weight_scales);
+}
+
+/// What flips in the intermediate come to in the output, in real numbers.
+double flip_tolerance(const Problem& problem, const VerificationData& data, double intermediate) {
+    const auto& weights = data.stages[1];
+    const double step = problem.quantized() ? weights.input.scale : 2 * unit_roundoff(problem.output_dtype(0)) * intermediate;
+    double slope = 1;
+    for (const PostOp& op : problem.last().conv.chain()) slope *= steepest_slope(op, weights);
+    const double flips = 2 + std::sqrt(static_cast<double>(fan_in(problem.last()))) / 8;
+    return flips * step * largest_weight(weights) * slope;
+}
+
+}  // namespace
+
+bool rounds_intermediate(const Problem& problem, const VerificationData& data) noexcept {
+    return problem.stage_count == 2 && problem.output_dtype(0) != DataType::f32 && !data.exact_intermediate;
+}
+
+Tolerance tolerance_of(const Problem& problem, const VerificationData& data, const Magnitudes& magnitudes) {
+    const DataType type = problem.output_dtype(problem.stage_count - 1);
+    const double flips = rounds_intermediate(problem, data) ? flip_tolerance(problem, data, magnitudes.intermediate) : 0;
+    if (is_quantized(type)) return {1 + std::floor(flips / data.stages[static_cast<std::size_t>(problem.stage_count - 1)].output.scale), 0};
+    const double u = unit_roundoff(type);
+    return {(relative_tolerance * magnitudes.output + f32_tolerance(problem) + flips) / (1 - u), 2 * u / (1 - u)};
+}
+
+}  // namespace tandem

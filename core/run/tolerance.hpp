@@ -1,0 +1,25 @@
+// How far a kernel's output may be from the reference's on data that is not exact. docs/math-modes.md has the reasons.
+#pragma once
+
+#include "core/plan/problem.hpp"
+#include "core/run/verification_data.hpp"
+
+namespace tandem {
+
+/// |y - ref| <= absolute + relative |ref|, in the units of the output tensor: steps where that is quantised.
+struct Tolerance {
+    double absolute = 0, relative = 0;
+};
+
+/// Largest absolute values of the reference.
+struct Magnitudes {
+    double output = 0;        // of the output, or before a post-op that bounds it if that is more
+    double intermediate = 0;  // of the first of two stages, where rounds_intermediate()
+};
+
+/// Whether last bits of the first stage's sums can turn into whole steps of the intermediate's data type.
+bool rounds_intermediate(const Problem& problem, const VerificationData& data) noexcept;
+
+Tolerance tolerance_of(const Problem& problem, const VerificationData& data, const Magnitudes& magnitudes);
+
+}  // namespace tandem
