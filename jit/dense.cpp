@@ -39,6 +39,7 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
     emit_add(code_, group, runs.front().offset);
     if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
+    if (on_amx()) emit_tile_configuration(tile.segment.width);
     for (const GroupRun& run : runs) {
         const Gpr scratch = count_;
         if (context_.simd.avx512()) {
@@ -165,6 +166,7 @@ void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass&
     }
     code_.mov(column, column_bias() + tile.shift * context_.in.pixel);
     if (has_k_blocks()) code_.add(column, code_.qword[args_ + local_offset(Local::k_input)]);
+    if (on_amx() && pass.kernel_rows.size() > 0) return emit_row_by_tiles(tile, run, pass);
     for (const BlockRun& blocks_run : block_runs(axis, tile.segment, context_.plan.block_pixels)) {
         const Block block{blocks_run, run, run.vectors, run.tail_lanes, pass, ahead_lines};
         emit_loop(code_, blocks, blocks_run.count, [&] {
@@ -412,6 +414,8 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
             code_.vpaddd(a, a, sum);
             break;
         }
+        case Dot::amx_bf16:
+        case Dot::amx_int8: break;  // emit_tile_products()
     }
 }
 
@@ -481,7 +485,7 @@ Vec DenseBody::acc(const Block& block, std::int64_t pixel, int vector) const {
 }
 
 Address DenseBody::parked(const Block& block, std::int64_t pixel, int vector) const {
-    const Gpr parked = *parked_;
+    const Gpr parked = parked_register();
     return code_.ptr[parked + static_cast<std::size_t>((pixel * block.vectors + vector) * context_.panel.vector_bytes)];
 }
 

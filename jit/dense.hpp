@@ -60,7 +60,13 @@ private:
         std::string key() const;
         std::string sum_key() const;
     };
+    struct TileRun {  // equal calls of AMX's inner routine
+        std::int64_t tiles, second;  // tiles of pixels, and where the second begins
+        std::int64_t pixels, step;   // covered by one call, and from one call to the next
+        std::int64_t count;
+    };
     bool has_k_blocks() const { return parked_.has_value(); }
+    bool on_amx() const { return uses_amx(context_.plan.dot); }
     std::optional<Pass> pass_of(const Span& taps, const KBlock& k) const;
     std::vector<RowRun> row_runs(const StageTile& tile, const KBlock& k) const;
     std::int64_t block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const;
@@ -81,10 +87,18 @@ private:
     void emit_weights_ahead(const Block& block, int group, int groups);
     void emit_taps(const Block& block, int group, int kw);
     void emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Operand& pixel, int product);
+    void emit_tile_configuration(std::int64_t width);
+    std::vector<TileRun> tile_runs(std::int64_t width) const;
+    void emit_row_by_tiles(const StageTile& tile, const GroupRun& group, const Pass& pass);
+    std::string zero_point_key(const Pass& pass) const;
+    void emit_tile_sums(const TileRun& run, int vectors);
+    void emit_tile_products(const TileRun& run, int vectors, std::int64_t kw);
+    void emit_finish(const Block& block);
     void emit_post_ops_and_store(const Block& block);
     int unroll(const Block& block) const;
     bool has_column(const Block& block, std::int64_t pixel, std::int64_t kw) const;
     Vec acc(const Block& block, std::int64_t pixel, int vector) const;
+    Gpr parked_register() const { return has_k_blocks() ? *parked_ : *table_; }
     Address parked(const Block& block, std::int64_t pixel, int vector) const;
     Vec in_width(const Block& block, int vector, int index) const;
     int first_free(const Block& block) const { return static_cast<int>(block.run.width) * block.vectors; }

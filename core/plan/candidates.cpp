@@ -180,7 +180,7 @@ private:
     void vary_k_blocks(const Plan& plan) {
         for (int i = 0; i < problem_.stage_count; ++i) {
             const Stage& stage = problem_.stage(i);
-            if (stage.depthwise() || plan.stages[static_cast<std::size_t>(i)].dot == Dot::int8 || stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w < least_blocked_products) continue;
+            if (stage.depthwise() || has_zero_point_sums(plan.stages[static_cast<std::size_t>(i)].dot) || uses_amx(plan.stages[static_cast<std::size_t>(i)].dot) || stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w < least_blocked_products) continue;
             for (const int channels : {0, 64, 128, 256}) {
                 Plan other = plan;
                 other.stages[static_cast<std::size_t>(i)].block_channels = channels;

@@ -35,7 +35,9 @@ std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan) {
 }
 
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
-    if (!has_k_blocks(plan.stages[static_cast<std::size_t>(i)])) return 0;
+    const StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+    if (uses_amx(stage.dot)) return 2 * amx_rows * stage.block_vectors * amx_row_bytes;
+    if (!has_k_blocks(stage)) return 0;
     const TileGrid grid = tile_grid(problem, plan);
     const bool last = i == problem.stage_count - 1;
     std::int64_t rows = 0, columns = 0;

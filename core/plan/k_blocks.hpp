@@ -38,7 +38,7 @@ struct KBlockRun {
 /// have fewer channels.
 std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan);
 
-/// Most bytes of accumulators that a tile of stage i parks at a time; 0 without K blocks.
+/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks, of a pair of tiles with AMX.
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i);
 
 }  // namespace tandem

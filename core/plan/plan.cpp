@@ -32,6 +32,8 @@ const char* to_string(Dot dot) noexcept {
         case Dot::bf16: return "bf16";
         case Dot::int8: return "int8";
         case Dot::int16: return "int16";
+        case Dot::amx_bf16: return "amx_bf16";
+        case Dot::amx_int8: return "amx_int8";
     }
     return "?";
 }

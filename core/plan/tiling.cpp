@@ -68,7 +68,7 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
 // rows of a panel begin with the zero point's share, and its weights are a quarter of f32 ones anyway.
 std::int64_t most_block_channels(const Problem& problem, const Plan& plan, int i) {
     const StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
-    return plan.backend == Backend::tandem && stage.algorithm == Algorithm::direct && stage.dot != Dot::int8 ? max_block_channels(problem.stage(i)) : 0;
+    return plan.backend == Backend::tandem && stage.algorithm == Algorithm::direct && !has_zero_point_sums(stage.dot) && !uses_amx(stage.dot) ? max_block_channels(problem.stage(i)) : 0;
 }
 
 bool block_channels_apply(const Problem& problem, const Plan& plan, int i) {
@@ -111,7 +111,7 @@ void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
     constexpr std::int64_t beyond = 3;  // times L2
     const Stage& last = problem.last();
     const int i = problem.stage_count - 1;
-    if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || plan.stages[static_cast<std::size_t>(i)].dot == Dot::int8) return;
+    if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || has_zero_point_sums(plan.stages[static_cast<std::size_t>(i)].dot) || uses_amx(plan.stages[static_cast<std::size_t>(i)].dot)) return;
     if (panel_bytes(problem, plan, i) <= beyond * l2) return;
     Plan whole = plan;
     whole.tile_h = static_cast<int>(last.out_h);
@@ -210,6 +210,17 @@ int max_depthwise_pixels(const Stage& stage, Isa isa, int rows) noexcept {
     return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
 }
 
+namespace {
+
+// Columns of padding lie in scratch where AMX reads them, so only once, at the ends of full rows.
+bool needs_full_width(const Problem& problem, const Plan& plan) {
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (uses_amx(plan.stages[static_cast<std::size_t>(i)].dot) && problem.stage(i).conv.kernel.w > 1) return true;
+    return false;
+}
+
+}  // namespace
+
 Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
     Plan plan;
     plan.isa = machine.isa;
@@ -236,7 +247,7 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
     const int rows = winograd_rows(problem, plan);
     plan.tile_h = std::max(plan.tile_h, rows);
     constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
-    fit_tile(problem, plan, budget, rows, rows > 1 ? least_winograd_width : least_width);
+    fit_tile(problem, plan, budget, rows, needs_full_width(problem, plan) ? plan.tile_w : rows > 1 ? least_winograd_width : least_width);
     if (threads == 1) stream_weights(problem, plan, budget);
     plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
     if (threads > 1) balance(problem, plan, threads);
@@ -250,6 +261,8 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         return reject(fmt::format("plan.tile_h is {}; 1 to {} output rows are accepted.", plan.tile_h, last.out_h));
     if (plan.tile_w < 1 || plan.tile_w > last.out_w)
         return reject(fmt::format("plan.tile_w is {}; 1 to {} output columns are accepted.", plan.tile_w, last.out_w));
+    if (needs_full_width(problem, plan) && plan.tile_w != last.out_w)
+        return reject(fmt::format("plan.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1.", plan.tile_w, last.out_w));
     if ((plan.fusion == Fusion::single) != (problem.stage_count == 1))
         return reject(fmt::format("plan.fusion is {}; a problem of {} stages takes {}.", to_string(plan.fusion), problem.stage_count,
                                   problem.stage_count == 1 ? "single" : "recompute or sliding"));
@@ -259,7 +272,7 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         const int rows = depthwise ? max_depthwise_rows(problem.stage(i)) : 1;
         if (stage.block_rows < 1 || stage.block_rows > rows)
             return reject(fmt::format("plan.stages[{}].block_rows is {}; 1 to {} are accepted.", i, stage.block_rows, rows));
-        const int vectors = depthwise ? 1 : 6;
+        const int vectors = depthwise ? 1 : uses_amx(stage.dot) ? 2 : 6;
         if (stage.block_vectors < 1 || stage.block_vectors > vectors)
             return reject(fmt::format("plan.stages[{}].block_vectors is {}; 1 to {} are accepted.", i, stage.block_vectors, vectors));
         const int pixels = depthwise ? max_depthwise_pixels(problem.stage(i), plan.isa, stage.block_rows) : max_dense_pixels(problem, plan, i);

@@ -23,6 +23,7 @@ struct KernelCode {
     // Derived, so that a call computes nothing of it.
     TileGrid grid{};    // of one image
     RowBuffer mid{}, staging{};
+    std::array<bool, max_stages> fills_source{};  // AMX stages that read padding, of columns or of channel blocks, in scratch
     std::int64_t workspace_bytes = 0;  // of the stages, which take turns
     TensorStrides input{}, output{};
     std::array<TensorStrides, max_stages> residual{};

@@ -282,6 +282,7 @@ Result<PackedData> pack_weights(const Problem& problem, const Plan& plan, std::s
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto s = static_cast<std::size_t>(i);
         std::byte* panel = packed.buffer.data() + packed.panel_offset[s];
+        packed.fill[s] = static_cast<std::uint8_t>(quant_numbers(problem, plan, i, stages[s]).input_zero);
         (plan.stages[s].algorithm == Algorithm::direct ? write_direct : write_winograd)(problem, plan, i, stages[s], panel);
     }
     return packed;
