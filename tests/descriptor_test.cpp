@@ -8,6 +8,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/plan/problem.hpp"
 #include "support/random_pair.hpp"
 #include "tandem/descriptor.hpp"
 
@@ -119,7 +120,12 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.input.h = -1; }, "input.h is -1"},
         {[](ConvPair& p) { p.input.w = 0; }, "input.w is 0"},
         {[](ConvPair& p) { p.layout = static_cast<Layout>(9); }, "descriptor.layout is 9; nhwc, nchw16c or nchw8c"},
-        {[](ConvPair& p) { p.dtype = static_cast<DataType>(1); }, "descriptor.dtype is 1; f32"},
+        {[](ConvPair& p) { p.dtype = static_cast<DataType>(5); }, "descriptor.dtype is 5; f32, bf16, f16, u8 or s8 is accepted"},
+        {[](ConvPair& p) { p.output_dtype = DataType::bf16; }, "descriptor.output_dtype is bf16; f32 is accepted where dtype is f32"},
+        {[](ConvPair& p) { p.dtype = DataType::bf16, p.output_dtype = DataType::f32; }, "descriptor.output_dtype is f32; bf16 is accepted where dtype is bf16"},
+        {[](ConvPair& p) { p.dtype = DataType::f16, p.intermediate_dtype = DataType::u8; }, "descriptor.intermediate_dtype is u8; f16 is accepted where dtype is f16"},
+        {[](ConvPair& p) { p.dtype = DataType::u8, p.intermediate_dtype = DataType::f32; }, "descriptor.intermediate_dtype is f32; u8 or s8 is accepted where dtype is u8"},
+        {[](ConvPair& p) { p.dtype = DataType::s8, p.output_dtype = DataType::f16; }, "descriptor.output_dtype is f16; u8, s8 or f32 is accepted where dtype is s8"},
         {[](ConvPair& p) { p.math = static_cast<Math>(7); }, "descriptor.math is 7; fast or strict"},
         {[](ConvPair& p) { p.first.kind = static_cast<ConvKind>(2); }, "first.kind is 2"},
         {[](ConvPair& p) { p.first.kernel.h = 8; }, "first.kernel.h is 8; a kernel from 1 to 7 is accepted"},
@@ -172,6 +178,38 @@ TEST_CASE("descriptor: first_of and second_of take a pair apart") {
     const ConvPair pair = *ConvPair::parse("2x8x9x7:dw3m2s2+bias:conv1o5+relu");
     CHECK(to_string(first_of(pair)) == "2x8x9x7:dw3m2s2+bias");
     CHECK(to_string(second_of(pair)) == "2x16x5x4:conv1o5+relu");
+}
+
+TEST_CASE("descriptor: data types of a pair's tensors, and of its halves'") {
+    ConvPair pair = *ConvPair::parse("1x8x9x7:dw3:conv1o5");
+    const auto types = [](const auto& descriptor) {
+        const Result<Problem> problem = make_problem(descriptor);
+        REQUIRE_MESSAGE(problem.ok(), problem.error().message);
+        std::string text = to_string(problem->dtype);
+        for (int i = 0; i < problem->stage_count; ++i) text += std::string(" ") + to_string(problem->output_dtype(i));
+        return text;
+    };
+    for (const DataType type : {DataType::f32, DataType::bf16, DataType::f16, DataType::u8, DataType::s8}) {
+        pair.dtype = type;
+        const std::string name = to_string(type);
+        CHECK(types(pair) == name + " " + name + " " + name);
+        CHECK(types(first_of(pair)) == name + " " + name);
+        CHECK(types(second_of(pair)) == name + " " + name);
+        CHECK(make_problem(pair)->name().ends_with("/nhwc/" + name + "/fast"));
+    }
+    pair.dtype = DataType::u8;
+    pair.intermediate_dtype = DataType::s8;
+    CHECK(types(pair) == "u8 s8 u8");
+    CHECK(types(first_of(pair)) == "u8 s8");
+    CHECK(types(second_of(pair)) == "s8 u8");
+    pair.output_dtype = DataType::f32;
+    CHECK(types(pair) == "u8 s8 f32");
+    CHECK(types(second_of(pair)) == "s8 f32");
+    CHECK(make_problem(pair)->name().ends_with("/nhwc/u8-s8-f32/fast"));
+    SingleConv single = *SingleConv::parse("1x8x9x7:dw3");
+    single.dtype = DataType::f16;
+    single.output_dtype = DataType::f32;
+    CHECK(contains(validate(single).error().message, "descriptor.output_dtype is f32; f16 is accepted where dtype is f16"));
 }
 
 TEST_CASE("descriptor: random valid pairs survive a round trip") {

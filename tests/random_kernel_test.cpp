@@ -28,12 +28,20 @@ struct Case {
     VerifyOptions options;
 };
 
+/// One test's pairs.
+struct RandomSet {
+    const char* test;  // a filter that finds it
+    PairKinds kinds = PairKinds::any;
+    std::int64_t count = 0;  // unless the environment says otherwise
+    DataType dtype = DataType::f32;
+};
+
 /// Descriptor `index` of a seed, whatever came before it: so that one of them can be run alone.
-Case random_case(PairKinds kinds, std::uint64_t seed, std::int64_t index) {
-    std::seed_seq seeds{seed, seed >> 32, static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(kinds)};
+Case random_case(const RandomSet& set, std::uint64_t seed, std::int64_t index) {
+    std::seed_seq seeds{seed, seed >> 32, static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(set.kinds)};
     std::mt19937_64 engine(seeds);
     const DataKind data = index % 2 == 0 ? DataKind::integers : DataKind::random;
-    RandomPairOptions options{.kinds = kinds, .max_flops = 2e6};
+    RandomPairOptions options{.kinds = set.kinds, .max_flops = 2e6, .dtype = set.dtype};
     // Otherwise few pairs would be compared exactly: most chains have an inexact post-op somewhere.
     options.exact_post_ops = index % 4 == 0;
     Case result{random_pair(engine, options), {}};
@@ -42,13 +50,13 @@ Case random_case(PairKinds kinds, std::uint64_t seed, std::int64_t index) {
     return result;
 }
 
-void check_random(PairKinds kinds, const char* test, std::int64_t default_count) {
+void check_random(const RandomSet& set) {
     const auto seed = static_cast<std::uint64_t>(environment_number("TANDEM_RANDOM_SEED", 1));
-    const std::int64_t count = environment_number("TANDEM_RANDOM_COUNT", sanitized ? default_count / 50 : default_count);
+    const std::int64_t count = environment_number("TANDEM_RANDOM_COUNT", sanitized ? set.count / 50 : set.count);
     const std::int64_t first = environment_number("TANDEM_RANDOM_FIRST", 0);
     const auto failures = run_forked(count, 100, [&](std::int64_t i) {
-        Case c = random_case(kinds, seed, first + i);
-        for (const Isa isa : host_isas(DataType::f32)) {
+        Case c = random_case(set, seed, first + i);
+        for (const Isa isa : host_isas(set.dtype)) {
             c.options.dispatch.isa = isa;
             if (std::string message = verify_fused(c.pair, c.options); !message.empty()) return fmt::format("{}: {}", to_string(isa), message);
         }
@@ -56,23 +64,35 @@ void check_random(PairKinds kinds, const char* test, std::int64_t default_count)
     });
     for (const JobFailure& failure : failures) {
         const std::int64_t index = first + failure.index;
-        Case c = random_case(kinds, seed, index);
+        Case c = random_case(set, seed, index);
         std::string commands;
-        for (const Isa isa : host_isas(DataType::f32)) {
+        for (const Isa isa : host_isas(set.dtype)) {
             c.options.dispatch.isa = isa;
             commands += "\n  rerun: " + rerun_command(c.pair, c.options);
         }
         FAIL_CHECK(to_string(c.pair) << " (" << to_string(c.pair.layout) << "): " << failure.message << commands << "\n  or: TANDEM_RANDOM_SEED="
-                                     << seed << " TANDEM_RANDOM_FIRST=" << index << " TANDEM_RANDOM_COUNT=1 tandem_tests -tc='" << test << "'");
+                                     << seed << " TANDEM_RANDOM_FIRST=" << index << " TANDEM_RANDOM_COUNT=1 tandem_tests -tc='" << set.test << "'");
     }
+}
+
+/// A thousand pairs of a data type, a third of them depthwise, then 1x1.
+void check_random(DataType dtype) {
+    const std::string test = std::string("random kernels: ") + to_string(dtype);
+    check_random({test.c_str(), PairKinds::depthwise_pointwise, 350, dtype});
+    check_random({test.c_str(), PairKinds::any, 650, dtype});
 }
 
 }  // namespace
 
 TEST_CASE("random kernels: depthwise, then 1x1") {
-    check_random(PairKinds::depthwise_pointwise, "random kernels: depthwise*", 2000);
+    check_random({"random kernels: depthwise*", PairKinds::depthwise_pointwise, 2000});
 }
 
 TEST_CASE("random kernels: any pair") {
-    check_random(PairKinds::any, "random kernels: any*", 5000);
+    check_random({"random kernels: any*", PairKinds::any, 5000});
 }
+
+TEST_CASE("random kernels: bf16") { check_random(DataType::bf16); }
+TEST_CASE("random kernels: f16") { check_random(DataType::f16); }
+TEST_CASE("random kernels: u8") { check_random(DataType::u8); }
+TEST_CASE("random kernels: s8") { check_random(DataType::s8); }

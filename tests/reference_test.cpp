@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstdint>
 #include <random>
 #include <string>
@@ -90,6 +91,119 @@ TEST_CASE("reference: post-ops by hand") {
     CHECK(run_single("1x2x1x1:conv1o2+sum(1)", input, {weights, {}, {}, {}}, one) == Values{1, 2});
 }
 
+namespace {
+
+/// A quantised 1x1 of one channel at a time: `input` and `weights` as stored.
+struct QuantizedCase {
+    DataType input = DataType::u8, output = DataType::u8;
+    StageWeights stage{};
+    std::vector<float> residual{};
+
+    std::vector<double> run(const char* text, const std::vector<float>& values) const {
+        SingleConv single = *SingleConv::parse(text);
+        single.dtype = input;
+        single.output_dtype = output;
+        const auto result = reference(single, {.input = values, .stages = {&stage, 1}, .residual = {residual, {}}});
+        REQUIRE_MESSAGE(result.ok(), result.error().message);
+        return *result;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("reference: a quantised stage by hand") {
+    const std::vector<std::int8_t> weights{1, 2, 3, -128};
+    const std::vector<float> scales{0.5f};
+    QuantizedCase one;
+    one.stage.quantized_weights = weights;
+    one.stage.weight_scales = scales;
+    one.stage.input = {0.25f, 10};
+    one.stage.output = {2, 100};
+    // (1 - 10) * 1 + (20 - 10) * 2 + (30 - 10) * 3 - 128 * (11 - 10) = -57, an eighth of it is real, half of that a step
+    CHECK(one.run("1x1x2x2:conv2o1p0", {1, 20, 30, 11}) == std::vector<double>{96});
+    one.output = DataType::f32;
+    CHECK(one.run("1x1x2x2:conv2o1p0", {1, 20, 30, 11}) == std::vector<double>{-57.0 / 8});
+    // Padding is the zero point: taps there add nothing.
+    CHECK(one.run("1x1x2x2:conv2o1", {1, 20, 30, 11}) == std::vector<double>{-57.0 / 8, (10.0 + 3) / 8, (20.0 + 2) / 8, 1.0 / 8});
+    one.output = DataType::s8;
+    one.stage.output = {0.125f, -1};
+    CHECK(one.run("1x1x2x2:conv2o1p0", {1, 20, 30, 11}) == std::vector<double>{-58});
+    one.input = DataType::s8;
+    CHECK(one.run("1x1x2x2:conv2o1p0", {1, 20, 30, -128}) == std::vector<double>{127});  // clamped
+    CHECK(one.run("1x1x2x2:conv2o1p0", {1, -128, -128, 127}) == std::vector<double>{-128});
+}
+
+TEST_CASE("reference: a quantised stage's bias is added with one rounding, and results are rounded to even") {
+    const std::vector<std::int8_t> weights{1};
+    const std::vector<float> third{1.0f / 3}, bias{-1};
+    QuantizedCase one;
+    one.output = DataType::f32;
+    one.stage.quantized_weights = weights;
+    one.stage.weight_scales = third;
+    one.stage.bias = bias;
+    CHECK(one.run("1x1x1x1:conv1o1+bias", {3}) == std::vector<double>{std::fma(3.0f, 1.0f / 3, -1.0f)});
+    CHECK(one.run("1x1x1x1:conv1o1+bias", {3})[0] != 0);
+    CHECK(one.run("1x1x1x1:conv1o1+relu+bias", {3}) == std::vector<double>{0});  // here 3 * (1/3) is rounded first
+    const std::vector<float> half{0.5f};
+    one.output = DataType::u8;
+    one.stage.weight_scales = half;
+    one.stage.bias = {};
+    CHECK(one.run("1x1x1x1:conv1o1", {5}) == std::vector<double>{2});
+    CHECK(one.run("1x1x1x1:conv1o1", {7}) == std::vector<double>{4});
+}
+
+TEST_CASE("reference: a quantised stage's post-ops on real numbers, and its residual") {
+    const std::vector<std::int8_t> weights{1, 0, 0, 1};
+    const std::vector<float> scales{1, 1}, slope{0.5f, 3};
+    QuantizedCase one;
+    one.input = DataType::s8;
+    one.output = DataType::f32;
+    one.stage.quantized_weights = weights;
+    one.stage.weight_scales = scales;
+    const auto value = [&](const char* ops) { return one.run((std::string("1x2x1x1:conv1o2") + ops).c_str(), {-1, 2}); };
+    using Values = std::vector<double>;
+    CHECK(value("+relu") == Values{0, 2});
+    CHECK(value("+leaky(4)+relu6") == Values{0, 2});
+    CHECK(value("+leaky(0.1)") == Values{-0.1f, 2});
+    CHECK(value("+clip(-0.5,1)") == Values{-0.5, 1});
+    CHECK(value("+hsigmoid") == Values{2.0f * (1.0f / 6), 5.0f * (1.0f / 6)});
+    CHECK(value("+hswish") == Values{-1.0f * (2.0f * (1.0f / 6)), 2.0f * (5.0f * (1.0f / 6))});
+    CHECK(value("+tanh") == Values{static_cast<float>(std::tanh(-1.0)), static_cast<float>(std::tanh(2.0))});
+    one.stage.prelu = slope;
+    CHECK(value("+prelu") == Values{-0.5, 2});
+    one.stage.prelu = {};
+    one.residual = {7.5f};
+    CHECK(value("+sum(1)") == Values{6.5, 2});  // an f32 residual is real
+    one.output = DataType::u8;
+    one.residual = {7};
+    one.stage.output = {0.5f, 100};
+    one.stage.residual = {4, 5};
+    CHECK(value("+sum(1)") == Values{114, 104});  // -1 + 4 * (7 - 5) = 7 and 2
+}
+
+TEST_CASE("reference: bf16 and f16 round weights, the intermediate and the output") {
+    // 257 has one bit too many for bf16, 2049 for f16.
+    struct Type {
+        DataType dtype;
+        float odd, even;
+    };
+    for (const auto& [dtype, odd, even] : {Type{DataType::bf16, 257, 256}, Type{DataType::f16, 2049, 2048}}) {
+        CAPTURE(to_string(dtype));
+        ConvPair pair = *ConvPair::parse("1x1x1x1:conv1o1+bias:conv1o1+bias");
+        pair.dtype = dtype;
+        const auto run = [&](float w1, float b1, float w2, float b2) {
+            const std::vector<float> input{1}, weights[] = {{w1}, {w2}}, bias[] = {{b1}, {b2}};
+            const StageWeights stages[] = {{weights[0], bias[0], {}, {}}, {weights[1], bias[1], {}, {}}};
+            return (*reference(pair, {.input = input, .stages = stages}))[0];
+        };
+        CHECK(run(odd, 0, 1, 0) == even);           // a weight
+        CHECK(run(even, 1, 1, -even) == 0);         // the intermediate: even + 1 becomes even
+        CHECK(run(1, 0, 1, even) == even);          // the output
+        CHECK(run(0, odd, 1, -even) == 0);          // a bias is f32, but what it is added to is rounded
+        CHECK(run(even, 0, 1, 1 - even) == 1);      // not: the sum before its bias
+    }
+}
+
 TEST_CASE("reference: random pairs without post-ops equal the definition") {
     std::mt19937_64 engine(4);
     for (int i = 0; i < 40; ++i) {
@@ -121,4 +235,35 @@ TEST_CASE("reference: wrong spans are errors that name them") {
     CHECK(message(four, {four, one, one, wrong}, four) == "stages[0].scale has 3 elements; 1 is accepted");
     CHECK(message(four, {four, one, one, one}, wrong) == "residual[0] has 3 elements; 4 is accepted");
     CHECK(reference(single, {.input = four, .stages = {}}).error().message == "stages has 0 elements; 1 is accepted");
+}
+
+TEST_CASE("reference: quantised stages take integers and their scales instead of weights, and check them") {
+    SingleConv single = *SingleConv::parse("1x1x2x2:conv2o1+sum");
+    single.dtype = DataType::u8;
+    const std::vector<float> four(4), one(1);
+    const std::vector<std::int8_t> integers(4), three(3);
+    const auto message = [&](auto change) {
+        StageWeights stage;
+        stage.quantized_weights = integers;
+        stage.weight_scales = one;
+        change(stage);
+        const auto result = reference(single, {.input = four, .stages = {&stage, 1}, .residual = {four, {}}});
+        return result ? std::string("ok") : result.error().message;
+    };
+    CHECK(message([](StageWeights&) {}) == "ok");
+    CHECK(message([&](StageWeights& s) { s.weights = four; }) == "stages[0].weights has 4 elements; 0 is accepted");
+    CHECK(message([&](StageWeights& s) { s.quantized_weights = three; }) == "stages[0].quantized_weights has 3 elements; 4 is accepted");
+    CHECK(message([&](StageWeights& s) { s.weight_scales = four; }) == "stages[0].weight_scales has 4 elements; 1 is accepted");
+    CHECK(message([](StageWeights& s) { s.input.scale = 0; }) == "stages[0].input.scale is 0; a positive number is accepted");
+    CHECK(message([](StageWeights& s) { s.output.scale = HUGE_VALF; }) == "stages[0].output.scale is inf; a positive number is accepted");
+    CHECK(message([](StageWeights& s) { s.input.zero_point = 256; }) == "stages[0].input.zero_point is 256; 0 to 255 is accepted for u8");
+    CHECK(message([](StageWeights& s) { s.output.zero_point = -1; }) == "stages[0].output.zero_point is -1; 0 to 255 is accepted for u8");
+    CHECK(message([](StageWeights& s) { s.residual.scale = -1; }) == "stages[0].residual.scale is -1; a positive number is accepted");
+    single.output_dtype = DataType::s8;
+    CHECK(message([](StageWeights& s) { s.output.zero_point = 128; }) == "stages[0].output.zero_point is 128; -128 to 127 is accepted for s8");
+    single.output_dtype = DataType::f32;
+    CHECK(message([](StageWeights& s) { s.output.scale = s.residual.scale = 0; }) == "ok");  // they have no meaning
+    single.dtype = DataType::bf16;
+    single.output_dtype = {};
+    CHECK(message([&](StageWeights& s) { s.weights = four; }) == "stages[0].quantized_weights has 4 elements; 0 is accepted");
 }

@@ -75,6 +75,91 @@ TEST_CASE("verification data: integers give results that a float holds exactly")
     CHECK(exact == 100);
 }
 
+namespace {
+
+std::vector<double> reference_on(const ConvPair& pair, const VerificationData& data) {
+    const StageWeights stages[] = {data.stages[0].view(), data.stages[1].view()};
+    const auto result = reference(pair, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
+    REQUIRE_MESSAGE(result.ok(), result.error().message);
+    return *result;
+}
+
+bool representable(DataType type, const std::vector<float>& values) {
+    return std::ranges::all_of(values, [type](float x) { return std::isnan(x) || rounded(type, x) == x; });
+}
+
+}  // namespace
+
+TEST_CASE("verification data: tensors hold numbers of their types, whatever the kind of data") {
+    std::mt19937_64 engine(16);
+    for (int i = 0; i < 100; ++i) {
+        ConvPair pair = test::random_pair(engine, {.max_flops = 2e5});
+        for (const DataType dtype : {DataType::bf16, DataType::f16, DataType::u8, DataType::s8}) {
+            pair.dtype = dtype;
+            const Problem problem = *make_problem(pair);
+            const VerificationData data = make_verification_data(problem, i % 2 == 0 ? DataKind::integers : DataKind::random, 7);
+            CAPTURE(problem.name());
+            CHECK(representable(dtype, data.input));
+            CHECK(representable(dtype, data.residual[0]));
+            CHECK(representable(dtype, data.residual[1]));
+            CHECK(std::ranges::any_of(data.input, [](float x) { return std::isnan(x); }) ==
+                  (!is_quantized(dtype) && problem.input.c % channel_block(pair.layout) != 0));
+        }
+    }
+}
+
+TEST_CASE("verification data: integers of bf16 and f16 are exact in f32, and their sums have bits to round") {
+    std::mt19937_64 engine(17);
+    for (const DataType dtype : {DataType::bf16, DataType::f16}) {
+        CAPTURE(to_string(dtype));
+        int exact = 0, rounding = 0;
+        for (int i = 0; i < 60; ++i) {
+            ConvPair pair = test::random_pair(engine, {.max_flops = 2e5, .exact_post_ops = true});
+            pair.dtype = dtype;
+            const VerificationData data = make_verification_data(*make_problem(pair), DataKind::integers, 7);
+            CAPTURE(to_string(pair));
+            if (!data.exact) continue;
+            ++exact;
+            const std::vector<double> output = reference_on(pair, data);
+            CHECK(std::ranges::none_of(output, [](double y) { return std::isnan(y) || std::isinf(y); }));
+            // The first stage as f32 computes it, on numbers that fit the type.
+            pair.dtype = DataType::f32;
+            const SingleConv first = first_of(pair);
+            const StageWeights weights = data.stages[0].view();
+            const auto sums = reference(first, {.input = data.input, .stages = {&weights, 1}, .residual = {data.residual[0], {}}});
+            REQUIRE(sums.ok());
+            CHECK(std::ranges::all_of(*sums, [](double y) { return static_cast<float>(y) == y; }));
+            rounding += std::ranges::any_of(*sums, [&](double y) { return rounded(dtype, static_cast<float>(y)) != y; });
+        }
+        CHECK(exact >= 55);
+        CHECK(rounding >= 15);
+    }
+}
+
+TEST_CASE("verification data: quantised outputs are spread over their range and not all clamped") {
+    std::mt19937_64 engine(18);
+    double clamped = 0, all = 0;
+    int narrow = 0;
+    for (int i = 0; i < 100; ++i) {
+        ConvPair pair = test::random_pair(engine, {.max_flops = 2e5});
+        pair.layout = Layout::nhwc;
+        pair.first.post_op_count = pair.second.post_op_count = std::min(1, pair.first.post_op_count);
+        pair.first.post_ops[0] = pair.second.post_ops[0] = {};
+        pair.dtype = i % 2 == 0 ? DataType::u8 : DataType::s8;
+        const VerificationData data = make_verification_data(*make_problem(pair), i % 4 < 2 ? DataKind::integers : DataKind::random, 7);
+        CHECK(data.exact);
+        const std::vector<double> output = reference_on(pair, data);
+        if (output.size() < 100) continue;
+        const auto [lowest, highest] = std::ranges::minmax(output);
+        const double low = pair.dtype == DataType::u8 ? 0 : -128;
+        clamped += static_cast<double>(std::ranges::count_if(output, [=](double y) { return y == low || y == low + 255; }));
+        all += static_cast<double>(output.size());
+        narrow += highest - lowest < 60;
+    }
+    CHECK(clamped < all / 2);
+    CHECK(narrow <= 5);
+}
+
 TEST_CASE("verification data: NaN is in the padding channels only, and the seed decides") {
     const auto pair = ConvPair::parse("1x11x3x4:dw3:conv1o5+sum(2)");
     ConvPair blocked = *pair;

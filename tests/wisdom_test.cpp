@@ -30,9 +30,16 @@ Problem problem_of(const char* text) {
     return *problem;
 }
 
+/// This host as dispatch sees it for f32 tensors.
+Result<Machine> f32_machine() {
+    Result<Machine> machine = host_machine();
+    if (machine) machine->isa = least_isa(DataType::f32, machine->isa);
+    return machine;
+}
+
 /// An entry for this host whose plan is not that of the rules.
 WisdomEntry host_entry(const char* text = pair_text) {
-    const Result<Machine> machine = host_machine();
+    const Result<Machine> machine = f32_machine();
     REQUIRE(machine);
     const Problem problem = problem_of(text);
     WisdomEntry entry{.key = wisdom_key(problem, *machine, 1), .plan = choose_plan(problem, *machine, 1), .microseconds = 5, .ratio = 1.25,
@@ -146,6 +153,23 @@ TEST_CASE("wisdom: of two entries effort, then ratio, then date decide, in any o
     CHECK(winner(recent, fast).ratio == 1.5);
     CHECK(winner(slow, recent).date == recent.date);
     CHECK(winner(fast, thorough).effort == Effort::exhaustive);
+}
+
+TEST_CASE("wisdom: an entry of its data type's least ISA is not foreign to a machine with a greater one, and data types are told apart") {
+    Machine machine = *f32_machine();
+    machine.isa = Isa::avx512;
+    Problem problem = problem_of(pair_text);
+    const WisdomEntry entry{.key = wisdom_key(problem, machine, 1), .plan = {.isa = Isa::avx512}, .microseconds = 5};
+    machine.isa = Isa::avx512_bf16;
+    CHECK(!why_unused(entry, machine));
+    CHECK(wisdom_of(entry).unused(machine).empty());
+    const Result<Wisdom> again = Wisdom::parse(wisdom_of(entry).to_text(), "test");
+    REQUIRE(again);
+    machine.isa = least_isa(DataType::f32, machine.isa);
+    CHECK(again->find(wisdom_key(problem, machine, 1)));
+    problem.output_dtypes = {DataType::f16, DataType::f16};
+    problem.dtype = DataType::f16;  // whose least ISA is that of f32
+    CHECK(!again->find(wisdom_key(problem, machine, 1)));
 }
 
 TEST_CASE("wisdom: stale and foreign entries are skipped with a reason and kept in the file") {

@@ -136,7 +136,7 @@ void measure(const BenchSetup& setup, double seconds, Field& field, LayerResult&
 LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlacement* placement, const Item& item) {
     LayerResult layer;
     layer.item = item;
-    const Result<Work> work = parse_work(item.text, report.setup.settings);
+    const Result<Work> work = parse_work(item, report.setup.settings);
     Result<Field> field = work ? prepare(report, *work, layer) : Result<Field>(work.error());
     if (!field) {
         layer.error = field.error().message;

@@ -53,6 +53,7 @@ nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
                         {"pair", layer.item.text},
                         {"isa", to_string(settings.isa())},
                         {"layout", to_string(settings.layout)},
+                        {"dtype", dtypes_text(settings)},
                         {"math", to_string(settings.math)},
                         {"threads", settings.threads}};
     if (!layer.error.empty()) {
@@ -137,7 +138,7 @@ int BenchReport::dropped() const {
 void print_header(const BenchReport& report) {
     const Settings& settings = report.setup.settings;
     fmt::print("# {}; {}, {}, {}, math {}, {} thread{}\n", settings.machine.cpu_name, to_string(settings.isa()), to_string(settings.layout),
-               to_string(settings.dtype), to_string(settings.math), settings.threads, settings.threads == 1 ? "" : "s");
+               dtypes_text(settings), to_string(settings.math), settings.threads, settings.threads == 1 ? "" : "s");
     if (have_onednn())
         fmt::print("# oneDNN {}: two primitives, formats of its own choice, algorithm {}, no reorder timed\n", onednn_version(),
                    report.setup.onednn_auto ? "auto" : "direct");
@@ -205,14 +206,14 @@ nlohmann::json to_json(const BenchReport& report) {
 
 std::string to_csv(const BenchReport& report) {
     const Settings& settings = report.setup.settings;
-    std::string text = "layer,pair,isa,layout,math,threads,ours_us,ours_lower_us,ours_upper_us,gflops,peak_gflops,peak_fraction,dropped,suite";
+    std::string text = "layer,pair,isa,layout,dtype,math,threads,ours_us,ours_lower_us,ours_upper_us,gflops,peak_gflops,peak_fraction,dropped,suite";
     const auto out = std::back_inserter(text);
     for (const std::string& name : report.against) fmt::format_to(out, ",{0}_us,{0}_lower_us,{0}_upper_us,{0}_ratio,{0}_ratio_lower,{0}_ratio_upper", key_of(name));
     text += '\n';
     for (const LayerResult& layer : report.layers) {
         if (!layer.error.empty()) continue;
-        fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(layer.item.name), quoted(layer.item.text), to_string(settings.isa()),
-                       to_string(settings.layout), to_string(settings.math), settings.threads, layer.ours.median * 1e6, layer.ours.lower_quartile * 1e6,
+        fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(layer.item.name), quoted(layer.item.text), to_string(settings.isa()),
+                       to_string(settings.layout), quoted(dtypes_text(settings)), to_string(settings.math), settings.threads, layer.ours.median * 1e6, layer.ours.lower_quartile * 1e6,
                        layer.ours.upper_quartile * 1e6, layer.gflops(), layer.peak_gflops, layer.peak_fraction(), layer.dropped, layer.item.suite);
         for (const std::string& name : report.against) {
             const ContenderResult* const other = find(layer, name);

@@ -1,4 +1,5 @@
-// tandem check: kernels against the reference, on integers (where results have to be equal) and on random data.
+// tandem check: kernels against the reference, on integers (where results have to be equal) and on random data. For quantised kernels
+// these are extreme and random integers, and results have to be equal on both.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -28,7 +29,7 @@ Result<VerifyReport> verify_work(Context& context, const Work& work, const Verif
 }
 
 Outcome check(Context& context, const Item& item, const Settings& settings, std::uint64_t seed) {
-    const Result<Work> work = parse_work(item.text, settings);
+    const Result<Work> work = parse_work(item, settings);
     if (!work) return {false, work.error().message};
     VerifyOptions options;
     options.dispatch = settings.dispatch();
@@ -58,7 +59,7 @@ int run_check(const CheckOptions& options) {
     for (const Item& item : *items) {
         // Named first: with guard pages an access out of bounds ends the process, and then this is the last line.
         fmt::print("{}{}{} {}: ", item.name, item.name == item.text ? "" : " ", item.name == item.text ? "" : item.text,
-                   fmt::format("{} {}", to_string(settings->isa()), to_string(settings->layout)));
+                   fmt::format("{} {} {}", to_string(settings->isa()), to_string(settings->layout), dtypes_text(*settings)));
         std::fflush(stdout);
         const Outcome outcome = check(context, item, *settings, options.seed);
         ++(outcome.passed ? passed : failed);
@@ -72,7 +73,7 @@ int run_check(const CheckOptions& options) {
 
 void add_check(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("check", "Compare kernels with the reference, on integers and on random data");
-    command->footer("Exit code 0: all passed, 1: one failed. Integers have to come out equal where no approximated function or Winograd is involved.\nExample: tandem check --suite paper --isa avx2 --layout blocked");
+    command->footer("Exit code 0: all passed, 1: one failed. Integers have to come out equal where no approximated function or Winograd is involved; quantised kernels have to\nbe equal on random data too.\nExample: tandem check --suite paper --isa avx2 --layout blocked --dtype bf16");
     const auto options = std::make_shared<CheckOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);

@@ -49,7 +49,7 @@ int run_dispatch_bench(const Settings& settings, const std::vector<Item>& items,
     int exit_code = exit_ok;
     fmt::print("# medians; emission: generating the code; cold: a first dispatch; warm: one that finds its kernel in the cache\n");
     for (const Item& item : items) {
-        const Result<Work> work = parse_work(item.text, settings);
+        const Result<Work> work = parse_work(item, settings);
         const Result<DispatchCost> cost = work ? measure_dispatch(*work, settings.dispatch()) : Result<DispatchCost>(work.error());
         if (!cost) {
             fmt::print("{:<12} FAILED: {}\n", item.name, cost.error().message);

@@ -41,7 +41,7 @@ int run_dump(const DumpOptions& options) {
     if (options.raw && options.output.empty()) return complain("--raw writes bytes and needs -o FILE to write them to.", exit_usage);
     const Result<std::vector<Item>> items = read_items({{options.pair}, {}, {}});
     if (!items) return complain(items.error().message, exit_usage);
-    const Result<Work> work = parse_work(items->front().text, *settings);
+    const Result<Work> work = parse_work(items->front(), *settings);
     if (!work) return complain(work.error().message, exit_failed);
     Context context;
     const Result<Kernel> kernel = dispatch(context, *work, settings->dispatch());

@@ -19,7 +19,7 @@ struct ExplainOptions {
 };
 
 Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
-    const Result<Work> work = parse_work(item.text, setup.settings);
+    const Result<Work> work = parse_work(item, setup.settings);
     if (!work) return work.error();
     const Result<Kernel> kernel = dispatch(*setup.context, *work, setup.settings.dispatch());
     if (!kernel) return kernel.error();

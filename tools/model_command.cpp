@@ -139,7 +139,7 @@ Result<SavedTimes> read_times(const std::string& path) {
 
 Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRates& rates, const Item& item, const SavedTimes& saved,
                                         double seconds) {
-    const Result<Work> work = parse_work(item.text, setup.settings);
+    const Result<Work> work = parse_work(item, setup.settings);
     if (!work) return work.error();
     const Result<Problem> problem = make_problem(*work);
     if (!problem) return problem.error();

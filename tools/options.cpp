@@ -22,13 +22,38 @@ Result<Layout> read_layout(const std::string& text, Isa isa) {
     return invalid("--layout", text, "nhwc, blocked (nchw16c with avx512, nchw8c with avx2), nchw16c, nchw8c");
 }
 
+/// Of the intermediate or the output; nullopt: as the input.
+Result<std::optional<DataType>> read_tensor_dtype(const char* option, const std::string& text, DataType input, bool or_f32) {
+    if (text.empty()) return std::optional<DataType>{};
+    const Result<DataType> dtype = parse_data_type(text);
+    const bool accepted = dtype && (is_quantized(input) ? is_quantized(*dtype) || (or_f32 && *dtype == DataType::f32) : *dtype == input);
+    if (accepted) return std::optional(*dtype);
+    const std::string types = !is_quantized(input) ? to_string(input) : or_f32 ? "u8, s8, f32" : "u8, s8";
+    return invalid(option, text, fmt::format("{} (as --dtype is {})", types, to_string(input)).c_str());
+}
+
+Status read_dtypes(const CommonOptions& options, Settings& settings) {
+    const Result<DataType> dtype = parse_data_type(options.dtype);
+    if (!dtype) return invalid("--dtype", options.dtype, "f32, bf16, f16, u8, s8, int8 (u8)");
+    settings.dtype = *dtype;
+    const auto intermediate = read_tensor_dtype("--intermediate-dtype", options.intermediate_dtype, *dtype, false);
+    if (!intermediate) return intermediate.error();
+    settings.intermediate_dtype = *intermediate;
+    const auto output = read_tensor_dtype("--output-dtype", options.output_dtype, *dtype, true);
+    if (!output) return output.error();
+    settings.output_dtype = *output;
+    return {};
+}
+
 }  // namespace
 
 void add_common_options(CLI::App& app, CommonOptions& options) {
-    app.add_option("--isa", options.isa, "Instruction set to generate for: avx2 or avx512 (default: TANDEM_ISA, else the best here)");
+    app.add_option("--isa", options.isa, "Instruction set to generate for: avx2, avx2_vnni, avx512, avx512_vnni or avx512_bf16 (default: TANDEM_ISA, else the best here); what the data type has no use for is left out");
     app.add_option("--layout", options.layout, "Of the tensors: nhwc, blocked (nchw16c or nchw8c, as fits the ISA), nchw16c, nchw8c")
         ->capture_default_str();
-    app.add_option("--dtype", options.dtype, "Of the tensors: f32")->capture_default_str();
+    app.add_option("--dtype", options.dtype, "Of the tensors: f32, bf16, f16, or quantised: u8, s8, int8 (u8)")->capture_default_str();
+    app.add_option("--intermediate-dtype", options.intermediate_dtype, "Of the tensor between the convolutions, where quantised: u8 or s8 (default: as --dtype)");
+    app.add_option("--output-dtype", options.output_dtype, "Of the output, where quantised: u8, s8 or f32 (default: as --dtype)");
     app.add_option("--math", options.math, "Of Tandem's kernels: strict (sums in a fixed order) or fast (any algorithm within 1e-5 of max|y|, Winograd included)")->capture_default_str();
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
@@ -43,17 +68,25 @@ Result<Settings> resolve(const CommonOptions& options) {
     Result<Machine> machine = host_machine(isa);
     if (!machine) return machine.error();
     Settings settings;
+    if (const Status status = read_dtypes(options, settings); !status) return status.error();
     settings.machine = *machine;
+    settings.machine.isa = least_isa(settings.dtype, machine->isa);
     const Result<Layout> layout = read_layout(options.layout, settings.isa());
     if (!layout) return layout.error();
     settings.layout = *layout;
-    if (options.dtype != "f32") return invalid("--dtype", options.dtype, "f32");
     if (options.math != "strict" && options.math != "fast") return invalid("--math", options.math, "strict, fast");
     settings.math = options.math == "strict" ? Math::strict : Math::fast;
     if (options.threads < 0 || options.threads > max_threads)
         return invalid("--threads", std::to_string(options.threads), "0 (one) to 1024");
     settings.threads = options.threads == 0 ? 1 : options.threads;
     return settings;
+}
+
+std::string dtypes_text(const Settings& settings) {
+    std::string text = to_string(settings.dtype);
+    if (settings.intermediate_dtype) text += fmt::format(", intermediate {}", to_string(*settings.intermediate_dtype));
+    if (settings.output_dtype) text += fmt::format(", output {}", to_string(*settings.output_dtype));
+    return text;
 }
 
 int complain(const std::string& message, int code) {

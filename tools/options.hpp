@@ -17,16 +17,17 @@ inline constexpr int exit_ok = 0, exit_failed = 1, exit_usage = 2;
 
 /// As written on the command line.
 struct CommonOptions {
-    std::string isa, layout = "nhwc", dtype = "f32", math = "fast";
+    std::string isa, layout = "nhwc", dtype = "f32", intermediate_dtype, output_dtype, math = "fast";
     int threads = 1;
 };
 void add_common_options(CLI::App& app, CommonOptions& options);
 
-/// What they mean here.
+/// What they mean here. machine.isa is the least that has what kernels of the data type use.
 struct Settings {
     Machine machine{};
     Layout layout = Layout::nhwc;
     DataType dtype = DataType::f32;
+    std::optional<DataType> intermediate_dtype{}, output_dtype{};  // nullopt: as dtype
     Math math = Math::fast;
     int threads = 1;
 
@@ -39,6 +40,8 @@ struct Settings {
     }
 };
 Result<Settings> resolve(const CommonOptions& options);
+/// "f32", or "u8, output f32".
+std::string dtypes_text(const Settings& settings);
 
 /// Prints "tandem: MESSAGE" to stderr and returns `code`.
 int complain(const std::string& message, int code);

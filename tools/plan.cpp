@@ -39,7 +39,7 @@ int run_plan(const PlanOptions& options) {
     int exit_code = exit_ok;
     Context context;
     for (const Item& item : *items) {
-        const Result<Work> work = parse_work(item.text, *settings);
+        const Result<Work> work = parse_work(item, *settings);
         if (!work) {
             exit_code = complain(fmt::format("{}: {}", item.name, work.error().message), exit_failed);
             continue;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <tuple>
 
 #include "tools/suites.hpp"
 
@@ -54,8 +55,9 @@ std::vector<Item> separated(const std::vector<Item>& items) {
             continue;
         }
         const bool named = item.name != item.text;
-        for (const auto& [suffix, single] : {std::pair{"/first", first_of(*pair)}, std::pair{"/second", second_of(*pair)}}) {
+        for (const auto& [suffix, single, which] : {std::tuple{"/first", first_of(*pair), Part::first}, std::tuple{"/second", second_of(*pair), Part::second}}) {
             Item part = item;
+            part.part = which;
             part.text = to_string(single);
             part.name = named ? item.name + suffix : part.text;
             parts.push_back(part);
@@ -64,12 +66,26 @@ std::vector<Item> separated(const std::vector<Item>& items) {
     return parts;
 }
 
+void set_dtypes(ConvPair& pair, Part, const Settings& settings) {
+    pair.dtype = settings.dtype;
+    pair.intermediate_dtype = settings.intermediate_dtype;
+    pair.output_dtype = settings.output_dtype;
+}
+
+void set_dtypes(SingleConv& single, Part part, const Settings& settings) {
+    ConvPair pair;
+    set_dtypes(pair, part, settings);
+    const SingleConv half = part == Part::second ? second_of(pair) : first_of(pair);
+    single.dtype = half.dtype;
+    single.output_dtype = part == Part::whole ? settings.output_dtype : half.output_dtype;
+}
+
 template <class Descriptor>
-Result<Work> with_settings(Result<Descriptor> parsed, const Settings& settings) {
+Result<Work> with_settings(Result<Descriptor> parsed, Part part, const Settings& settings) {
     if (!parsed) return parsed.error();
     parsed->layout = settings.layout;
-    parsed->dtype = settings.dtype;
     parsed->math = settings.math;
+    set_dtypes(*parsed, part, settings);
     const Status valid = validate(*parsed);
     if (!valid) return valid.error();
     return Work{*parsed};
@@ -98,9 +114,9 @@ Result<std::vector<Item>> read_items(const ProblemSource& source) {
     return source.separate ? separated(items) : items;
 }
 
-Result<Work> parse_work(const std::string& text, const Settings& settings) {
-    if (std::count(text.begin(), text.end(), ':') == 1) return with_settings(SingleConv::parse(text), settings);
-    return with_settings(ConvPair::parse(text), settings);
+Result<Work> parse_work(const Item& item, const Settings& settings) {
+    if (std::count(item.text.begin(), item.text.end(), ':') == 1) return with_settings(SingleConv::parse(item.text), item.part, settings);
+    return with_settings(ConvPair::parse(item.text), item.part, settings);
 }
 
 Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options) {

@@ -16,10 +16,14 @@ namespace tandem::tool {
 /// One or two convolutions.
 using Work = std::variant<ConvPair, SingleConv>;
 
+/// What an item is of the pair that it was made of.
+enum class Part { whole, first, second };
+
 struct Item {
     std::string name;  // of the layer; the text where it has none
     std::string text;  // as given
     std::string suite{};  // that brought it; empty where it was named otherwise
+    Part part = Part::whole;  // which tensors of the pair are its own: their data types may differ
 };
 
 struct ProblemSource {
@@ -34,8 +38,8 @@ void add_problem_source(CLI::App& app, ProblemSource& source);
 /// An unreadable file, an unknown suite or nothing at all is an error.
 Result<std::vector<Item>> read_items(const ProblemSource& source);
 
-/// Parses a pair, or a single convolution where the text has one <conv> only, and gives it the settings' layout, type and math.
-Result<Work> parse_work(const std::string& text, const Settings& settings);
+/// Parses a pair, or a single convolution where the text has one <conv> only, and gives it the settings' layout, types and math.
+Result<Work> parse_work(const Item& item, const Settings& settings);
 
 Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options);
 Result<Problem> make_problem(const Work& work);

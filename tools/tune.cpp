@@ -72,7 +72,7 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item, const std:
         fmt::print("{:<12} FAILED: {}\n", item.name, why);
         return false;
     };
-    const Result<Work> work = parse_work(item.text, run.settings);
+    const Result<Work> work = parse_work(item, run.settings);
     if (!work) return fail(work.error().message);
     const Result<Problem> problem = make_problem(*work);
     if (!problem) return fail(problem.error().message);

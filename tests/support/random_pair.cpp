@@ -23,6 +23,8 @@ public:
         pair.layout = options_.layout.value_or(pick<Layout>({Layout::nhwc, Layout::nchw16c, Layout::nchw8c}));
         pair.first = options_.kinds == PairKinds::any ? any_conv() : depthwise();
         pair.second = options_.kinds == PairKinds::any ? any_conv() : Conv::dense(1, log_uniform(max_channels));
+        pair.dtype = options_.dtype;
+        if (is_quantized(pair.dtype)) add_dtypes(pair);
         return pair;
     }
 
@@ -67,6 +69,12 @@ private:
     Size2 square_or_not(std::int64_t high) {
         const std::int64_t h = uniform(1, high);
         return {h, one_in(3) ? uniform(1, high) : h};
+    }
+
+    void add_dtypes(ConvPair& pair) {
+        using Type = std::optional<DataType>;
+        pair.intermediate_dtype = pick<Type>({std::nullopt, DataType::u8, DataType::s8});
+        pair.output_dtype = pick<Type>({std::nullopt, DataType::u8, DataType::s8, DataType::f32});
     }
 
     Conv depthwise() {

@@ -19,8 +19,11 @@ inline std::string verify_fused(const ConvPair& pair, const VerifyOptions& optio
 }
 
 inline std::string rerun_command(const ConvPair& pair, const VerifyOptions& options) {
-    return fmt::format("tandem check '{}' --isa {} --layout {} --threads {} --seed {}", to_string(pair),
-                       options.dispatch.isa ? to_string(*options.dispatch.isa) : "?", to_string(pair.layout), options.threads, options.seed);
+    std::string dtypes = to_string(pair.dtype);
+    if (pair.intermediate_dtype) dtypes += std::string(" --intermediate-dtype ") + to_string(*pair.intermediate_dtype);
+    if (pair.output_dtype) dtypes += std::string(" --output-dtype ") + to_string(*pair.output_dtype);
+    return fmt::format("tandem check '{}' --isa {} --layout {} --dtype {} --threads {} --seed {}", to_string(pair),
+                       options.dispatch.isa ? to_string(*options.dispatch.isa) : "?", to_string(pair.layout), dtypes, options.threads, options.seed);
 }
 
 }  // namespace tandem::test
