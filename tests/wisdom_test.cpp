@@ -33,7 +33,7 @@ Problem problem_of(const char* text) {
 /// This host as dispatch sees it for f32 tensors.
 Result<Machine> f32_machine() {
     Result<Machine> machine = host_machine();
-    if (machine) machine->isa = least_isa(DataType::f32, machine->isa);
+    if (machine) machine->isa = least_isa(DataType::f32, Math::fast, machine->isa);
     return machine;
 }
 
@@ -165,7 +165,7 @@ TEST_CASE("wisdom: an entry of its data type's least ISA is not foreign to a mac
     CHECK(wisdom_of(entry).unused(machine).empty());
     const Result<Wisdom> again = Wisdom::parse(wisdom_of(entry).to_text(), "test");
     REQUIRE(again);
-    machine.isa = least_isa(DataType::f32, machine.isa);
+    machine.isa = least_isa(DataType::f32, Math::fast, machine.isa);
     CHECK(again->find(wisdom_key(problem, machine, 1)));
     problem.output_dtypes = {DataType::f16, DataType::f16};
     problem.dtype = DataType::f16;  // whose least ISA is that of f32

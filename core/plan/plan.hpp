@@ -36,7 +36,7 @@ enum class Algorithm : std::uint8_t {
 const char* to_string(Algorithm algorithm) noexcept;
 
 /// The multiply instructions of a dense stage (core/plan/arithmetic.hpp). Depthwise stages: f32.
-enum class Dot : std::uint8_t { f32, bf16, int8, int16, amx_bf16, amx_int8 };
+enum class Dot : std::uint8_t { f32, bf16, int8, int16, amx_bf16, amx_int8, amx_x3, amx_x6 };
 const char* to_string(Dot dot) noexcept;
 
 /// Algorithm, arithmetic and register blocking of one stage.

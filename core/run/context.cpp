@@ -29,13 +29,13 @@ std::size_t capacity_of(const ContextOptions& options) {
 
 // The least ISA, or the next weaker one where AMX may not be used.
 Isa usable_isa(const Problem& problem, Isa isa) {
-    const Isa least = least_isa(problem.dtype, isa);
-    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, Isa::avx512_bf16) : least;
+    const Isa least = least_isa(problem.dtype, problem.math, isa);
+    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, problem.math, Isa::avx512_bf16) : least;
 }
 
 // Why a CPU with AMX does without it; empty where it does not, or has none.
-std::string amx_note(DataType dtype) {
-    if (host_isas().empty() || !has_amx(least_isa(dtype, host_isas().back()))) return {};
+std::string amx_note(const Problem& problem) {
+    if (host_isas().empty() || !has_amx(least_isa(problem.dtype, problem.math, host_isas().back()))) return {};
     const Status permission = request_amx();
     return permission ? "" : "; AMX is not used: " + permission.error().message;
 }
@@ -55,7 +55,7 @@ struct Context::Impl {
             return KernelCode::create(key.problem, *key.plan, "the caller's plan");
         }
         PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
-        choice.reason += amx_note(key.problem.dtype);
+        choice.reason += amx_note(key.problem);
         if (choice.tuned) forget_estimate(key);
         auto code = KernelCode::create(key.problem, choice.plan, choice.reason);
         if (code || !choice.wisdom) return code;
