@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -39,16 +40,26 @@ Result<std::shared_ptr<const ExecutableMemory>> ExecutableMemory::create(std::sp
 
 ExecutableMemory::~ExecutableMemory() { munmap(base_, mapped_); }
 
-Address CodeBlock::constant_vector(std::uint32_t bits, int lanes) {
+Address CodeBlock::constant_line(const std::array<std::uint32_t, 16>& words) {
     for (const Constant& c : constants_)
-        if (c.bits == bits && c.lanes == lanes) return ptr[rip + *c.label];
-    constants_.push_back({bits, lanes, std::make_unique<Label>()});
+        if (c.words == words) return ptr[rip + *c.label];
+    constants_.push_back({words, std::make_unique<Label>()});
     return ptr[rip + *constants_.back().label];
 }
 
-Address CodeBlock::constant_bits(std::uint32_t bits) { return constant_vector(bits, 16); }
-Address CodeBlock::constant(float value) { return constant_vector(std::bit_cast<std::uint32_t>(value), 16); }
-Address CodeBlock::lane_mask(int lanes) { return constant_vector(0xffffffffu, lanes); }
+Address CodeBlock::constant_bits(std::uint32_t bits) {
+    std::array<std::uint32_t, 16> words;
+    words.fill(bits);
+    return constant_line(words);
+}
+
+Address CodeBlock::constant(float value) { return constant_bits(std::bit_cast<std::uint32_t>(value)); }
+
+Address CodeBlock::lane_mask(int lanes) {
+    std::array<std::uint32_t, 16> words{};
+    std::fill_n(words.begin(), lanes, 0xffffffffu);
+    return constant_line(words);
+}
 
 void CodeBlock::emit_constants() {
     if (constants_.empty()) return;
@@ -56,7 +67,7 @@ void CodeBlock::emit_constants() {
     note("constants");
     for (const Constant& c : constants_) {
         L(*c.label);
-        for (int lane = 0; lane < 16; ++lane) dd(lane < c.lanes ? c.bits : 0);
+        for (const std::uint32_t word : c.words) dd(word);
     }
 }
 

@@ -5,6 +5,7 @@
 #define XBYAK_NO_OP_NAMES
 #include <xbyak/xbyak.h>
 
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -50,6 +51,8 @@ public:
     Address constant(float value);
     /// 16 lanes: all ones in the first `lanes`, zero behind. As a memory operand.
     Address lane_mask(int lanes);
+    /// 64 bytes of any kind. As a memory operand.
+    Address constant_line(const std::array<std::uint32_t, 16>& words);
     /// Writes the constants; call once after the last instruction.
     void emit_constants();
 
@@ -57,11 +60,9 @@ public:
 
 private:
     struct Constant {
-        std::uint32_t bits;
-        int lanes;  // valid lanes
+        std::array<std::uint32_t, 16> words;
         std::unique_ptr<Label> label;
     };
-    Address constant_vector(std::uint32_t bits, int lanes);
     std::vector<CodeLabel> labels_;
     std::vector<Constant> constants_;
 };

@@ -10,15 +10,27 @@ namespace {
 // FMAs unrolled in one loop iteration: long enough to hide the loop, short enough that the variants of a kernel share L1i.
 constexpr std::int64_t unrolled_fmas = 512;
 
+constexpr std::int64_t line_bytes = 64;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept { return (a + b - 1) / b; }
+
+bool blocked(const StageContext& context) { return has_k_blocks(context.plan); }
+
+std::optional<RegPool::Lease> lease_if(bool wanted, RegPool& pool, const char* name) {
+    if (!wanted) return std::nullopt;
+    return pool.lease(name);
+}
+
 }  // namespace
 
 DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, PrefetchPlan prefetch)
     : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv), args_(args), prefetch_(prefetch),
       group_(gprs.lease("group panel")), rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
       residuals_(gprs.lease("residual rows")), out_(gprs.lease("output pixel")), residual_(gprs.lease("residual pixel")),
-      column_(gprs.lease("input column")), table_(gprs.lease("tap rows")), input_(gprs.lease("input pixel")),
-      weights_(gprs.lease("weights")), taps_left_(gprs.lease("taps left")), count_(gprs.lease("channel loop")),
-      blocks_(gprs.lease("block loop")), next_(gprs.lease("prefetch")) {}
+      column_(gprs.lease("input column")), table_(lease_if(!blocked(context_), gprs, "tap rows")),
+      parked_(lease_if(blocked(context_), gprs, "parked pixel")), input_(gprs.lease("input pixel")), weights_(gprs.lease("weights")),
+      taps_left_(lease_if(!blocked(context_), gprs, "taps left")), ahead_(lease_if(blocked(context_), gprs, "weights ahead")),
+      count_(gprs.lease("channel loop")), blocks_(gprs.lease("block loop")), next_(gprs.lease("prefetch")) {}
 
 void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
     if (runs.empty() || tile.taps.empty()) return;
@@ -27,6 +39,7 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
     emit_add(code_, group, runs.front().offset);
     if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
+    if (on_amx()) emit_tile_configuration(tile.segment.width);
     for (const GroupRun& run : runs) {
         const Gpr scratch = count_;
         if (context_.simd.avx512()) {
@@ -40,8 +53,79 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     }
 }
 
+// What rows with these kernel rows inside the image get of their sum in a K block. A row without any gets its bias in the first one.
+std::optional<DenseBody::Pass> DenseBody::pass_of(const Span& taps, const KBlock& k) const {
+    const bool first_channels = k.channels.begin == 0, last_channels = k.channels.end == context_.stage->in_channels;
+    if (taps.size() == 0) return k.kernel_rows.begin == 0 && first_channels ? std::optional(Pass{}) : std::nullopt;
+    const Span rows{std::max(taps.begin, k.kernel_rows.begin), std::min(taps.end, k.kernel_rows.end)};
+    if (rows.size() <= 0) return std::nullopt;
+    return Pass{rows, k.channels.size(), first_channels && rows.begin == taps.begin, last_channels && rows.end == taps.end};
+}
+
+// The rows that a K block contributes to.
+std::vector<DenseBody::RowRun> DenseBody::row_runs(const StageTile& tile, const KBlock& k) const {
+    std::vector<RowRun> runs;
+    for (std::size_t i = 0; i < tile.taps.size(); ++i) {
+        const auto row = static_cast<std::int64_t>(i);
+        const std::optional<Pass> pass = pass_of(tile.taps[i], k);
+        if (!pass) continue;
+        if (runs.empty() || runs.back().row + runs.back().count != row || runs.back().pass != *pass) runs.push_back({row, 0, *pass});
+        ++runs.back().count;
+    }
+    return runs;
+}
+
 // All rows of the tile for one group of output vectors.
 void DenseBody::emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row) {
+    for (const KBlockRun& k : k_block_runs(*context_.stage, context_.plan)) {
+        const std::vector<RowRun> rows = row_runs(tile, k.first);
+        if (rows.empty()) continue;
+        if (has_k_blocks()) {
+            emit_k_blocks(tile, run, k, first_row, rows);
+        } else {
+            emit_rows(tile, run, first_row, rows);
+        }
+    }
+}
+
+// A run of K blocks. Where the current one begins in the weights and in the input is kept in locals.
+void DenseBody::emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k, std::int64_t first_row,
+                              std::span<const RowRun> row_runs) {
+    const Gpr group = group_, ahead = *ahead_, next = next_;
+    const Address k_weights = code_.qword[args_ + local_offset(Local::k_weights)], k_input = code_.qword[args_ + local_offset(Local::k_input)];
+    const std::int64_t channels = k.first.channels.size(), begin = k.first.channels.begin;
+    const std::int64_t tap_bytes = run.vectors * context_.panel.vector_bytes;
+    const auto weight_bytes = [&](std::int64_t count) { return ceil_div(count, dot_channels(context_.plan.dot)) * context_.stage->conv.kernel.w * tap_bytes; };
+    const std::int64_t bytes = weight_bytes(channels), calls = block_calls(tile, row_runs);
+    const std::int64_t ahead_lines = calls > 0 ? ceil_div(ceil_div(bytes, line_bytes), calls) : 0;
+    code_.mov(k_weights, immediate(k.first.kernel_rows.begin * context_.panel.row_taps * tap_bytes + weight_bytes(begin)));
+    code_.mov(k_input, immediate(context_.in.channel(begin)));
+    emit_loop(code_, code_.qword[args_ + local_offset(Local::k_blocks)], k.count, [&] {
+        // The next K block's weights follow this one's, and the next group's its last one's.
+        code_.lea(ahead, code_.ptr[group + immediate(context_.panel.weights_offset(run.vectors) + bytes)]);
+        code_.add(ahead, k_weights);
+        emit_rows(tile, run, first_row, row_runs, ahead_lines);
+        if (k.count > 1) {
+            code_.add(k_weights, immediate(bytes));
+            code_.add(k_input, immediate(context_.in.channel(channels)));
+        }
+        // Back to the first of the pixels that this K block has fetched, unless it was the last to fetch them.
+        const bool last = k.first.channels.end == context_.stage->in_channels;
+        const std::int64_t fetched = calls * prefetch_.lines * prefetch_.source.pixel;
+        if (prefetch_.lines > 0) emit_add(code_, next, last ? -prefetch_.source.channel(begin) : prefetch_.source.channel(channels) - fetched);
+    });
+}
+
+// Calls of inner routines that multiply, for one K block of a group.
+std::int64_t DenseBody::block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const {
+    std::int64_t rows = 0, blocks = 0;
+    for (const RowRun& row_run : row_runs) rows += row_run.pass.kernel_rows.size() > 0 ? row_run.count : 0;
+    for (const BlockRun& run : block_runs(column_axis(*context_.stage), tile.segment, context_.plan.block_pixels)) blocks += run.count;
+    return rows * blocks;
+}
+
+void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row, std::span<const RowRun> row_runs,
+                          std::int64_t ahead_lines) {
     const Gpr rows = rows_, outs = outs_, residuals = residuals_;
     const Axis axis = row_axis(*context_.stage);
     code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
@@ -49,26 +133,31 @@ void DenseBody::emit_group(const StageTile& tile, const GroupRun& run, std::int6
     if (post_ops_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
     code_.mov(rows, code_.ptr[args_ + context_.source_rows]);
     emit_add(code_, rows, (axis.first_tap(tile.rows.begin) - tile.in_rows.begin) * 8);
-    for (std::size_t row = 0; row < tile.taps.size();) {
-        std::size_t end = row + 1;
-        while (end < tile.taps.size() && tile.taps[end] == tile.taps[row]) ++end;
-        emit_loop(code_, code_.qword[args_ + local_offset(Local::rows)], static_cast<std::int64_t>(end - row), [&] {
-            emit_row(tile, run, tile.taps[row]);
-            emit_add(code_, rows, axis.stride * 8);
-            emit_add(code_, outs, 8);
-            if (post_ops_.has_sum()) emit_add(code_, residuals, 8);
+    const auto advance = [&](std::int64_t count) {
+        emit_add(code_, rows, count * axis.stride * 8);
+        emit_add(code_, outs, count * 8);
+        if (post_ops_.has_sum()) emit_add(code_, residuals, count * 8);
+    };
+    std::int64_t at = 0;
+    for (const RowRun& row_run : row_runs) {
+        advance(row_run.row - at);
+        if (has_k_blocks()) {
+            const Gpr parked = *parked_;
+            code_.mov(parked, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
+            emit_add(code_, parked, row_run.row * tile.segment.width * run.vectors * context_.panel.vector_bytes);
+        }
+        emit_loop(code_, code_.qword[args_ + local_offset(Local::rows)], row_run.count, [&] {
+            emit_row(tile, run, row_run.pass, ahead_lines);
+            advance(1);
         });
-        row = end;
+        at = row_run.row + row_run.count;
     }
 }
 
 // One output row: calls the inner routine for each block of pixels.
-void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Span& taps) {
-    const Gpr group = group_, rows = rows_, out = out_, residual = residual_, column = column_, table = table_, weights = weights_,
-              taps_left = taps_left_, blocks = blocks_;
-    const Stage& stage = *context_.stage;
-    const Axis axis = column_axis(stage);
-    const std::int64_t tap_bytes = context_.panel.row_taps * run.vectors * context_.panel.vector_bytes;
+void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass& pass, std::int64_t ahead_lines) {
+    const Gpr group = group_, out = out_, residual = residual_, column = column_, blocks = blocks_;
+    const Axis axis = column_axis(*context_.stage);
     code_.mov(out, code_.ptr[outs_.operator Gpr()]);
     code_.add(out, code_.ptr[group + offsetof(GroupHeader, output)]);
     if (post_ops_.has_sum()) {
@@ -76,30 +165,77 @@ void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Span&
         code_.add(residual, code_.ptr[group + offsetof(GroupHeader, residual)]);
     }
     code_.mov(column, column_bias() + tile.shift * context_.in.pixel);
+    if (has_k_blocks()) code_.add(column, code_.qword[args_ + local_offset(Local::k_input)]);
+    if (on_amx() && pass.kernel_rows.size() > 0) return emit_row_by_tiles(tile, run, pass);
     for (const BlockRun& blocks_run : block_runs(axis, tile.segment, context_.plan.block_pixels)) {
-        const Block block{blocks_run, run, run.vectors, run.tail_lanes, taps.size() > 0};
-        const std::string key = fmt::format("{} {}-{} x{} t{} r{}.{} p{} {}", block.run.width, block.run.columns.begin,
-                                            block.run.columns.end, run.vectors, run.tail_lanes, run.residual_vectors,
-                                            run.residual_tail_lanes, run.pads_block, block.any_taps);
+        const Block block{blocks_run, run, run.vectors, run.tail_lanes, pass, ahead_lines};
         emit_loop(code_, blocks, blocks_run.count, [&] {
-            if (taps.size() > 0) {
-                code_.lea(table, code_.ptr[rows + static_cast<std::size_t>(taps.begin * stage.conv.dilation.h * 8)]);
-                code_.lea(weights, code_.ptr[group + static_cast<std::size_t>(context_.panel.weights_offset(run.vectors) + taps.begin * tap_bytes)]);
-                code_.mov(taps_left.cvt32(), static_cast<std::uint32_t>(taps.size()));
-            }
-            code_.call(routines_.get(key, [this, block] { emit_block(block); }));
+            if (pass.kernel_rows.size() > 0) emit_operands(block);
+            code_.call(routines_.get(block.key(), [this, block] { emit_block(block); }));
             emit_add(code_, out, block.run.width * context_.out.pixel);
             emit_add(code_, column, block.run.width * axis.stride * context_.in.pixel);
             if (post_ops_.has_sum()) emit_add(code_, residual, block.run.width * context_.residual.pixel);
+            if (has_k_blocks()) emit_add(code_, *parked_, block.run.width * block.vectors * context_.panel.vector_bytes);
         });
     }
 }
 
-// The microkernel: one block of pixels by one group of vectors, all input channels, all taps inside the image.
+// Where an inner routine finds its input and weights.
+void DenseBody::emit_operands(const Block& block) {
+    const Gpr group = group_, rows = rows_, column = column_, input = input_, weights = weights_;
+    const Stage& stage = *context_.stage;
+    const Span& taps = block.pass.kernel_rows;
+    const Address first_row = code_.ptr[rows + static_cast<std::size_t>(taps.begin * stage.conv.dilation.h * 8)];
+    const std::int64_t weights_offset = context_.panel.weights_offset(block.vectors);
+    if (has_k_blocks()) {
+        code_.mov(input, first_row);
+        code_.add(input, column);
+        code_.lea(weights, code_.ptr[group + static_cast<std::size_t>(weights_offset)]);
+        code_.add(weights, code_.qword[args_ + local_offset(Local::k_weights)]);
+        return;
+    }
+    const Gpr table = *table_, taps_left = *taps_left_;
+    const std::int64_t tap_bytes = context_.panel.row_taps * block.vectors * context_.panel.vector_bytes;
+    code_.lea(table, first_row);
+    code_.lea(weights, code_.ptr[group + static_cast<std::size_t>(weights_offset + taps.begin * tap_bytes)]);
+    code_.mov(taps_left.cvt32(), static_cast<std::uint32_t>(taps.size()));
+}
+
+// Names everything that the code of a block depends on.
+std::string DenseBody::Block::key() const {
+    return fmt::format("{} r{}.{} p{} {}-{}", sum_key(), group.residual_vectors, group.residual_tail_lanes, group.pads_block, pass.starts,
+                       pass.ends);
+}
+
+// The same for the part that multiplies and adds. How many kernel rows there are is a value at run time.
+std::string DenseBody::Block::sum_key() const {
+    return fmt::format("{} {}-{} x{} t{} {}ch{} a{}", run.width, run.columns.begin, run.columns.end, vectors, tail_lanes, pass.channels,
+                       pass.kernel_rows.size() > 0, ahead_lines);
+}
+
+// The microkernel: one block of pixels by one group of vectors, and what a pass adds to their sums: all channels of all taps inside the
+// image, or a K block.
 void DenseBody::emit_block(const Block& block) {
-    code_.note(fmt::format("{}: GEMM {} px x {} vectors{}, input columns {}-{}", context_.name(), block.run.width, block.vectors,
+    const Pass& pass = block.pass;
+    const std::string k_block = fmt::format(", {} channels{}{}", pass.channels, pass.starts ? ", start" : "", pass.ends ? ", end" : "");
+    code_.note(fmt::format("{}: GEMM {} px x {} vectors{}, input columns {}-{}{}", context_.name(), block.run.width, block.vectors,
                            block.tail_lanes ? fmt::format(" (tail of {} channels)", block.tail_lanes) : "",
-                           block.run.columns.begin, block.run.columns.end));
+                           block.run.columns.begin, block.run.columns.end, has_k_blocks() ? k_block : ""));
+    if (pass.starts) {
+        emit_start(block);
+    } else {
+        emit_resume(block);
+    }
+    if (pass.kernel_rows.size() > 0) emit_sum(block);
+    if (pass.ends) {
+        emit_post_ops_and_store(block);
+    } else {
+        emit_park(block);
+    }
+}
+
+// Accumulators begin with the bias, or zero.
+void DenseBody::emit_start(const Block& block) {
     const Gpr group = group_;
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         for (int v = 0; v < block.vectors; ++v) {
@@ -113,12 +249,29 @@ void DenseBody::emit_block(const Block& block) {
             }
         }
     }
-    if (block.any_taps) emit_accumulate(block);
-    emit_post_ops_and_store(block);
 }
 
-void DenseBody::emit_accumulate(const Block& block) {
-    const Gpr table = table_, input = input_, column = column_, taps_left = taps_left_;
+void DenseBody::emit_resume(const Block& block) {
+    for (std::int64_t p = 0; p < block.run.width; ++p)
+        for (int v = 0; v < block.vectors; ++v) code_.vmovups(acc(block, p, v), parked(block, p, v));
+}
+
+void DenseBody::emit_park(const Block& block) {
+    for (std::int64_t p = 0; p < block.run.width; ++p)
+        for (int v = 0; v < block.vectors; ++v) code_.vmovups(parked(block, p, v), acc(block, p, v));
+}
+
+// The products of a pass. Those of a K block are a routine of its own, which the passes that start, resume, park and store share.
+void DenseBody::emit_sum(const Block& block) {
+    if (has_k_blocks()) {
+        code_.call(routines_.get("sum " + block.sum_key(), [this, block] { emit_channels(block); }));
+    } else {
+        emit_kernel_rows(block);
+    }
+}
+
+void DenseBody::emit_kernel_rows(const Block& block) {
+    const Gpr table = *table_, input = input_, column = column_, taps_left = *taps_left_;
     const bool looped = context_.stage->conv.kernel.h > 1;
     Label next_tap;
     if (looped) code_.L(next_tap);
@@ -153,11 +306,10 @@ void DenseBody::emit_zero_points(const Block& block) {
     emit_add(code_, weights, context_.panel.zero_point_taps * step);
 }
 
-// All input channels of one kernel row, by dot groups. A chunk of groups is unrolled; chunks never straddle a channel block.
+// The channels of a pass in one kernel row, by dot groups. A chunk of groups is unrolled; chunks never straddle a channel block.
 void DenseBody::emit_channels(const Block& block) {
     const Gpr input = input_, weights = weights_, count = count_, next = next_;
-    const std::int64_t per_group = dot_channels(context_.plan.dot);
-    const std::int64_t groups = (context_.stage->in_channels + per_group - 1) / per_group;
+    const std::int64_t per_group = dot_channels(context_.plan.dot), groups = ceil_div(block.pass.channels, per_group);
     const int chunk = unroll(block);
     const bool one_block = context_.in.block >= context_.stage->in_channels;
     const std::int64_t per_block = one_block ? chunk : context_.in.block / per_group;
@@ -190,6 +342,7 @@ void DenseBody::emit_chunk(const Block& block, int groups, bool prefetch) {
     std::int64_t prefetched = 0;
     for (int group = 0; group < groups; ++group) {
         for (int kw = 0; kw < taps; ++kw) emit_taps(block, group, kw);
+        emit_weights_ahead(block, group, groups);
         if (!prefetch) continue;
         const std::int64_t due = prefetch_.lines * (group + 1) / groups;
         const Gpr next = next_;
@@ -202,6 +355,16 @@ bool DenseBody::has_column(const Block& block, std::int64_t pixel, std::int64_t 
     const Conv& conv = context_.stage->conv;
     const std::int64_t column = pixel * conv.stride.w + kw * conv.dilation.w;
     return column >= block.run.columns.begin && column < block.run.columns.end;
+}
+
+// The next K block's weights, spread over the dot groups of a chunk.
+void DenseBody::emit_weights_ahead(const Block& block, int group, int groups) {
+    if (block.ahead_lines == 0) return;
+    const Gpr ahead = *ahead_;
+    const std::int64_t lines = ceil_div(block.ahead_lines * groups, ceil_div(block.pass.channels, dot_channels(context_.plan.dot)));
+    for (std::int64_t line = lines * group / groups; line < lines * (group + 1) / groups; ++line)
+        code_.prefetcht0(code_.ptr[ahead + static_cast<std::size_t>(line * line_bytes)]);
+    if (group == groups - 1) emit_add(code_, ahead, lines * line_bytes);
 }
 
 // One dot group of one kernel column: the vectors' weights times every pixel that has this column.
@@ -251,6 +414,8 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
             code_.vpaddd(a, a, sum);
             break;
         }
+        case Dot::amx_bf16:
+        case Dot::amx_int8: break;  // emit_tile_products()
     }
 }
 
@@ -301,7 +466,7 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
 
 int DenseBody::unroll(const Block& block) const {
     const std::int64_t fmas = block.run.width * block.vectors * context_.stage->conv.kernel.w, per_group = dot_channels(context_.plan.dot);
-    const std::int64_t groups = (context_.stage->in_channels + per_group - 1) / per_group;
+    const std::int64_t groups = ceil_div(block.pass.channels, per_group);
     int chunk = 16;
     if (context_.in.block < context_.stage->in_channels) chunk = static_cast<int>(std::min<std::int64_t>(chunk, context_.in.block / per_group));
     while (chunk > 1 && (chunk * fmas > unrolled_fmas || chunk > groups)) chunk /= 2;
@@ -317,6 +482,11 @@ Vec DenseBody::in_width(const Block& block, int vector, int index) const {
 
 Vec DenseBody::acc(const Block& block, std::int64_t pixel, int vector) const {
     return in_width(block, vector, static_cast<int>(pixel) * block.vectors + vector);
+}
+
+Address DenseBody::parked(const Block& block, std::int64_t pixel, int vector) const {
+    const Gpr parked = parked_register();
+    return code_.ptr[parked + static_cast<std::size_t>((pixel * block.vectors + vector) * context_.panel.vector_bytes)];
 }
 
 // Added to the column register and taken off every address, so that more of them fit an 8-bit displacement.

@@ -9,9 +9,21 @@
 //             load the vectors' weights, broadcast the pixels, multiply and add (core/plan/arithmetic.hpp)
 //         post-ops, round or quantise, store
 //
+// With K blocks (StagePlan::block_channels, core/plan/k_blocks.hpp) the weights in use stay in L1 while the tile's pixels pass by:
+//
+//   for each group of output-channel vectors
+//     for each K block                                  (some channels of one kernel row)
+//       for each computed row, block of pixels          -> inner routine
+//         acc = bias in the output's first K block, else what is parked
+//         for each channel of the K block: the same FMAs, in an inner routine of their own; prefetch of the next K block's weights
+//         post-ops and store in the output's last K block, else park
+//
 // Source: the direct-convolution GEMM of LIBXSMM and BLIS's register blocking; edges drop taps at emission.
 #pragma once
 
+#include <optional>
+
+#include "core/plan/k_blocks.hpp"
 #include "jit/stage_body.hpp"
 
 namespace tandem::jit {
@@ -29,25 +41,65 @@ public:
     void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
 
 private:
+    struct Pass {  // what of its sum an output row gets at once
+        Span kernel_rows{};              // inside the image; may be empty
+        std::int64_t channels = 0;
+        bool starts = true, ends = true;  // with the first, with the last of its products
+        bool operator==(const Pass&) const = default;
+    };
+    struct RowRun {  // neighbouring rows with equal passes
+        std::int64_t row = 0, count = 0;
+        Pass pass{};
+    };
     struct Block {  // what an inner routine is generated for
         BlockRun run;
         GroupRun group;
         int vectors, tail_lanes;
-        bool any_taps;
+        Pass pass;
+        std::int64_t ahead_lines;  // of the next K block's weights, to prefetch in one call
+        std::string key() const;
+        std::string sum_key() const;
     };
+    struct TileRun {  // equal calls of AMX's inner routine
+        std::int64_t tiles, second;  // tiles of pixels, and where the second begins
+        std::int64_t pixels, step;   // covered by one call, and from one call to the next
+        std::int64_t count;
+    };
+    bool has_k_blocks() const { return parked_.has_value(); }
+    bool on_amx() const { return uses_amx(context_.plan.dot); }
+    std::optional<Pass> pass_of(const Span& taps, const KBlock& k) const;
+    std::vector<RowRun> row_runs(const StageTile& tile, const KBlock& k) const;
+    std::int64_t block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const;
     void emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row);
-    void emit_row(const StageTile& tile, const GroupRun& run, const Span& taps);
+    void emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k, std::int64_t first_row, std::span<const RowRun> row_runs);
+    void emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row, std::span<const RowRun> row_runs, std::int64_t ahead_lines = 0);
+    void emit_row(const StageTile& tile, const GroupRun& run, const Pass& pass, std::int64_t ahead_lines);
+    void emit_operands(const Block& block);
     void emit_block(const Block& block);
-    void emit_accumulate(const Block& block);
+    void emit_start(const Block& block);
+    void emit_resume(const Block& block);
+    void emit_park(const Block& block);
+    void emit_sum(const Block& block);
+    void emit_kernel_rows(const Block& block);
     void emit_zero_points(const Block& block);
     void emit_channels(const Block& block);
     void emit_chunk(const Block& block, int groups, bool prefetch);
+    void emit_weights_ahead(const Block& block, int group, int groups);
     void emit_taps(const Block& block, int group, int kw);
     void emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Operand& pixel, int product);
+    void emit_tile_configuration(std::int64_t width);
+    std::vector<TileRun> tile_runs(std::int64_t width) const;
+    void emit_row_by_tiles(const StageTile& tile, const GroupRun& group, const Pass& pass);
+    std::string zero_point_key(const Pass& pass) const;
+    void emit_tile_sums(const TileRun& run, int vectors);
+    void emit_tile_products(const TileRun& run, int vectors, std::int64_t kw);
+    void emit_finish(const Block& block);
     void emit_post_ops_and_store(const Block& block);
     int unroll(const Block& block) const;
     bool has_column(const Block& block, std::int64_t pixel, std::int64_t kw) const;
     Vec acc(const Block& block, std::int64_t pixel, int vector) const;
+    Gpr parked_register() const { return has_k_blocks() ? *parked_ : *table_; }
+    Address parked(const Block& block, std::int64_t pixel, int vector) const;
     Vec in_width(const Block& block, int vector, int index) const;
     int first_free(const Block& block) const { return static_cast<int>(block.run.width) * block.vectors; }
     std::int64_t column_bias() const;
@@ -58,7 +110,11 @@ private:
     PostOps post_ops_;
     Gpr args_;
     PrefetchPlan prefetch_;
-    RegPool::Lease group_, rows_, outs_, residuals_, out_, residual_, column_, table_, input_, weights_, taps_left_, count_, blocks_, next_;
+    RegPool::Lease group_, rows_, outs_, residuals_, out_, residual_, column_;
+    std::optional<RegPool::Lease> table_, parked_;     // without K blocks, with them
+    RegPool::Lease input_, weights_;
+    std::optional<RegPool::Lease> taps_left_, ahead_;  // the same
+    RegPool::Lease count_, blocks_, next_;
 };
 
 }  // namespace tandem::jit

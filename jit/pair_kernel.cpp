@@ -138,7 +138,7 @@ private:
     // The last stage's GEMM walks the channel blocks of the intermediate, which are those of the input when the first stage is
     // depthwise: while it works on a block it fetches the next band's pixels of that block.
     PrefetchPlan prefetch_plan(int i) const {
-        if (!plan_.prefetch_next || i != 1 || !problem_.stage(0).depthwise() || problem_.stage(0).conv.multiplier != 1) return {};
+        if (!plan_.prefetch_next || i != 1 || uses_amx(plan_.stages[1].dot) || !problem_.stage(0).depthwise() || problem_.stage(0).conv.multiplier != 1) return {};
         const Stage& first = problem_.stage(0);
         std::int64_t calls = 0;
         for (const GroupRun& run : split_runs(panels_[1], 0, plan_.channel_splits)) calls += run.count;
@@ -158,6 +158,7 @@ private:
 
     void emit_epilogue() {
         code_.note("epilogue");
+        if (uses_amx(problem_, plan_)) code_.tilerelease();
         code_.vzeroupper();
         for (auto reg = saved_.rbegin(); reg != saved_.rend(); ++reg) code_.pop(Gpr(*reg));
         code_.ret();

@@ -48,7 +48,7 @@ struct StageContext {
     TailStore tail_store;
     std::size_t source_rows;      // offset in TileArgs of the table of input rows
     std::size_t output_rows;      // offset in TileArgs of the table of output rows
-    std::int64_t weights_ahead = 0;  // dense: bytes from the weights being read to those to prefetch to L2; 0: none
+    std::int64_t weights_ahead = 0;  // Winograd's GEMMs: bytes from the weights being read to those to prefetch to L2; 0: none
 
     /// Rounding, or quantising, comes between the post-ops and the store.
     bool rounds() const noexcept { return out_dtype != DataType::f32; }

@@ -1,5 +1,6 @@
 #include "jit/staging.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
@@ -44,7 +45,8 @@ void Staging::emit_row(const Span& columns) {
     emit_add(code_, row, columns.begin * source_.pixel);
     emit_add(code_, copy, columns.begin * buffer_.strides.pixel);
     // One turn of the loop takes as many vectors as make the same step in both, source and copy.
-    const std::int64_t lanes = simd_.lanes, per_turn = source_.block < channels_ ? std::max<std::int64_t>(1, source_.block / lanes) : 1;
+    const std::int64_t lanes = simd_.lanes, 
+                       per_turn = std::max({std::int64_t{1}, source_.block < channels_ ? source_.block / lanes : 1, buffer_.strides.block / lanes});
     const std::int64_t full = channels_ / lanes, turns = full / per_turn;
     emit_loop(code_, code_.qword[args_ + local_offset(Local::channels)], turns, [&] {
         for (std::int64_t v = 0; v < per_turn; ++v) emit_vector(columns, v, 0);

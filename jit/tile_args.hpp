@@ -17,13 +17,13 @@ struct TileArgs {
     void* const* output_rows = nullptr;
     const void* const* residual_rows[2] = {nullptr, nullptr};  // of the rows each stage computes
     const void* panels[3] = {nullptr, nullptr, nullptr};  // packed weights of each stage; the third: of Winograd's current point
-    void* workspace = nullptr;                   // of Winograd stages (core/plan/winograd.hpp)
+    void* workspace = nullptr;                   // Winograd's, or parked accumulators (core/plan/winograd.hpp, k_blocks.hpp)
     const void* gemm_source = nullptr;           // Winograd's current point: transformed inputs and products
     void* gemm_output = nullptr;
     const void* const* gemm_sources = &gemm_source;  // the same as tables of one row
     void* const* gemm_outputs = &gemm_output;
     const void* prefetch = nullptr;              // first input row that the next tile needs and this one does not
-    std::int64_t locals[8] = {};                 // the generated code's own: counters of outer loops
+    std::int64_t locals[11] = {};                // the generated code's own: counters of outer loops
 
     TileArgs() = default;
     TileArgs(const TileArgs&) = delete;  // it points into itself
@@ -31,7 +31,7 @@ struct TileArgs {
 };
 
 /// Names of TileArgs::locals.
-enum class Local { groups, rows, blocks, channels, input_x, output_x, residual_x, points };
+enum class Local { groups, rows, blocks, channels, input_x, output_x, residual_x, points, k_blocks, k_weights, k_input };
 
 using TileFunction = void (*)(TileArgs*);
 

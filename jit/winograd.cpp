@@ -16,6 +16,8 @@ StageContext gemm_context(const StageContext& stage, const WinogradLayout& layou
     context.panel = layout.gemm;
     context.in = layout.inputs;
     context.out = layout.products;
+    context.in_element = context.out_element = Element::f32;
+    context.out_dtype = DataType::f32;
     context.tail_store = TailStore::anything;
     context.source_rows = offsetof(TileArgs, gemm_sources);
     context.output_rows = offsetof(TileArgs, gemm_outputs);
@@ -146,7 +148,7 @@ void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::i
                 simd.zero(reg(false, i));
             } else {
                 const Gpr row = rows_[static_cast<std::size_t>(i)];
-                simd.load(reg(false, i), code_.ptr[row + static_cast<std::size_t>(column * context_.in.pixel)], lanes);
+                emit_load(simd, context_.in_element, reg(false, i), code_.ptr[row + static_cast<std::size_t>(column * context_.in.pixel)], lanes);
             }
         }
         emit_input_1d(false);
@@ -271,6 +273,7 @@ void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const
     PostOpOperands operands;
     operands.has_residual = run.residual_vectors > 0;
     operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
+    operands.residual_element = element_of(context_.out_dtype);
     operands.param = [&](int param) {
         return code_.ptr[panel + static_cast<std::size_t>(layout_.post_ops.params_offset() + param * layout_.post_ops.vector_bytes)];
     };
@@ -282,11 +285,12 @@ void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const
             return code_.ptr[residual + static_cast<std::size_t>(j * context_.residual.pixel)];
         };
         post_ops_.apply(simd, y, temps, operands);
+        emit_rounding(context_, y, {}, temps);
     }
     const int mask = simd.avx512() ? output_mask : temps.front();
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel);
     for (std::int64_t j = columns.begin; j < columns.end; ++j)
-        emit_store(context_, code_.ptr[output + static_cast<std::size_t>(j * context_.out.pixel)], reg(half, layout_.alpha + j), run.tail_lanes, mask, {});
+        emit_store(context_, code_.ptr[output + static_cast<std::size_t>(j * context_.out.pixel)], reg(half, layout_.alpha + j), run.tail_lanes, mask, std::span(temps).subspan(1));
 }
 
 // t = B^T d. With the points 0, +-a, +-b, infinity and ab = 1 the rows are sums and differences of an even and an odd part.

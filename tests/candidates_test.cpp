@@ -67,3 +67,15 @@ TEST_CASE("candidates: both fused and not fused are offered, rings only where th
         CHECK((count(of_flat, split) > 0) == (threads > 1));
     }
 }
+
+TEST_CASE("candidates: K blocks are offered where a group's weights leave L1, and nowhere else") {
+    const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
+    const auto offered = [&](const char* text, std::size_t stage, int channels) {
+        const auto plans = candidate_plans(problem_of(text), machine, 1);
+        return std::ranges::any_of(plans, [=](const Plan& plan) { return plan.stages[stage].block_channels == channels; });
+    };
+    for (const int channels : {0, 64, 128, 256}) CHECK(offered("1x512x14x14:dw3:conv1o512", 1, channels));
+    CHECK(offered("1x128x14x14:conv3o64s2:conv1o64", 0, 64));
+    CHECK_FALSE(offered("1x128x14x14:conv3o64s2:conv1o64", 0, 128));
+    for (const int channels : {64, 128, 256}) CHECK_FALSE(offered("1x240x14x14:dw3:conv1o512", 1, channels));
+}

@@ -20,8 +20,8 @@ Plan sample() {
     plan.fusion = Fusion::sliding;
     plan.tile_h = 2, plan.tile_w = 56, plan.channel_splits = 3;
     plan.prefetch_next = true;
-    plan.stages[0] = {Algorithm::direct, Dot::f32, 12, 1, 2, true};
-    plan.stages[1] = {Algorithm::winograd4, Dot::f32, 14, 2, 1, false};
+    plan.stages[0] = {Algorithm::direct, Dot::f32, 12, 1, 2, true, 64};
+    plan.stages[1] = {Algorithm::winograd4, Dot::f32, 14, 2, 1, false, 0};
     return plan;
 }
 
@@ -57,6 +57,7 @@ TEST_CASE("plan json: members have names, not positions") {
     CHECK(json["tile_h"] == 2);
     CHECK(json["fusion"] == "sliding");
     CHECK(json["stages"][1]["algorithm"] == "winograd4");
+    CHECK(json["stages"][0]["block_channels"] == 64);
     Json reversed = Json::object();
     for (auto it = json.end(); it != json.begin();) --it, reversed[it.key()] = it.value();
     CHECK(plan_from_json(reversed).ok());

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/tiling.hpp"
@@ -46,6 +47,8 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
             stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.block_rows)
                                                            : accumulator_budget(isa) / stage.block_vectors);
             stage.channels_inner = engine() % 2;
+            const int k_steps = static_cast<int>(max_block_channels(problem.stage(i)) / block_channels_step);
+            stage.block_channels = engine() % 2 ? 0 : static_cast<int>(block_channels_step) * pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
         }
         std::int64_t groups = 0;
         for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs) groups += run.count;
@@ -109,6 +112,10 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         {"plan.stages[0].block_pixels is 0", [](Plan& p) { p.stages[0].block_pixels = 0; }, "1 to 11"},
         {"plan.stages[0].block_pixels is 12", [](Plan& p) { p.stages[0].block_pixels = 12; }, "1 to 11"},
         {"plan.stages[1].block_pixels is 15", [](Plan& p) { p.stages[1].block_pixels = 15; }, "1 to 14"},
+        {"plan.stages[0].block_channels is 16", [](Plan& p) { p.stages[0].block_channels = 16; }, "0 (the whole sum at once) is accepted"},
+        {"plan.stages[1].block_channels is 8", [](Plan& p) { p.stages[1].block_channels = 8; }, "multiples of 16 up to 16 are accepted"},
+        {"plan.stages[1].block_channels is 32", [](Plan& p) { p.stages[1].block_channels = 32; }, "multiples of 16 up to 16 are accepted"},
+        {"plan.stages[1].block_channels is -16", [](Plan& p) { p.stages[1].block_channels = -16; }, "multiples of 16 up to 16 are accepted"},
         {"plan.channel_splits is 0", [](Plan& p) { p.channel_splits = 0; }, "1 to 2"},
         {"plan.channel_splits is 3", [](Plan& p) { p.channel_splits = 3; }, "1 to 2"},
     };
@@ -136,6 +143,10 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
     }();
     crowded.stages[1].block_pixels = 7, crowded.stages[1].block_vectors = 1;
     CHECK(check_plan(blocked, crowded).error().message.find("block_pixels is 7; 1 to 6") != std::string::npos);
+    Plan libxsmm = good;
+    libxsmm.backend = Backend::libxsmm;
+    libxsmm.stages[1].block_channels = 16;
+    CHECK(check_plan(problem, libxsmm).error().message == "plan.stages[1].block_channels is 16; 0 (the whole sum at once) is accepted.");
     const Problem single = *make_problem(*SingleConv::parse("1x20x10x12:dw3"));
     Plan plan = choose_plan(single, machine, 1);
     plan.fusion = Fusion::recompute;
@@ -157,6 +168,7 @@ TEST_CASE("plan: whatever a decision of a plan is, another one is another plan")
         [](Plan& p) { p.stages[0].block_vectors = 2; },
         [](Plan& p) { p.stages[0].block_rows = 2; },
         [](Plan& p) { p.stages[0].channels_inner = true; },
+        [](Plan& p) { p.stages[0].block_channels = 16; },
     };
     for (auto change : changes) {
         Plan other = plan;

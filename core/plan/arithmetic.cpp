@@ -5,23 +5,43 @@ namespace {
 
 Dot dot_of(const Plan& plan, int i) noexcept { return plan.stages[static_cast<std::size_t>(i)].dot; }
 
+// Winograd's input transform loads any type, as depthwise stages do.
+bool loads_any_type(const Problem& problem, const Plan& plan, int i) noexcept {
+    return problem.stage(i).depthwise() || plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct;
+}
+
 }  // namespace
 
 Element dot_source(Dot dot) noexcept {
     switch (dot) {
         case Dot::f32: return Element::f32;
-        case Dot::bf16: return Element::bf16;
-        case Dot::int8: return Element::u8;
+        case Dot::bf16:
+        case Dot::amx_bf16: return Element::bf16;
+        case Dot::int8:
+        case Dot::amx_int8: return Element::u8;
         case Dot::int16: return Element::s16;
     }
     return Element::f32;
 }
 
-Element dot_weight(Dot dot) noexcept { return dot == Dot::int8 ? Element::s8 : dot_source(dot); }
+Element dot_weight(Dot dot) noexcept { return has_zero_point_sums(dot) ? Element::s8 : dot_source(dot); }
+
+std::int64_t source_block(Dot dot, std::int64_t lanes) noexcept {
+    return uses_amx(dot) ? amx_row_bytes / element_bytes(dot_source(dot)) : lanes;
+}
+
+bool uses_amx(const Problem& problem, const Plan& plan) noexcept {
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (uses_amx(dot_of(plan, i))) return true;
+    return false;
+}
 
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
     if (problem.stage(i).depthwise()) return dot == Dot::f32;
+    const bool whole_vectors = problem.layout != Layout::nchw8c;  // a tile's 16 output channels are one vector
     switch (dot) {
+        case Dot::amx_bf16: return problem.dtype == DataType::bf16 && has_amx(isa) && whole_vectors;
+        case Dot::amx_int8: return problem.quantized() && has_amx(isa) && whole_vectors;
         case Dot::f32: return !problem.quantized();
         case Dot::bf16: return problem.dtype == DataType::bf16 && has_bf16(isa);
         case Dot::int8: return problem.quantized() && has_vnni(isa);
@@ -32,16 +52,16 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
 
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
     std::vector<Dot> result;
-    for (const Dot dot : {Dot::int8, Dot::bf16, Dot::int16, Dot::f32})
+    for (const Dot dot : {Dot::amx_int8, Dot::int8, Dot::amx_bf16, Dot::bf16, Dot::int16, Dot::f32})
         if (dot_applies(problem, isa, i, dot)) result.push_back(dot);
     return result;
 }
 
 bool stages_source(const Problem& problem, const Plan& plan) noexcept {
     const Stage& first = problem.stage(0);
-    if (first.depthwise()) return false;
+    if (loads_any_type(problem, plan, 0)) return false;
     const Dot dot = dot_of(plan, 0);
-    return dot_source(dot) != element_of(problem.dtype) || first.in_channels % dot_channels(dot) != 0;
+    return uses_amx(dot) || dot_source(dot) != element_of(problem.dtype) || first.in_channels % dot_channels(dot) != 0;
 }
 
 bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 || stored == Element::s16; }
@@ -49,7 +69,7 @@ bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 |
 std::int32_t stored_bias(DataType dtype, Element stored) noexcept { return dtype == DataType::s8 && stored == Element::u8 ? 128 : 0; }
 
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept {
-    if (!problem.stage(i).depthwise()) return dot_source(dot_of(plan, i));
+    if (!loads_any_type(problem, plan, i)) return dot_source(dot_of(plan, i));
     return i == 0 ? element_of(problem.dtype) : Element::f32;
 }
 

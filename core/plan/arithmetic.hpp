@@ -8,6 +8,10 @@
 //   bf16   bf16                 bf16         f32    vdpbf16ps
 //   int8   u8 (s8: plus 128)    s8           s32    vpdpbusd; the zero point is taken off by precomputed sums of weights
 //   int16  s16, less zero point s16          s32    vpmaddwd, vpaddd
+//   amx_bf16, amx_int8: as bf16 and int8, on AMX tiles of 16 pixels, 16 output channels and 16 dot groups at a time
+//
+// AMX reads the source by tiles whose rows are 64 bytes of a pixel's channels, edges included: its source is always in scratch, in
+// channel blocks of 64 bytes, with columns of padding, all filled with the zero point beforehand.
 //
 // A source that the instructions cannot read as it is (another type, or a channel count that leaves a dot group half filled) is
 // staged: the tile's input rows are converted into scratch first.
@@ -36,17 +40,27 @@ constexpr std::int64_t element_bytes(Element element) noexcept {
 }
 
 /// Input channels of a dot group.
-constexpr std::int64_t dot_channels(Dot dot) noexcept { return dot == Dot::f32 ? 1 : dot == Dot::int8 ? 4 : 2; }
+constexpr std::int64_t dot_channels(Dot dot) noexcept { return dot == Dot::f32 ? 1 : dot == Dot::int8 || dot == Dot::amx_int8 ? 4 : 2; }
+constexpr bool uses_amx(Dot dot) noexcept { return dot == Dot::amx_bf16 || dot == Dot::amx_int8; }
+/// Rows of an AMX tile, and bytes of each: pixels or dot groups.
+inline constexpr std::int64_t amx_rows = 16, amx_row_bytes = 64;
+/// Some stage of the plan runs on AMX.
+bool uses_amx(const Problem& problem, const Plan& plan) noexcept;
 /// What a dot instruction reads of the pixels, and of the weights.
 Element dot_source(Dot dot) noexcept;
 Element dot_weight(Dot dot) noexcept;
 /// Sums are 32-bit integers.
-constexpr bool sums_integers(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::int16; }
+constexpr bool sums_integers(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::int16 || dot == Dot::amx_int8; }
+/// A kernel row of the panel begins with the zero point's share.
+constexpr bool has_zero_point_sums(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::amx_int8; }
 
 /// Whether stage i, dense, of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;
 /// Those that apply, the fastest by instruction count first.
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i);
+
+/// Channels that lie next to each other in what a dense stage reads in scratch.
+std::int64_t source_block(Dot dot, std::int64_t lanes) noexcept;
 
 /// Whether the first stage's input rows are converted into scratch before it runs.
 bool stages_source(const Problem& problem, const Plan& plan) noexcept;

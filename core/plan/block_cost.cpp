@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/plan/k_blocks.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -15,6 +16,7 @@ constexpr double block_seconds = 0.9e-9;    // call, return and address set-up t
 constexpr double pointer_seconds = 0.2e-9;  // a row pointer of a depthwise block: load, add, store-forwarded counter
 constexpr double stores_per_load = 0.45;    // store instructions a cycle against loads; Zen 4 stores 512 bits every second cycle
 constexpr double edge_exposed = 0.02;       // share of start, post-ops and stores that the neighbouring blocks' FMAs do not hide
+constexpr double parking_exposed = 0.5;     // the same of parking: 14 ns a time for 28 accumulators, mv1_7-11 with 64 against 256 channels
 
 // Instructions of a post-op on one vector, all ports alike; counted from the emitted code (jit/activations.cpp), rounded.
 double instructions(PostOpKind kind) {
@@ -76,20 +78,25 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
     const double channels = static_cast<double>(stage.in_channels);
     const double k = channels * row_share * column_share;                                            // FMAs an accumulator
     const double weight_steps = channels * row_share * static_cast<double>(stage.conv.kernel.w);
+    const StagePlan& block = plan.stages[static_cast<std::size_t>(i)];
+    const double passes = has_k_blocks(block) ? row_share * std::ceil(channels / block.block_channels) : 1;  // over an accumulator
     BlockWork work;
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * channels * share.row_taps * share.column_taps;
         const double vectors = run.vectors - 1 + last_vector_cost(run, lanes, rates.fast_ymm);
         const bool embedded = is_avx512(plan.isa) && run.vectors <= 2;
-        for_each_width(share.width, plan.stages[static_cast<std::size_t>(i)].block_pixels, [&](std::int64_t width, std::int64_t count) {
+        for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
             const double w = static_cast<double>(width), accumulators = w * run.vectors;
             const double fma = k * w * vectors / issue.fmas;
             const double broadcasts = k * w * (embedded ? 0.5 * run.vectors : 1.0);  // an embedded one pairs with its FMA
             const double load = (weight_steps * run.vectors + broadcasts) / issue.loads;
             const double latency = k * fma_latency;
             const double edges = (accumulators * (1 + post_op_instructions(stage.conv)) / 2) / issue.fmas + accumulators / (issue.loads * stores_per_load);
+            const double parked = std::max(0.0, passes - 1) * accumulators;
+            const double parking = parked / (issue.loads * stores_per_load) + parked / issue.loads;
             const double all = static_cast<double>(count * share.rows * run.count);
-            work.seconds += all * (std::max({fma, load, latency}) + edge_exposed * edges + block_seconds);
+            work.seconds += all * (std::max({fma, load, latency}) + edge_exposed * edges + parking_exposed * parking + std::max(1.0, passes) * block_seconds);
+            work.parked += all * parked * lanes * 4;
             work.blocks += all;
             work.l1_weights += all * weight_steps * run.vectors * lanes * 4;
             work.l1_loads += all * (weight_steps * run.vectors * lanes * 4 + k * w * 4);

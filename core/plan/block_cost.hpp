@@ -15,6 +15,7 @@ struct BlockWork {
     double l1_weights = 0;     // of them, weights
     double l1_stores = 0;
     double blocks = 0;         // register blocks, all groups
+    double parked = 0;         // bytes of accumulators that are stored between K blocks, and loaded again
 };
 
 /// What a tile asks of a stage.

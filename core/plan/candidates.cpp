@@ -12,6 +12,7 @@ namespace {
 
 constexpr int most_vectors = 6;
 constexpr std::int64_t narrowest_tile = 14;   // columns; narrower tiles recompute and re-read more than they save
+constexpr std::int64_t least_blocked_products = 256;  // of an output; below, a group's weights fit L1 beside the pixels
 constexpr std::int64_t fewest_pixels = 7;     // of a tile: below, every GEMM block is latency-bound
 
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
@@ -95,6 +96,7 @@ public:
             vary_depthwise(plan);
             vary_width(plan);
             vary_splits(plan);
+            vary_k_blocks(plan);
         }
         vary_algorithms();
         std::vector<Plan> plans = plans_.take();
@@ -118,6 +120,8 @@ private:
                 Plan plan = base_;
                 plan.stages[0].algorithm = first;
                 if (problem_.stage_count == 2) plan.stages[1].algorithm = second;
+                for (StagePlan& stage : plan.stages)
+                    if (stage.algorithm != Algorithm::direct) stage.block_channels = 0;
                 plans_.add(plan);
             }
         }
@@ -168,6 +172,19 @@ private:
                     block.channels_inner = inner;
                     add_variants(other);
                 }
+            }
+        }
+    }
+
+    // Channels of a K block, or none, where a group's weights leave L1.
+    void vary_k_blocks(const Plan& plan) {
+        for (int i = 0; i < problem_.stage_count; ++i) {
+            const Stage& stage = problem_.stage(i);
+            if (stage.depthwise() || has_zero_point_sums(plan.stages[static_cast<std::size_t>(i)].dot) || uses_amx(plan.stages[static_cast<std::size_t>(i)].dot) || stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w < least_blocked_products) continue;
+            for (const int channels : {0, 64, 128, 256}) {
+                Plan other = plan;
+                other.stages[static_cast<std::size_t>(i)].block_channels = channels;
+                add_variants(other);
             }
         }
     }

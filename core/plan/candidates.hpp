@@ -1,7 +1,7 @@
 // Candidates: the plans worth predicting or timing for a problem. Pure; rules leave out what is clearly bad before anybody looks.
 //
 // Axes: rows of a tile (up to the whole image, which is "not fused": the intermediate is then a tensor in memory), columns of a
-// tile, microkernel shape, rows of a depthwise block, loop order, prefetch, ring or recomputation, channel splits. The main axes
+// tile, microkernel shape, rows of a depthwise block, loop order, prefetch, ring or recomputation, channel splits, K blocks. The main axes
 // (rows, shape, prefetch or ring) are crossed; the others vary one at a time.
 #pragma once
 

@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array all_isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16};
+constexpr std::array all_isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx};
 
 std::string list_of(std::span<const Isa> isas) {
     std::string text;
@@ -46,6 +46,12 @@ bool contains(std::span<const Isa> isas, Isa isa) {
 
 using Cpu = Xbyak::util::Cpu;
 
+/// XCR0 has the tiles' configuration and data. A process must ask for permission before it uses them (core/run/amx_permission.hpp).
+bool saves_tiles() {
+    constexpr std::uint64_t tiles = std::uint64_t{3} << 17;
+    return (Cpu::getXfeature() & tiles) == tiles;
+}
+
 /// Xbyak reports AVX, FMA and AVX-512 only where XCR0 says that the OS saves the registers they need.
 std::vector<Isa> detect_isas(const Cpu& cpu) {
     std::vector<Isa> isas;
@@ -64,6 +70,9 @@ std::vector<Isa> detect_isas(const Cpu& cpu) {
         isas.push_back(Isa::avx512_vnni);
         if (cpu.has(Cpu::tAVX512_BF16)) {
             isas.push_back(Isa::avx512_bf16);
+            if (cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8) && saves_tiles()) {
+                isas.push_back(Isa::amx);
+            }
         }
     }
     return isas;
@@ -225,6 +234,7 @@ const char* to_string(Isa isa) noexcept {
         case Isa::avx512: return "avx512";
         case Isa::avx512_vnni: return "avx512_vnni";
         case Isa::avx512_bf16: return "avx512_bf16";
+        case Isa::amx: return "amx";
     }
     return "unknown";
 }
@@ -304,6 +314,7 @@ std::vector<Isa> host_isas(DataType dtype) {
 
 Isa least_isa(DataType dtype, Isa isa) noexcept {
     const Isa plain = is_avx512(isa) ? Isa::avx512 : Isa::avx2;
+    if (has_amx(isa) && dtype != DataType::f32 && dtype != DataType::f16) return isa;
     switch (dtype) {
         case DataType::f32:
         case DataType::f16: return plain;

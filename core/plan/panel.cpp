@@ -87,8 +87,18 @@ int param_index(const Conv& conv, int op) noexcept {
     return index;
 }
 
+namespace {
+
+// Its output's channel blocks in scratch are wider than a vector: no group may straddle two.
+bool writes_wide_blocks(const Problem& problem, const Plan& plan, int i) noexcept {
+    return i + 1 < problem.stage_count && uses_amx(plan.stages[static_cast<std::size_t>(i) + 1].dot);
+}
+
+}  // namespace
+
 int dense_group_vectors(const Problem& problem, const Plan& plan, int i) noexcept {
     const int at_most = plan.stages[static_cast<std::size_t>(i)].block_vectors;
+    if (writes_wide_blocks(problem, plan, i)) return at_most >= 4 ? 4 : std::min(at_most, 2);
     return starts_at_blocks(problem, plan) ? std::max(2, at_most / 2 * 2) : at_most;
 }
 
@@ -97,13 +107,15 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     PanelLayout panel = without_groups(problem, plan, i);
     panel.permute = stage.depthwise() && stage.conv.multiplier > 1;
     const std::int64_t columns = stage.conv.kernel.w, per_group = dot_channels(panel.dot);
-    if (panel.dot == Dot::int8) panel.zero_point_taps = columns > 1 ? columns + 1 : 1;
-    panel.row_taps = panel.zero_point_taps + columns * (stage.depthwise() ? 1 : (stage.in_channels + per_group - 1) / per_group);
+    if (has_zero_point_sums(panel.dot)) panel.zero_point_taps = columns > 1 ? columns + 1 : 1;
+    std::int64_t groups = stage.depthwise() ? 1 : (stage.in_channels + per_group - 1) / per_group;
+    if (uses_amx(panel.dot)) groups = (groups + amx_rows - 1) / amx_rows * amx_rows;
+    panel.row_taps = panel.zero_point_taps + columns * groups;
     panel.taps = stage.conv.kernel.h * panel.row_taps;
     if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
     const std::int64_t at_most = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);
     // LIBXSMM's groups are the channel blocks of the intermediate (mid_buffer).
-    const bool balanced = stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan));
+    const bool balanced = stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan) || writes_wide_blocks(problem, plan, i));
     add_groups(panel, stage, problem.layout, at_most, balanced);
     return panel;
 }

@@ -32,6 +32,8 @@ const char* to_string(Dot dot) noexcept {
         case Dot::bf16: return "bf16";
         case Dot::int8: return "int8";
         case Dot::int16: return "int16";
+        case Dot::amx_bf16: return "amx_bf16";
+        case Dot::amx_int8: return "amx_int8";
     }
     return "?";
 }
@@ -44,6 +46,7 @@ std::string to_string(const Plan& plan) {
         const StagePlan& s = plan.stages[i];
         if (s.block_pixels == 0) continue;
         text += fmt::format(" stage{}={},{}{}px*{}vec*{}rows{}", i, to_string(s.algorithm), s.dot == Dot::f32 ? "" : to_string(s.dot) + std::string(","), s.block_pixels, s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
+        if (s.block_channels > 0) text += fmt::format(",{}ch", s.block_channels);
     }
     return text;
 }
@@ -55,10 +58,12 @@ std::size_t hash_value(const Plan& plan) noexcept {
         static_cast<std::uint64_t>(plan.prefetch_next) << 24);
     mix(static_cast<std::uint64_t>(plan.tile_h) << 32 | static_cast<std::uint32_t>(plan.tile_w));
     mix(static_cast<std::uint64_t>(plan.channel_splits));
-    for (const StagePlan& s : plan.stages)
+    for (const StagePlan& s : plan.stages) {
         mix(static_cast<std::uint64_t>(s.block_pixels) | static_cast<std::uint64_t>(s.block_vectors) << 16 |
             static_cast<std::uint64_t>(s.block_rows) << 32 | static_cast<std::uint64_t>(s.channels_inner) << 48 |
             static_cast<std::uint64_t>(s.algorithm) << 56 | static_cast<std::uint64_t>(s.dot) << 60);
+        mix(static_cast<std::uint64_t>(s.block_channels));
+    }
     return h;
 }
 

@@ -36,7 +36,7 @@ enum class Algorithm : std::uint8_t {
 const char* to_string(Algorithm algorithm) noexcept;
 
 /// The multiply instructions of a dense stage (core/plan/arithmetic.hpp). Depthwise stages: f32.
-enum class Dot : std::uint8_t { f32, bf16, int8, int16 };
+enum class Dot : std::uint8_t { f32, bf16, int8, int16, amx_bf16, amx_int8 };
 const char* to_string(Dot dot) noexcept;
 
 /// Algorithm, arithmetic and register blocking of one stage.
@@ -47,6 +47,7 @@ struct StagePlan {
     int block_vectors = 1;  // dense: output-channel vectors of a microkernel
     int block_rows = 1;     // depthwise: output rows at a time
     bool channels_inner = false;  // depthwise: all channels of a pixel block before the next block (NHWC input), else the reverse
+    int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in registers at once
     bool operator==(const StagePlan&) const = default;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/plan/k_blocks.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -147,6 +148,7 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     (from_tensor ? l1.input : l1.intermediate) += phase.work.l1_loads - phase.work.l1_weights;
     l1.weights += phase.work.l1_weights;
     (to_tensor ? l1.output : l1.intermediate) += phase.work.l1_stores;
+    add_parking(phase, i, panels / groups);
     add_source(phase, i, reach, groups, panels / groups);
     const double use = stage.depthwise() ? 1 : reach.share.row_taps / static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
     const double block_input = 4.0 * static_cast<double>(plan_.stages[static_cast<std::size_t>(i)].block_pixels * stage.in_channels * stage.conv.kernel.h);
@@ -191,13 +193,30 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
     add(level_of(distinct * row + panel, rates_.caches), std::max(0.0, again));
 }
 
-// Panels enter L1 once a tile and group, and again for every block if one panel and the block's pixels do not fit beside each other.
+// Accumulators pass through L1 or, where a tile's and a K block's weights do not fit it, through L2.
+void TileCosts::add_parking(Phase& phase, int i, double panel) const {
+    if (phase.work.parked == 0) return;
+    const double tile = static_cast<double>(parked_bytes(problem_, plan_, i));
+    phase.bytes[0].intermediate += 2 * phase.work.parked;
+    if (level_of(tile + panel / k_blocks(i), rates_.caches) > Level::l1) phase.bytes[index(Level::l2)].intermediate += 2 * phase.work.parked;
+}
+
+// K blocks that a stage's sum is cut into.
+double TileCosts::k_blocks(int i) const {
+    double blocks = 0;
+    for (const KBlockRun& run : k_block_runs(problem_.stage(i), plan_.stages[static_cast<std::size_t>(i)])) blocks += static_cast<double>(run.count);
+    return blocks;
+}
+
+// Panels enter L1 once a tile and group, and again for every block if one panel and the block's pixels do not fit beside each other. With
+// K blocks only one of them has to fit, and the next one's weights are announced.
 void TileCosts::add_weights(Phase& phase, int i, double groups, double panels, double use, double block_input) const {
     const Level far = std::min(home_, level_of(tile_bytes_, rates_.caches));
     if (far > Level::l1) phase.bytes[index(far)].weights += panels * std::min(1.0, use);
     if (problem_.stage(i).depthwise()) return;
-    const double blocks = phase.work.blocks / groups;
-    const Level near = level_of(panels / groups + block_input, rates_.caches);
+    const double blocks = phase.work.blocks / groups, pieces = k_blocks(i);
+    if (pieces > 1 && far == home_ && far > Level::l2) phase.hidden += panels * std::min(1.0, use);
+    const Level near = level_of((panels / groups + block_input) / pieces, rates_.caches);
     if (near > Level::l1) phase.bytes[index(near)].weights += panels * use * std::max(0.0, blocks - 1);
 }
 

@@ -50,6 +50,8 @@ private:
     Phase phase(int i, const Reach& reach, const std::vector<GroupRun>& runs) const;
     void add_source(Phase& phase, int i, const Reach& reach, double groups, double panel) const;
     void add_weights(Phase& phase, int i, double groups, double panel, double use, double block_input) const;
+    void add_parking(Phase& phase, int i, double panel) const;
+    double k_blocks(int i) const;
     void move_prefetch(Phase& first, Phase& last) const;
     void add_time(const Phase& phase, int i, TileCost& cost) const;
 

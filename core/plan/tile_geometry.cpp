@@ -47,6 +47,7 @@ StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span
 std::int64_t mid_block(const Problem& problem, const Plan& plan) noexcept {
     constexpr std::int64_t depthwise_vectors = 4;
     const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
+    if (const Dot dot = plan.stages[1].dot; uses_amx(dot)) return source_block(dot, lanes);
     if (uses_libxsmm(problem.stage(0), plan)) return lanes * dense_group_vectors(problem, plan, 0);
     if (uses_libxsmm(problem.last(), plan)) return std::min(depthwise_vectors * lanes, round_up(problem.stage(0).out_channels, lanes));
     return lanes;
@@ -183,6 +184,18 @@ void lay_out(RowBuffer& buffer, std::int64_t channels, std::int64_t block, Eleme
 
 }  // namespace
 
+namespace {
+
+// AMX reads whole rows of tiles: columns of padding lie in the buffer, too.
+void add_padding(RowBuffer& buffer, const Stage& stage, Dot dot) {
+    if (!uses_amx(dot)) return;
+    const Axis x = column_axis(stage);
+    buffer.left = x.pad;
+    buffer.width = std::max(buffer.left + buffer.width, (x.out - 1) * x.stride + (x.kernel - 1) * x.dilation + 1);
+}
+
+}  // namespace
+
 RowBuffer mid_buffer(const Problem& problem, const Plan& plan) {
     RowBuffer mid;
     if (problem.stage_count < 2) return mid;
@@ -191,6 +204,7 @@ RowBuffer mid_buffer(const Problem& problem, const Plan& plan) {
         mid.slots = std::max(mid.slots, tile_spans(problem, plan, ty, 0, true).mid_rows.size());
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
         mid.width = std::max(mid.width, tile_spans(problem, plan, 0, tx, true).mid_cols.size());
+    add_padding(mid, problem.stage(1), plan.stages[1].dot);
     lay_out(mid, problem.stage(0).out_channels, mid_block(problem, plan), source_element(problem, plan, 1), is_flat(problem, plan));
     return mid;
 }
@@ -204,7 +218,9 @@ RowBuffer staging_buffer(const Problem& problem, const Plan& plan) {
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
         staging.width = std::max(staging.width, tile_shape(problem, plan, 0, tx, true).stages.front().in_columns.size());
     const bool flat = problem.stage_count == 1 && is_flat(problem, plan);
-    lay_out(staging, problem.stage(0).in_channels, vector_lanes(plan.isa, problem.layout), source_element(problem, plan, 0), flat);
+    const Dot dot = plan.stages[0].dot;
+    add_padding(staging, problem.stage(0), dot);
+    lay_out(staging, problem.stage(0).in_channels, source_block(dot, vector_lanes(plan.isa, problem.layout)), source_element(problem, plan, 0), flat);
     return staging;
 }
 

@@ -83,6 +83,7 @@ TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, 
 /// Rows in scratch: `slots` of them, each `width` pixels, channel-blocked. In flat tiles the rows are adjacent.
 struct RowBuffer {
     std::int64_t slots = 0, width = 0;
+    std::int64_t left = 0;  // of the width: columns of padding before the first one that is stored
     TensorStrides strides{};
     std::int64_t bytes = 0;
 };

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/winograd.hpp"
@@ -63,13 +64,27 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }
 
-// Bytes that a tile works on besides its input, output and weights: the intermediate and Winograd's workspace.
+// The largest block_channels of stage i: K blocks are for Tandem's own GEMMs over more than a step of channels. With dot int8 the kernel
+// rows of a panel begin with the zero point's share, and its weights are a quarter of f32 ones anyway.
+std::int64_t most_block_channels(const Problem& problem, const Plan& plan, int i) {
+    const StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+    return plan.backend == Backend::tandem && stage.algorithm == Algorithm::direct && !has_zero_point_sums(stage.dot) && !uses_amx(stage.dot) ? max_block_channels(problem.stage(i)) : 0;
+}
+
+bool block_channels_apply(const Problem& problem, const Plan& plan, int i) {
+    const int channels = plan.stages[static_cast<std::size_t>(i)].block_channels;
+    return channels >= 0 && channels <= most_block_channels(problem, plan, i) && channels % block_channels_step == 0;
+}
+
+std::string accepted_block_channels(const Problem& problem, const Plan& plan, int i) {
+    const std::int64_t most = most_block_channels(problem, plan, i);
+    return most > 0 ? fmt::format("0 (the whole sum at once) and multiples of {} up to {} are", block_channels_step, most)
+                    : "0 (the whole sum at once) is";
+}
+
+// Bytes that a tile works on besides its input, output and weights: the intermediate, staged input and the workspace.
 std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
-    std::int64_t workspace = 0;
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
-            workspace = std::max(workspace, winograd_layout(problem, plan, i).bytes);
-    return mid_buffer(problem, plan).bytes + workspace;
+    return mid_buffer(problem, plan).bytes + staging_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
 }
 
 // Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then to `least_w` columns, where halos cost more. A
@@ -86,6 +101,22 @@ int fused_rows(const Stage& last, int tile_w) {
     constexpr std::int64_t least_rows = 2, least_pixels = 28;
     const std::int64_t rows = std::max(least_rows, (least_pixels + tile_w - 1) / tile_w);
     return static_cast<int>(std::min(rows, last.out_h));
+}
+
+// Weights far beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one tile, and K blocks fetch
+// the next weights while they use these. Measured on one thread with 1 MB of L2: clear at 4 MB of weights, within the noise of the fastest
+// samples at 1 and 2 MB (docs/performance.md). More threads and other shapes are left to the tuner.
+void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
+    constexpr int channels = 256;  // of a K block: smaller ones park too often
+    constexpr std::int64_t beyond = 3;  // times L2
+    const Stage& last = problem.last();
+    const int i = problem.stage_count - 1;
+    if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || has_zero_point_sums(plan.stages[static_cast<std::size_t>(i)].dot) || uses_amx(plan.stages[static_cast<std::size_t>(i)].dot)) return;
+    if (panel_bytes(problem, plan, i) <= beyond * l2) return;
+    Plan whole = plan;
+    whole.tile_h = static_cast<int>(last.out_h);
+    whole.stages[static_cast<std::size_t>(i)].block_channels = channels;
+    if (working_bytes(problem, whole) <= l2 / 2) plan = whole;
 }
 
 // Rows per tile where a stage is computed by Winograd: whole tiles, and enough of them that the GEMMs fill a pixel block.
@@ -179,6 +210,17 @@ int max_depthwise_pixels(const Stage& stage, Isa isa, int rows) noexcept {
     return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
 }
 
+namespace {
+
+// Columns of padding lie in scratch where AMX reads them, so only once, at the ends of full rows.
+bool needs_full_width(const Problem& problem, const Plan& plan) {
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (uses_amx(plan.stages[static_cast<std::size_t>(i)].dot) && problem.stage(i).conv.kernel.w > 1) return true;
+    return false;
+}
+
+}  // namespace
+
 Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
     Plan plan;
     plan.isa = machine.isa;
@@ -188,7 +230,7 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
         plan.stages[static_cast<std::size_t>(i)] =
             stage.depthwise() ? plan_depthwise(stage, machine.isa, problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
         plan.stages[static_cast<std::size_t>(i)].algorithm = choose_algorithm(problem, machine.isa, i);
-        plan.stages[static_cast<std::size_t>(i)].dot = dots(problem, machine.isa, i).front();
+        if (plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct) plan.stages[static_cast<std::size_t>(i)].dot = dots(problem, machine.isa, i).front();
     }
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
@@ -205,7 +247,8 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
     const int rows = winograd_rows(problem, plan);
     plan.tile_h = std::max(plan.tile_h, rows);
     constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
-    fit_tile(problem, plan, budget, rows, rows > 1 ? least_winograd_width : least_width);
+    fit_tile(problem, plan, budget, rows, needs_full_width(problem, plan) ? plan.tile_w : rows > 1 ? least_winograd_width : least_width);
+    if (threads == 1) stream_weights(problem, plan, budget);
     plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
     if (threads > 1) balance(problem, plan, threads);
     return plan;
@@ -218,6 +261,8 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         return reject(fmt::format("plan.tile_h is {}; 1 to {} output rows are accepted.", plan.tile_h, last.out_h));
     if (plan.tile_w < 1 || plan.tile_w > last.out_w)
         return reject(fmt::format("plan.tile_w is {}; 1 to {} output columns are accepted.", plan.tile_w, last.out_w));
+    if (needs_full_width(problem, plan) && plan.tile_w != last.out_w)
+        return reject(fmt::format("plan.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1.", plan.tile_w, last.out_w));
     if ((plan.fusion == Fusion::single) != (problem.stage_count == 1))
         return reject(fmt::format("plan.fusion is {}; a problem of {} stages takes {}.", to_string(plan.fusion), problem.stage_count,
                                   problem.stage_count == 1 ? "single" : "recompute or sliding"));
@@ -227,7 +272,7 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         const int rows = depthwise ? max_depthwise_rows(problem.stage(i)) : 1;
         if (stage.block_rows < 1 || stage.block_rows > rows)
             return reject(fmt::format("plan.stages[{}].block_rows is {}; 1 to {} are accepted.", i, stage.block_rows, rows));
-        const int vectors = depthwise ? 1 : 6;
+        const int vectors = depthwise ? 1 : uses_amx(stage.dot) ? 2 : 6;
         if (stage.block_vectors < 1 || stage.block_vectors > vectors)
             return reject(fmt::format("plan.stages[{}].block_vectors is {}; 1 to {} are accepted.", i, stage.block_vectors, vectors));
         const int pixels = depthwise ? max_depthwise_pixels(problem.stage(i), plan.isa, stage.block_rows) : max_dense_pixels(problem, plan, i);
@@ -242,6 +287,9 @@ Status check_plan(const Problem& problem, const Plan& plan) {
     }
     for (int i = 0; i < problem.stage_count; ++i) {
         const Dot dot = plan.stages[static_cast<std::size_t>(i)].dot;
+        const bool winograd = plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct;
+        if (winograd && dot != Dot::f32)
+            return reject(fmt::format("plan.stages[{}].dot is {}; f32 is accepted where the stage is computed by Winograd.", i, to_string(dot)));
         if (dot_applies(problem, plan.isa, i, dot)) continue;
         std::string accepted;
         for (const Dot other : dots(problem, plan.isa, i)) accepted += std::string(accepted.empty() ? "" : ", ") + to_string(other);
@@ -253,6 +301,10 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         if (plan.backend == Backend::libxsmm && plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
             return reject(fmt::format("plan.stages[{}].algorithm is {}; direct is accepted with plan.backend libxsmm.", i,
                                       to_string(plan.stages[static_cast<std::size_t>(i)].algorithm)));
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (!block_channels_apply(problem, plan, i))
+            return reject(fmt::format("plan.stages[{}].block_channels is {}; {} accepted.", i, plan.stages[static_cast<std::size_t>(i)].block_channels,
+                                      accepted_block_channels(problem, plan, i)));
     if (plan.channel_splits > 1 && plan.stages[static_cast<std::size_t>(problem.stage_count - 1)].algorithm != Algorithm::direct)
         return reject(fmt::format("plan.channel_splits is {}; 1 is accepted where the last stage is computed by Winograd.", plan.channel_splits));
     std::int64_t groups = 0;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/plan/k_blocks.hpp"
+
 namespace tandem {
 namespace {
 
@@ -51,7 +53,7 @@ TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int l
 
 bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept {
     if (algorithm == Algorithm::direct) return true;
-    if (problem.dtype != DataType::f32) return false;
+    if (problem.quantized()) return false;
     const Stage& s = problem.stage(i);
     const int lanes = vector_lanes(isa, problem.layout);
     const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;
@@ -120,6 +122,15 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
     w.temporary_offset = w.products_offset + w.points * w.products.row;
     w.bytes = w.temporary_offset + w.points * lanes * 4;
     return w;
+}
+
+std::int64_t workspace_bytes(const Problem& problem, const Plan& plan) {
+    std::int64_t bytes = 0;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const bool direct = plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct;
+        bytes = std::max(bytes, direct ? parked_bytes(problem, plan, i) : winograd_layout(problem, plan, i).bytes);
+    }
+    return bytes;
 }
 
 }  // namespace tandem

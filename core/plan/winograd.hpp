@@ -56,6 +56,9 @@ struct WinogradLayout {
 };
 WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i);
 
+/// Bytes that a part needs for its stages' transformed tiles or parked accumulators; the stages take turns.
+std::int64_t workspace_bytes(const Problem& problem, const Plan& plan);
+
 /// The GEMM of one point as a stage of its own: 1x1, no post-ops, `tiles` pixels in a row, the channels of all phases.
 Stage winograd_gemm_stage(const Stage& stage, std::int64_t tiles);
 

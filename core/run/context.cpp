@@ -7,7 +7,9 @@
 #include <fmt/format.h>
 
 #include "core/plan/machine.hpp"
+#include "core/plan/arithmetic.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/run/amx_permission.hpp"
 #include "core/run/code_cache.hpp"
 #include "core/run/dispatch_memo.hpp"
 #include "core/run/planner.hpp"
@@ -25,6 +27,19 @@ std::size_t capacity_of(const ContextOptions& options) {
     return capacity;
 }
 
+// The least ISA, or the next weaker one where AMX may not be used.
+Isa usable_isa(const Problem& problem, Isa isa) {
+    const Isa least = least_isa(problem.dtype, isa);
+    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, Isa::avx512_bf16) : least;
+}
+
+// Why a CPU with AMX does without it; empty where it does not, or has none.
+std::string amx_note(DataType dtype) {
+    if (host_isas().empty() || !has_amx(least_isa(dtype, host_isas().back()))) return {};
+    const Status permission = request_amx();
+    return permission ? "" : "; AMX is not used: " + permission.error().message;
+}
+
 }  // namespace
 
 struct Context::Impl {
@@ -35,9 +50,12 @@ struct Context::Impl {
     Result<std::shared_ptr<const KernelCode>> compile(const CacheKey& key, const Machine& machine) {
         if (key.plan) {
             if (auto status = check_plan(key.problem, *key.plan); !status) return status.error();
+            if (uses_amx(key.problem, *key.plan))
+                if (auto status = request_amx(); !status) return status.error();
             return KernelCode::create(key.problem, *key.plan, "the caller's plan");
         }
-        const PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
+        PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
+        choice.reason += amx_note(key.problem.dtype);
         if (choice.tuned) forget_estimate(key);
         auto code = KernelCode::create(key.problem, choice.plan, choice.reason);
         if (code || !choice.wisdom) return code;
@@ -67,7 +85,7 @@ struct Context::Impl {
         if (!machine) return machine.error();
         if (options.threads < 1)
             return Error{ErrorCode::invalid_argument, fmt::format("options.threads is {}; 1 or more is accepted.", options.threads)};
-        if (!options.plan) machine->isa = least_isa(problem->dtype, machine->isa);
+        if (!options.plan) machine->isa = usable_isa(*problem, machine->isa);
         CacheKey key{*problem, machine->isa, options.threads, options.effort, std::nullopt};
         key.problem.input.n = 1;
         if (options.plan) {

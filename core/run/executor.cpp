@@ -1,6 +1,7 @@
 #include "core/run/executor.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/run/partition.hpp"
 
@@ -71,7 +72,7 @@ public:
         if (args_.residual[last] != nullptr) fill_residual(last, residual_[1], tile.n, spans.rows, spans.cols.begin);
         if (problem.stage_count == 2) {
             for (std::int64_t r = spans.mid_rows.begin; r < spans.mid_rows.end; ++r)
-                mid_rows_[r - spans.mid_rows.begin] = mid_ + offset(slot(r, spans.mid_rows.begin), code_.mid.strides.row);
+                mid_rows_[r - spans.mid_rows.begin] = mid_ + offset(slot(r, spans.mid_rows.begin), code_.mid.strides.row) + offset(code_.mid.left, code_.mid.strides.pixel);
             if (args_.residual[0] != nullptr && !reuse) fill_residual(0, residual_[0], tile.n, spans.fresh, spans.mid_cols.begin);
         }
         fill_source(problem.stage(0), tile.n, spans.source_rows, problem.stage_count == 2 ? spans.mid_cols.begin : spans.cols.begin);
@@ -101,7 +102,7 @@ private:
         fill(source_, rows, base, code_.input.row);
         // A staged row begins with the first column that exists.
         const std::int64_t missing = std::max<std::int64_t>(0, -virtual_column);
-        fill(staged_, {0, code_.staging.bytes > 0 ? rows.size() : 0}, staging_ - offset(missing, code_.staging.strides.pixel), code_.staging.strides.row);
+        fill(staged_, {0, code_.staging.bytes > 0 ? rows.size() : 0}, staging_ + offset(code_.staging.left - missing, code_.staging.strides.pixel), code_.staging.strides.row);
         call_.prefetch = reinterpret_cast<const void*>(base + offset(rows.end, code_.input.row));
     }
 
@@ -118,6 +119,8 @@ private:
 void run_part(const KernelImpl& kernel, int part, int nparts, const Args& args, const PackedData& packed, std::byte* scratch) noexcept {
     const KernelCode& code = *kernel.code;
     const Range items = part_range(kernel.tiles(), part, nparts);
+    if (code.fills_source[0]) std::memset(scratch + code.staging_offset(), packed.fill[0], static_cast<std::size_t>(code.staging.bytes));
+    if (code.fills_source[1]) std::memset(scratch, packed.fill[1], static_cast<std::size_t>(code.mid.bytes));
     PartRunner runner(kernel, args, packed, scratch);
     TileIndex before;
     for (std::int64_t item = items.begin; item < items.end; ++item) {

@@ -34,7 +34,10 @@ std::string stage_line(const KernelImpl& kernel, int i) {
         ? fmt::format("{} rows x {} pixels of one channel vector at a time, {} innermost", plan.block_rows, plan.block_pixels, plan.channels_inner ? "channels" : "pixels")
         : plan.algorithm != Algorithm::direct
         ? fmt::format("Winograd F({0}x{0},3x3), the products of each point a GEMM of {1} tiles x {2} vectors in registers", winograd_tile(plan.algorithm), plan.block_pixels, plan.block_vectors)
-        : fmt::format("accumulators of {} pixels x {} vectors, all {} input channels summed in registers", plan.block_pixels, plan.block_vectors, stage.in_channels);
+        : fmt::format("accumulators of {} pixels x {} vectors, {} summed in registers{}", plan.block_pixels, plan.block_vectors,
+                      plan.block_channels > 0 ? fmt::format("{} of {} input channels at a time", plan.block_channels, stage.in_channels)
+                                              : fmt::format("all {} input channels", stage.in_channels),
+                      plan.block_channels > 0 ? " and parked in between" : "");
     return fmt::format("Stage {}: {} from {}x{}x{} to {}x{}x{}, {:.1f} MFLOP: {}.\n", i + 1, to_string(stage.conv), stage.in_channels, stage.in_h,
                        stage.in_w, stage.out_channels, stage.out_h, stage.out_w, stage.flops() / 1e6, blocking);
 }

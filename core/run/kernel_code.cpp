@@ -14,13 +14,17 @@ void derive(KernelCode& code) {
     code.grid = tile_grid(problem, code.plan);
     code.mid = mid_buffer(problem, code.plan);
     code.staging = staging_buffer(problem, code.plan);
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const RowBuffer& source = i == 0 ? code.staging : code.mid;
+        const Stage& stage = problem.stage(i);
+        code.fills_source[static_cast<std::size_t>(i)] = uses_amx(code.plan.stages[static_cast<std::size_t>(i)].dot) &&
+                                                         (stage.conv.kernel.w > 1 || stage.padding != Padding{} || stage.in_channels % source.strides.block != 0);
+    }
     code.input = input_strides(problem);
     code.output = output_strides(problem);
     for (int i = 0; i < problem.stage_count; ++i)
         code.residual[static_cast<std::size_t>(i)] = residual_strides(problem, i);
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (code.plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct)
-            code.workspace_bytes = std::max(code.workspace_bytes, winograd_layout(problem, code.plan, i).bytes);
+    code.workspace_bytes = workspace_bytes(problem, code.plan);
     code.signature = pack_signature(problem, code.plan);
     for (std::int64_t ty = 0; ty < code.grid.tiles_y; ++ty) {
         const TileSpans spans = tile_spans(problem, code.plan, ty, 0, true);

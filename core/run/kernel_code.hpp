@@ -23,7 +23,8 @@ struct KernelCode {
     // Derived, so that a call computes nothing of it.
     TileGrid grid{};    // of one image
     RowBuffer mid{}, staging{};
-    std::int64_t workspace_bytes = 0;  // of Winograd stages, which take turns
+    std::array<bool, max_stages> fills_source{};  // AMX stages that read padding, of columns or of channel blocks, in scratch
+    std::int64_t workspace_bytes = 0;  // of the stages, which take turns
     TensorStrides input{}, output{};
     std::array<TensorStrides, max_stages> residual{};
     std::array<std::int64_t, max_stages> table_rows{};  // most rows a tile's table of stage outputs has

@@ -227,10 +227,12 @@ void write_winograd(const Problem& problem, const Plan& plan, int i, const Stage
     PanelWriter(stage, layout.post_ops, strides, weights, none, {}).write(panel);
 
     const std::int64_t phases = layout.phases.count(), kernels = stage.out_channels * stage.in_channels;
+    std::vector<float> plain(weights.weights.begin(), weights.weights.end());
+    for (float& weight : plain) weight = rounded(problem.dtype, weight);
     std::vector<double> transformed(static_cast<std::size_t>(kernels * phases * layout.points));  // [kernel][phase][point]
     for (std::int64_t k = 0; k < kernels; ++k)
         for (std::int64_t phase = 0; phase < phases; ++phase)
-            winograd_weights(layout.m, layout.phases, phase, weights.weights.data() + k * 9, transformed.data() + (k * phases + phase) * layout.points);
+            winograd_weights(layout.m, layout.phases, phase, plain.data() + k * 9, transformed.data() + (k * phases + phase) * layout.points);
     const Stage gemm = winograd_gemm_stage(stage, layout.tiles);
     const PanelWriter::Strides workspace{layout.inputs, layout.products, {}};
     for (std::int64_t point = 0; point < layout.points; ++point) {
@@ -280,6 +282,7 @@ Result<PackedData> pack_weights(const Problem& problem, const Plan& plan, std::s
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto s = static_cast<std::size_t>(i);
         std::byte* panel = packed.buffer.data() + packed.panel_offset[s];
+        packed.fill[s] = static_cast<std::uint8_t>(quant_numbers(problem, plan, i, stages[s]).input_zero);
         (plan.stages[s].algorithm == Algorithm::direct ? write_direct : write_winograd)(problem, plan, i, stages[s], panel);
     }
     return packed;

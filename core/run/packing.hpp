@@ -28,6 +28,7 @@ private:
 struct PackedData {
     AlignedBuffer buffer;
     std::array<std::size_t, max_stages> panel_offset{};
+    std::array<std::uint8_t, max_stages> fill{};  // the byte that stands for zero in what each stage reads in scratch, for AMX
     std::size_t signature = 0;  // pack_signature() of problem and plan
 };
 

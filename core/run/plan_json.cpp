@@ -30,20 +30,21 @@ void each_field(AnyPlan& plan, Visit&& visit) {
 
 template <class AnyStage, class Visit>
 void each_stage_field(AnyStage& stage, Visit&& visit) {
-    auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner] = stage;
+    auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner, block_channels] = stage;
     visit("algorithm", algorithm);
     visit("dot", dot);
     visit("block_pixels", block_pixels);
     visit("block_vectors", block_vectors);
     visit("block_rows", block_rows);
     visit("channels_inner", channels_inner);
+    visit("block_channels", block_channels);
 }
 
-constexpr std::array isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16};
+constexpr std::array isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx};
 constexpr std::array fusions{Fusion::recompute, Fusion::sliding, Fusion::single};
 constexpr std::array backends{Backend::tandem, Backend::libxsmm};
 constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
-constexpr std::array dots{Dot::f32, Dot::bf16, Dot::int8, Dot::int16};
+constexpr std::array dots{Dot::f32, Dot::bf16, Dot::int8, Dot::int16, Dot::amx_bf16, Dot::amx_int8};
 constexpr const auto& values_of(Isa) { return isas; }
 constexpr const auto& values_of(Fusion) { return fusions; }
 constexpr const auto& values_of(Backend) { return backends; }

@@ -335,7 +335,7 @@ Result<VerifyReport> verify_any(Context& context, const Descriptor& descriptor, 
     const std::span stages = std::span(views).first(static_cast<std::size_t>(problem->stage_count));
     const Result<std::vector<double>> expected = reference_of(descriptor, data, stages);
     if (!expected) return expected.error();
-    const Result<Kernel> kernel = context.dispatch(descriptor, options.dispatch);
+    const Result<Kernel> kernel = options.kernel ? Result<Kernel>(options.kernel) : context.dispatch(descriptor, options.dispatch);
     if (!kernel) return kernel.error();
     const Result<PackedWeights> weights = kernel->pack(stages);
     if (!weights) return weights.error();

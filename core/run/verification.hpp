@@ -16,6 +16,7 @@ namespace tandem {
 
 struct VerifyOptions {
     DispatchOptions dispatch{};
+    Kernel kernel{};  // of the same problem: checked instead of what dispatch would give, unless empty
     int threads = 1;  // parts, and threads that run them
     std::uint64_t seed = 1;
     DataKind data = DataKind::integers;

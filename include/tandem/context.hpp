@@ -21,6 +21,7 @@ enum class Isa : std::uint8_t {
     avx512,       // F, BW, DQ, VL, CD
     avx512_vnni,  // vpdpbusd
     avx512_bf16,  // the same and vdpbf16ps, vcvtneps2bf16
+    amx,          // the same and AMX-TILE, AMX-BF16, AMX-INT8
 };
 const char* to_string(Isa isa) noexcept;
 Result<Isa> parse_isa(std::string_view text);

@@ -1,0 +1,56 @@
+#include "core/plan/k_blocks.hpp"
+
+#include <algorithm>
+
+#include "core/plan/panel.hpp"
+
+namespace tandem {
+namespace {
+
+// The runs of one kernel row.
+void add_kernel_row(std::vector<KBlockRun>& runs, std::int64_t kernel_row, std::int64_t channels, std::int64_t block) {
+    const std::int64_t blocks = (channels + block - 1) / block;
+    const auto add = [&](std::int64_t index, std::int64_t count) {
+        if (count <= 0) return;
+        const Span span{index * block, std::min((index + 1) * block, channels)};
+        runs.push_back({{{kernel_row, kernel_row + 1}, span}, count});
+    };
+    add(0, 1);
+    add(1, blocks - 2);
+    if (blocks > 1) add(blocks - 1, 1);
+}
+
+}  // namespace
+
+std::int64_t max_block_channels(const Stage& stage) noexcept {
+    return stage.depthwise() ? 0 : (stage.in_channels - 1) / block_channels_step * block_channels_step;
+}
+
+std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan) {
+    if (!has_k_blocks(plan)) return {{{{0, stage.conv.kernel.h}, {0, stage.in_channels}}, 1}};
+    std::vector<KBlockRun> runs;
+    for (std::int64_t kernel_row = 0; kernel_row < stage.conv.kernel.h; ++kernel_row)
+        add_kernel_row(runs, kernel_row, stage.in_channels, plan.block_channels);
+    return runs;
+}
+
+std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
+    const StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+    if (uses_amx(stage.dot)) return 2 * amx_rows * stage.block_vectors * amx_row_bytes;
+    if (!has_k_blocks(stage)) return 0;
+    const TileGrid grid = tile_grid(problem, plan);
+    const bool last = i == problem.stage_count - 1;
+    std::int64_t rows = 0, columns = 0;
+    const auto cover = [&](const TileSpans& spans) {
+        rows = std::max(rows, (last ? spans.rows : spans.fresh).size());
+        columns = std::max(columns, (last ? spans.cols : spans.mid_cols).size());
+    };
+    for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty) cover(tile_spans(problem, plan, ty, 0, true));
+    for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx) cover(tile_spans(problem, plan, 0, tx, true));
+    const PanelLayout panel = panel_layout(problem, plan, i);
+    std::int64_t vectors = 0;
+    for (const GroupRun& run : panel.runs) vectors = std::max<std::int64_t>(vectors, run.vectors);
+    return rows * columns * vectors * panel.vector_bytes;
+}
+
+}  // namespace tandem

@@ -1,0 +1,44 @@
+// K blocks: how a direct dense stage's sum is cut so that the weights of a piece stay in L1 while a tile's pixels pass by.
+//
+// Every output is a sum over K = kernel rows x input channels x kernel columns, in this order. A K block is a range of input channels
+// of one kernel row. Blocks follow each other in the order of the sum, so that no result changes by a bit. Between two blocks the
+// accumulators of a tile's pixels are parked: stored as they are, [pixel][vector], in the workspace.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/plan/tile_geometry.hpp"
+
+namespace tandem {
+
+/// StagePlan::block_channels counts in these: whole channel blocks of every layout, whole groups of small data types.
+inline constexpr std::int64_t block_channels_step = 16;
+
+/// The largest block_channels a stage takes; 0 where there is nothing to cut.
+std::int64_t max_block_channels(const Stage& stage) noexcept;
+
+/// The stage's sum is cut into K blocks.
+inline bool has_k_blocks(const StagePlan& plan) noexcept { return plan.block_channels > 0; }
+
+/// A piece of the sum: all channels of all kernel rows, or some channels of one kernel row.
+struct KBlock {
+    Span kernel_rows{}, channels{};
+    bool operator==(const KBlock&) const = default;
+};
+
+/// Equal blocks, one after the other; `first` is the first of them.
+struct KBlockRun {
+    KBlock first{};
+    std::int64_t count = 1;
+    bool operator==(const KBlockRun&) const = default;
+};
+
+/// All K blocks of a dense stage in the order of the sum. The first and the last block of a kernel row are runs of their own; the last may
+/// have fewer channels.
+std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan);
+
+/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks, of a pair of tiles with AMX.
+std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i);
+
+}  // namespace tandem

@@ -1,0 +1,93 @@
+// AMX kernels against the reference, on the hardware or behind the emulator.
+#include <doctest/doctest.h>
+
+#include "core/plan/arithmetic.hpp"
+#include "core/plan/tiling.hpp"
+#include "core/run/kernel_code.hpp"
+#include "core/run/verification.hpp"
+#include "tests/amx_emulator.hpp"
+
+namespace {
+
+using namespace tandem;
+using test::AmxEmulator, test::AmxInstruction;
+
+struct Case {
+    const char* pair;
+    DataType dtype;
+    Layout layout = Layout::nchw16c;
+    std::optional<DataType> intermediate{}, output{};
+};
+
+// Generated for AMX whatever the host has: dispatch would refuse where it has none.
+Result<Kernel> amx_kernel(const Problem& problem) {
+    Machine machine;
+    machine.isa = Isa::amx;
+    Problem image = problem;
+    image.input.n = 1;
+    const Plan plan = choose_plan(image, machine, 1);
+    if (Status status = check_plan(image, plan); !status) return status.error();
+    REQUIRE(uses_amx(image, plan));
+    auto code = KernelCode::create(image, plan, "a test");
+    if (!code) return code.error();
+    return Kernel(KernelImpl::create(problem, std::move(*code)));
+}
+
+void check(const Case& c) {
+    CAPTURE(c.pair);
+    CAPTURE(to_string(c.dtype));
+    auto pair = ConvPair::parse(c.pair);
+    REQUIRE(pair.ok());
+    pair->dtype = c.dtype;
+    pair->layout = c.layout;
+    pair->intermediate_dtype = c.intermediate;
+    pair->output_dtype = c.output;
+    const Result<Problem> problem = make_problem(*pair);
+    REQUIRE(problem.ok());
+    const Result<Kernel> kernel = amx_kernel(*problem);
+    REQUIRE_MESSAGE(kernel.ok(), (kernel ? "" : kernel.error().message));
+    Context context;
+    for (const DataKind data : {DataKind::integers, DataKind::random}) {
+        VerifyOptions options;
+        options.kernel = *kernel;
+        options.threads = 2;
+        options.data = data;
+        const Result<VerifyReport> report = verify(context, *pair, options);
+        REQUIRE_MESSAGE(report.ok(), (report ? "" : report.error().message));
+        CHECK_MESSAGE(report->passed, report->message);
+    }
+    CHECK(!AmxEmulator::tiles_configured());
+}
+
+bool host_has_avx512_bf16() { return !host_isas().empty() && has_bf16(host_isas().back()); }
+
+}  // namespace
+
+TEST_CASE("AMX kernels agree with the reference") {
+    if (!host_has_avx512_bf16()) {
+        MESSAGE("skipped: the code around the tiles needs avx512_bf16");
+        return;
+    }
+    const AmxEmulator emulator;
+    AmxEmulator::reset_counts();
+    using enum DataType;
+    const Case cases[] = {
+        {"1x64x6x6:dw3+bias+relu:conv1o32+bias", bf16},
+        {"1x64x6x6:dw3+bias+relu:conv1o32+bias", u8},
+        {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", bf16, Layout::nhwc},
+        {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", s8, Layout::nhwc, u8, f32},
+        {"2x17x5x19:conv3o37+bias+relu:conv1o19+bias", bf16, Layout::nhwc},
+        {"2x17x5x19:conv3o37+bias+relu:conv1o19+bias", u8, Layout::nhwc, s8},
+        {"1x20x7x7:conv3o70+relu:conv3o18s2+bias", bf16},
+        {"1x20x7x7:conv3o70+relu:conv3o18s2+bias", s8, Layout::nchw16c, s8, u8},
+        {"1x3x9x9:conv3o16s2p0x0x1x1+bias:dw3+bias+relu6", bf16, Layout::nhwc},
+        {"1x3x9x9:conv3o16s2p0x0x1x1+bias:dw3+bias+relu6", u8, Layout::nhwc},
+        {"1x65x4x4:conv1o130+bias+relu:conv3o17d2p2+sum", bf16},
+        {"1x65x4x4:conv1o130+bias+relu:conv3o17d2p2+sum", u8},
+    };
+    for (const Case& c : cases) check(c);
+    if (AmxEmulator::needed()) {
+        CHECK(AmxEmulator::executed(AmxInstruction::tdpbf16ps) > 0);
+        CHECK(AmxEmulator::executed(AmxInstruction::tdpbusd) > 0);
+    }
+}
