@@ -20,6 +20,9 @@ struct Magnitudes {
 /// Whether last bits of the first stage's sums can turn into whole steps of the intermediate's data type.
 bool rounds_intermediate(const Problem& problem, const VerificationData& data) noexcept;
 
+/// Of so many outputs, how many may differ from the reference at all.
+std::size_t most_different(DataType output, std::size_t count) noexcept;
+
 Tolerance tolerance_of(const Problem& problem, const VerificationData& data, const Magnitudes& magnitudes);
 
 }  // namespace tandem
