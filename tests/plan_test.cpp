@@ -92,7 +92,7 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
     const Problem problem = *make_problem(*ConvPair::parse("1x20x10x12:dw3+bias:conv1o40"));
     Machine machine;
     machine.isa = Isa::avx512;
-    const Plan good = choose_plan(problem, machine, 1);
+    const Plan good = rules_plan(problem, machine, 1);
     REQUIRE(check_plan(problem, good).ok());
     const PlanError errors[] = {
         {"plan.tile_h is 0", [](Plan& p) { p.tile_h = 0; }, "1 to 10"},
@@ -137,7 +137,7 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
     crowded.stages[1].block_pixels = 7, crowded.stages[1].block_vectors = 1;
     CHECK(check_plan(blocked, crowded).error().message.find("block_pixels is 7; 1 to 6") != std::string::npos);
     const Problem single = *make_problem(*SingleConv::parse("1x20x10x12:dw3"));
-    Plan plan = choose_plan(single, machine, 1);
+    Plan plan = rules_plan(single, machine, 1);
     plan.fusion = Fusion::recompute;
     CHECK(check_plan(single, plan).error().message.find("single") != std::string::npos);
 }

@@ -50,7 +50,7 @@ void check_random(PairKinds kinds, const char* test, std::int64_t default_count)
         Case c = random_case(kinds, seed, first + i);
         for (const Isa isa : host_isas()) {
             c.options.dispatch.isa = isa;
-            if (std::string message = verify_fused(c.pair, c.options); !message.empty()) return fmt::format("{}: {}", to_string(isa), message);
+            if (std::string message = verify_job(c.pair, c.options); !message.empty()) return fmt::format("{}: {}", to_string(isa), message);
         }
         return std::string();
     });

@@ -176,7 +176,7 @@ int max_depthwise_pixels(const Stage& stage, Isa isa, int rows) noexcept {
     return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
 }
 
-Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
+Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     Plan plan;
     plan.isa = machine.isa;
     const int lanes = vector_lanes(machine.isa, problem.layout);

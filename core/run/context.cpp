@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/machine.hpp"
+#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/code_cache.hpp"
 #include "core/run/dispatch_memo.hpp"
@@ -35,14 +36,14 @@ struct Context::Impl {
     Result<std::shared_ptr<const KernelCode>> compile(const CacheKey& key, const Machine& machine) {
         if (key.plan) {
             if (auto status = check_plan(key.problem, *key.plan); !status) return status.error();
-            return KernelCode::create(key.problem, *key.plan, "the caller's plan");
+            return KernelCode::create(key.problem, *key.plan, "the caller's plan", key.threads);
         }
         const PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
         if (choice.tuned) forget_estimate(key);
-        auto code = KernelCode::create(key.problem, choice.plan, choice.reason);
+        auto code = KernelCode::create(key.problem, choice.plan, choice.reason, key.threads);
         if (code || !choice.wisdom) return code;
-        const Plan rules = choose_plan(key.problem, machine, key.threads);
-        return KernelCode::create(key.problem, rules, "chosen by the planner's rules, as wisdom's plan failed: " + code.error().message);
+        const PlanDecision own = decide_plan(key.problem, machine, key.threads);
+        return KernelCode::create(key.problem, own.plan, to_string(own) + ", as wisdom's plan failed: " + code.error().message, key.threads);
     }
 
     // The next dispatch without effort is to get the better plan.
