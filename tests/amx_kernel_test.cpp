@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/kernel_code.hpp"
 #include "core/run/verification.hpp"
@@ -32,7 +33,7 @@ Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot) {
         if (!image.stage(i).depthwise()) plan.stages[static_cast<std::size_t>(i)].dot = *dot;
     if (Status status = check_plan(image, plan); !status) return status.error();
     REQUIRE(uses_amx(image, plan));
-    auto code = KernelCode::create(image, plan, "a test");
+    auto code = KernelCode::create(image, plan, "a test", 1);
     if (!code) return code.error();
     return Kernel(KernelImpl::create(problem, std::move(*code)));
 }

@@ -38,6 +38,21 @@ bool uses_amx(const Problem& problem, const Plan& plan) noexcept {
     return false;
 }
 
+double dot_speed(Dot dot) noexcept {
+    constexpr double amx = 4;  // against the vector instruction of the same operands
+    switch (dot) {
+        case Dot::f32:
+        case Dot::int16: return 1;
+        case Dot::bf16: return 2;
+        case Dot::int8: return 4;
+        case Dot::amx_bf16: return 2 * amx;
+        case Dot::amx_int8: return 4 * amx;
+        case Dot::amx_x3: return 2 * amx / 3;
+        case Dot::amx_x6: return 2 * amx / 6;
+    }
+    return 1;
+}
+
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
     if (problem.stage(i).depthwise()) return dot == Dot::f32;
     const bool bf16_operands = problem.dtype == DataType::bf16 || problem.math == Math::bf16;

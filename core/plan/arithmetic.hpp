@@ -62,6 +62,10 @@ constexpr bool sums_integers(Dot dot) noexcept { return dot == Dot::int8 || dot 
 /// A kernel row of the panel begins with the zero point's share.
 constexpr bool has_zero_point_sums(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::amx_int8; }
 
+/// Multiplications and additions a second against those of f32 FMAs, by instruction counts: one dot instruction a FMA's time, an AMX
+/// product of two full tiles 16 times that of a vdpbf16ps over 64 times as many.
+double dot_speed(Dot dot) noexcept;
+
 /// Whether stage i, dense, of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;
 /// Those that apply, the fastest by instruction count first.

@@ -84,7 +84,7 @@ bool tile_too_small(const Problem& problem, const Plan& plan) {
 class Candidates {
 public:
     Candidates(const Problem& problem, const Machine& machine, int threads)
-        : problem_(problem), machine_(machine), threads_(std::max(threads, 1)), base_(choose_plan(problem, machine, threads_)),
+        : problem_(problem), machine_(machine), threads_(std::max(threads, 1)), base_(rules_plan(problem, machine, threads_)),
           heights_(tile_heights(problem.last().out_h, threads_)), plans_(problem) {}
 
     std::vector<Plan> all() {

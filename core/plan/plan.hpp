@@ -1,5 +1,5 @@
 // Plan: every tiling and blocking decision for one problem on one machine, as a plain value. Derived numbers are functions of
-// (Problem, Plan) in tile_geometry.hpp. Produced by choose_plan() (tiling.hpp), by the tuner, or by the caller.
+// (Problem, Plan) in tile_geometry.hpp. Produced by choose_plan() (choice.hpp), by the tuner, or by the caller.
 #pragma once
 
 #include <array>

@@ -232,7 +232,7 @@ bool needs_full_width(const Problem& problem, const Plan& plan) {
 
 }  // namespace
 
-Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
+Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     Plan plan;
     plan.isa = machine.isa;
     const int lanes = vector_lanes(machine.isa, problem.layout);

@@ -8,6 +8,7 @@
 
 #include "core/plan/machine.hpp"
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/amx_permission.hpp"
 #include "core/run/code_cache.hpp"
@@ -52,15 +53,15 @@ struct Context::Impl {
             if (auto status = check_plan(key.problem, *key.plan); !status) return status.error();
             if (uses_amx(key.problem, *key.plan))
                 if (auto status = request_amx(); !status) return status.error();
-            return KernelCode::create(key.problem, *key.plan, "the caller's plan");
+            return KernelCode::create(key.problem, *key.plan, "the caller's plan", key.threads);
         }
         PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
         choice.reason += amx_note(key.problem);
         if (choice.tuned) forget_estimate(key);
-        auto code = KernelCode::create(key.problem, choice.plan, choice.reason);
+        auto code = KernelCode::create(key.problem, choice.plan, choice.reason, key.threads);
         if (code || !choice.wisdom) return code;
-        const Plan rules = choose_plan(key.problem, machine, key.threads);
-        return KernelCode::create(key.problem, rules, "chosen by the planner's rules, as wisdom's plan failed: " + code.error().message);
+        const PlanDecision own = decide_plan(key.problem, machine, key.threads);
+        return KernelCode::create(key.problem, own.plan, to_string(own) + ", as wisdom's plan failed: " + code.error().message, key.threads);
     }
 
     // The next dispatch without effort is to get the better plan.
