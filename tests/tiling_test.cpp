@@ -80,7 +80,7 @@ TEST_CASE("tiling: every plan for a random problem is accepted") {
 }
 
 TEST_CASE("tiling: weights far beyond L2 are streamed in K blocks past the whole image, on one thread") {
-    const auto plan_of = [](const char* text, int threads) { return choose_plan(*make_problem(*ConvPair::parse(text)), machine_of(Isa::avx512), threads); };
+    const auto plan_of = [](const char* text, int threads) { return rules_plan(*make_problem(*ConvPair::parse(text)), machine_of(Isa::avx512), threads); };
     const Plan streamed = plan_of("1x1024x7x7:dw3:conv1o1024", 1);
     CHECK(streamed.tile_h == 7);
     CHECK(streamed.stages[1].block_channels == 256);
