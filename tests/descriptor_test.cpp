@@ -126,7 +126,7 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.dtype = DataType::f16, p.intermediate_dtype = DataType::u8; }, "descriptor.intermediate_dtype is u8; f16 is accepted where dtype is f16"},
         {[](ConvPair& p) { p.dtype = DataType::u8, p.intermediate_dtype = DataType::f32; }, "descriptor.intermediate_dtype is f32; u8 or s8 is accepted where dtype is u8"},
         {[](ConvPair& p) { p.dtype = DataType::s8, p.output_dtype = DataType::f16; }, "descriptor.output_dtype is f16; u8, s8 or f32 is accepted where dtype is s8"},
-        {[](ConvPair& p) { p.math = static_cast<Math>(7); }, "descriptor.math is 7; fast or strict"},
+        {[](ConvPair& p) { p.math = static_cast<Math>(7); }, "descriptor.math is 7; fast, strict or bf16"},
         {[](ConvPair& p) { p.first.kind = static_cast<ConvKind>(2); }, "first.kind is 2"},
         {[](ConvPair& p) { p.first.kernel.h = 8; }, "first.kernel.h is 8; a kernel from 1 to 7 is accepted"},
         {[](ConvPair& p) { p.second.kernel.w = 0; }, "second.kernel.w is 0"},
