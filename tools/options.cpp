@@ -48,7 +48,7 @@ Status read_dtypes(const CommonOptions& options, Settings& settings) {
 }  // namespace
 
 void add_common_options(CLI::App& app, CommonOptions& options) {
-    app.add_option("--isa", options.isa, "Instruction set to generate for: avx2, avx2_vnni, avx512, avx512_vnni or avx512_bf16 (default: TANDEM_ISA, else the best here); what the data type has no use for is left out");
+    app.add_option("--isa", options.isa, "Instruction set to generate for: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16 or amx (default: TANDEM_ISA, else the best here); what the data type has no use for is left out");
     app.add_option("--layout", options.layout, "Of the tensors: nhwc, blocked (nchw16c or nchw8c, as fits the ISA), nchw16c, nchw8c")
         ->capture_default_str();
     app.add_option("--dtype", options.dtype, "Of the tensors: f32, bf16, f16, or quantised: u8, s8, int8 (u8)")->capture_default_str();
