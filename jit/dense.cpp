@@ -415,7 +415,9 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
             break;
         }
         case Dot::amx_bf16:
-        case Dot::amx_int8: break;  // emit_tile_products()
+        case Dot::amx_int8:
+        case Dot::amx_x3:
+        case Dot::amx_x6: break;  // emit_tile_products()
     }
 }
 

@@ -93,6 +93,8 @@ private:
     std::string zero_point_key(const Pass& pass) const;
     void emit_tile_sums(const TileRun& run, int vectors);
     void emit_tile_products(const TileRun& run, int vectors, std::int64_t kw);
+    void emit_pixel_tiles(const TileRun& run, std::int64_t kw, std::int64_t part);
+    void emit_part_products(const TileRun& run, int vectors, std::int64_t column_part);
     void emit_finish(const Block& block);
     void emit_post_ops_and_store(const Block& block);
     int unroll(const Block& block) const;

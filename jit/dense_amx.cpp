@@ -94,7 +94,7 @@ void DenseBody::emit_tile_sums(const TileRun& run, int vectors) {
     code_.note(fmt::format("{}: AMX sums of {} px x {} vectors", context_.name(), run.pixels, vectors));
     const Gpr pixel_step = rows_, weight_step = outs_, table = *table_, taps_left = *taps_left_, input = input_, weights = weights_, column = column_, count = count_;
     const Stage& stage = *context_.stage;
-    const std::int64_t vector_bytes = context_.panel.vector_bytes, group_bytes = stage.conv.kernel.w * vectors * vector_bytes;
+    const std::int64_t vector_bytes = context_.panel.vector_bytes, group_bytes = stage.conv.kernel.w * dot_parts(context_.plan.dot) * vectors * vector_bytes;
     code_.push(pixel_step);
     code_.push(weight_step);
     code_.mov(pixel_step, immediate(stage.conv.stride.w * context_.in.pixel));
@@ -127,23 +127,37 @@ void DenseBody::emit_tile_sums(const TileRun& run, int vectors) {
             code_.tilestored(code_.ptr[parked + parked_step + static_cast<std::size_t>((t * run.second * vectors + v) * vector_bytes)], sums(t, v));
 }
 
-// One kernel column of one block of channels.
+// One kernel column of one block of channels. Operands in several parts: each part of the pixels meets the weights' parts that make the
+// largest products with it, the small ones first.
 void DenseBody::emit_tile_products(const TileRun& run, int vectors, std::int64_t kw) {
-    const Gpr pixel_step = rows_, weight_step = outs_, input = input_, weights = weights_;
+    const std::int64_t parts = dot_parts(context_.plan.dot);
+    for (std::int64_t part = parts - 1; part >= 0; --part) {
+        emit_pixel_tiles(run, kw, part);
+        for (std::int64_t weight_part = parts - 1 - part; weight_part >= 0; --weight_part) emit_part_products(run, vectors, kw * parts + weight_part);
+    }
+}
+
+void DenseBody::emit_pixel_tiles(const TileRun& run, std::int64_t kw, std::int64_t part) {
+    const Gpr pixel_step = rows_, input = input_;
     const Conv& conv = context_.stage->conv;
     for (std::int64_t t = 0; t < run.tiles; ++t) {
-        const std::int64_t at = (kw * conv.dilation.w + t * run.second * conv.stride.w) * context_.in.pixel - column_bias();
+        const std::int64_t at = (kw * conv.dilation.w + t * run.second * conv.stride.w) * context_.in.pixel - column_bias() + part * context_.in.part;
         code_.tileloadd(Xbyak::Tmm(first_pixels + static_cast<int>(t)), code_.ptr[input + pixel_step + static_cast<int>(at)]);
     }
+}
+
+// The pixel tiles that are loaded, by the weights of one kernel column and part.
+void DenseBody::emit_part_products(const TileRun& run, int vectors, std::int64_t column_part) {
+    const Gpr weight_step = outs_, weights = weights_;
     for (int v = 0; v < vectors; ++v) {
-        const std::int64_t at = (kw * vectors + v) * context_.panel.vector_bytes;
+        const std::int64_t at = (column_part * vectors + v) * context_.panel.vector_bytes;
         code_.tileloadd(Xbyak::Tmm(first_weights + v), code_.ptr[weights + weight_step + static_cast<std::size_t>(at)]);
     }
     for (std::int64_t t = 0; t < run.tiles; ++t) {
         for (int v = 0; v < vectors; ++v) {
             const Xbyak::Tmm pixels(first_pixels + static_cast<int>(t)), weight(first_weights + v);
-            if (context_.plan.dot == Dot::amx_bf16) code_.tdpbf16ps(sums(t, v), pixels, weight);
-            else code_.tdpbusd(sums(t, v), pixels, weight);
+            if (context_.plan.dot == Dot::amx_int8) code_.tdpbusd(sums(t, v), pixels, weight);
+            else code_.tdpbf16ps(sums(t, v), pixels, weight);
         }
     }
 }

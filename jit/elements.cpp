@@ -37,7 +37,9 @@ void widen(CodeBlock& code, Element element, const Vec& v, const Xbyak::Operand&
         case Element::u8: code.vpmovzxbd(v, from); break;
         case Element::s8: code.vpmovsxbd(v, from); break;
         case Element::s16: code.vpmovsxwd(v, from); break;
-        case Element::f32: break;
+        case Element::f32:
+        case Element::bf16x2:
+        case Element::bf16x3: break;  // not loaded as numbers
     }
 }
 
@@ -135,6 +137,19 @@ void emit_store(const Simd& simd, Element element, const Address& to, const Vec&
         code.vmovdqu16(to, narrow);
     } else {
         code.vmovdqu16(to | Xbyak::Opmask(lanes.mask), narrow);
+    }
+}
+
+void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v, std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    const Vec nearest = Simd::like(v, temps[0]);
+    for (std::int64_t i = 0; i < element_parts(element); ++i) {
+        code.vcvtneps2bf16(half(nearest), v);
+        code.vmovdqu16(Address(0, false, to.getRegExp() + static_cast<std::size_t>(i * part)), half(nearest));
+        if (i + 1 == element_parts(element)) return;
+        code.vpmovzxwd(nearest, half(nearest));
+        code.vpslld(nearest, nearest, 16);
+        code.vsubps(v, v, nearest);
     }
 }
 

@@ -17,6 +17,9 @@ inline constexpr int element_temps = 2;
 /// Stores v's lanes as elements, the nearest ones, ties to even. For integers, v must hold integers in range. v and temps are clobbered.
 void emit_store(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes, std::span<const int> temps);
 
+/// The same for elements in several parts, `part` bytes apart: whole vectors only.
+void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v, std::span<const int> temps);
+
 /// v = the nearest numbers that bf16 or f16 can hold, still as f32.
 void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const int> temps);
 

@@ -108,10 +108,20 @@ void emit_quantization(const StageContext& context, const Vec& acc, const QuantA
 }  // namespace
 
 void emit_rounding(const StageContext& context, const Vec& acc, const QuantAddress& quant, std::span<const int> temps) {
+    if (context.out_dtype == DataType::f32) return;
     if (is_quantized(context.out_dtype)) return emit_quantization(context, acc, quant, temps[0]);
     const Element element = element_of(context.out_dtype);
     if (element != context.out_element) emit_round(context.simd, element, acc, temps);  // else the store rounds
 }
+
+namespace {
+
+void store_whole(const StageContext& context, const Address& to, const Vec& v, std::span<const int> temps) {
+    if (element_parts(context.out_element) > 1) emit_store_parts(context.simd, context.out_element, to, context.out.part, v, temps);
+    else emit_store(context.simd, context.out_element, to, v, {}, temps);
+}
+
+}  // namespace
 
 void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask, std::span<const int> temps) {
     const Simd& simd = context.simd;
@@ -125,10 +135,10 @@ void emit_store(const StageContext& context, const Address& to, const Vec& acc, 
         case TailStore::zeroed:
         case TailStore::cleared:
             simd.clear_tail(acc, lanes);
-            emit_store(simd, context.out_element, to, full, {}, temps);  // a half-width write has cleared the upper half
+            store_whole(context, to, full, temps);  // a half-width write has cleared the upper half
             break;
         case TailStore::anything:
-            emit_store(simd, context.out_element, to, full, {}, temps);
+            store_whole(context, to, full, temps);
             break;
     }
 }

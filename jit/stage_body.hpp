@@ -50,9 +50,6 @@ struct StageContext {
     std::size_t output_rows;      // offset in TileArgs of the table of output rows
     std::int64_t weights_ahead = 0;  // Winograd's GEMMs: bytes from the weights being read to those to prefetch to L2; 0: none
 
-    /// Rounding, or quantising, comes between the post-ops and the store.
-    bool rounds() const noexcept { return out_dtype != DataType::f32; }
-
     /// A permuted vector is always full-width: its lanes come from anywhere in the input vector.
     TailVector tail_vector(int tail_lanes) const noexcept {
         if (simd.lanes == 16 && tail_lanes > 0 && tail_lanes <= 8 && !panel.permute) return {true, tail_lanes % 8};

@@ -78,7 +78,9 @@ void Staging::emit_pixel(std::int64_t pixel, int lanes) {
     emit_load(simd_, element_of(dtype_), v, code_.ptr[from + static_cast<std::size_t>(pixel * source_.pixel)], {lanes, input_mask});
     if (is_quantized(dtype_) && loses_zero_point(to_)) code_.vsubps(v, v, code_.ptr[panel + static_cast<std::size_t>(zero_offset_)]);
     if (stored_bias(dtype_, to_) != 0) code_.vaddps(v, v, code_.constant(static_cast<float>(stored_bias(dtype_, to_))));
-    emit_store(simd_, to_, code_.ptr[at + static_cast<std::size_t>(pixel * buffer_.strides.pixel)], v, {}, temps);
+    const Address to = code_.ptr[at + static_cast<std::size_t>(pixel * buffer_.strides.pixel)];
+    if (element_parts(to_) > 1) emit_store_parts(simd_, to_, to, buffer_.strides.part, v, temps);
+    else emit_store(simd_, to_, to, v, {}, temps);
 }
 
 }  // namespace tandem::jit

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/kernel_code.hpp"
 #include "core/run/verification.hpp"
@@ -17,18 +18,22 @@ struct Case {
     DataType dtype;
     Layout layout = Layout::nchw16c;
     std::optional<DataType> intermediate{}, output{};
+    Math math = Math::fast;
+    std::optional<Dot> dot{};  // of dense stages, instead of the planner's
 };
 
 // Generated for AMX whatever the host has: dispatch would refuse where it has none.
-Result<Kernel> amx_kernel(const Problem& problem) {
+Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot) {
     Machine machine;
     machine.isa = Isa::amx;
     Problem image = problem;
     image.input.n = 1;
-    const Plan plan = choose_plan(image, machine, 1);
+    Plan plan = choose_plan(image, machine, 1);
+    for (int i = 0; dot && i < image.stage_count; ++i)
+        if (!image.stage(i).depthwise()) plan.stages[static_cast<std::size_t>(i)].dot = *dot;
     if (Status status = check_plan(image, plan); !status) return status.error();
     REQUIRE(uses_amx(image, plan));
-    auto code = KernelCode::create(image, plan, "a test");
+    auto code = KernelCode::create(image, plan, "a test", 1);
     if (!code) return code.error();
     return Kernel(KernelImpl::create(problem, std::move(*code)));
 }
@@ -40,11 +45,12 @@ void check(const Case& c) {
     REQUIRE(pair.ok());
     pair->dtype = c.dtype;
     pair->layout = c.layout;
+    pair->math = c.math;
     pair->intermediate_dtype = c.intermediate;
     pair->output_dtype = c.output;
     const Result<Problem> problem = make_problem(*pair);
     REQUIRE(problem.ok());
-    const Result<Kernel> kernel = amx_kernel(*problem);
+    const Result<Kernel> kernel = amx_kernel(*problem, c.dot);
     REQUIRE_MESSAGE(kernel.ok(), (kernel ? "" : kernel.error().message));
     Context context;
     for (const DataKind data : {DataKind::integers, DataKind::random}) {
@@ -84,6 +90,12 @@ TEST_CASE("AMX kernels agree with the reference") {
         {"1x3x9x9:conv3o16s2p0x0x1x1+bias:dw3+bias+relu6", u8, Layout::nhwc},
         {"1x65x4x4:conv1o130+bias+relu:conv3o17d2p2+sum", bf16},
         {"1x65x4x4:conv1o130+bias+relu:conv3o17d2p2+sum", u8},
+        {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", f32, Layout::nhwc, {}, {}, Math::fast, Dot::amx_x3},
+        {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", f32, Layout::nhwc, {}, {}, Math::strict, Dot::amx_x6},
+        {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", f32, Layout::nhwc, {}, {}, Math::bf16},
+        {"2x17x5x19:conv3o37+bias+relu:conv3o19s2+bias", f32, Layout::nhwc, {}, {}, Math::fast, Dot::amx_x3},
+        {"2x17x5x19:conv3o37+bias+relu:conv3o19s2+bias", f32, Layout::nchw16c, {}, {}, Math::strict, Dot::amx_x6},
+        {"1x64x4x4:conv1o64+bias+relu:dw3", f32, Layout::nchw16c, {}, {}, Math::fast},
     };
     for (const Case& c : cases) check(c);
     if (AmxEmulator::needed()) {

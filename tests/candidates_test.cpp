@@ -24,7 +24,7 @@ void check_candidates(const Problem& problem, const Machine& machine, int thread
     const std::vector<Plan> plans = candidate_plans(problem, machine, threads);
     REQUIRE(!plans.empty());
     CHECK(plans.size() <= max_candidates);
-    CHECK(plans.front() == choose_plan(problem, machine, threads));
+    CHECK(plans.front() == rules_plan(problem, machine, threads));
     for (std::size_t i = 0; i < plans.size(); ++i) {
         CAPTURE(to_string(plans[i]));
         CHECK(check_plan(problem, plans[i]).ok());

@@ -19,7 +19,7 @@ Problem problem_of(const char* text) { return *make_problem(*ConvPair::parse(tex
 Machine machine_of(Isa isa) { return Machine{.isa = isa, .caches = {}, .cpu_name = {}}; }
 
 Plan plan_of(const Problem& problem, Fusion fusion, int tile_h, int splits = 1) {
-    Plan plan = choose_plan(problem, machine_of(Isa::avx512), 1);
+    Plan plan = rules_plan(problem, machine_of(Isa::avx512), 1);
     plan.fusion = fusion;
     plan.tile_h = tile_h;
     plan.channel_splits = splits;
@@ -69,7 +69,7 @@ TEST_CASE("cost model: strides, batches and tails") {
     // 9 rows, stride 2, padding 1 both sides: 5 outputs with 2 + 3 + 3 + 3 + 2 = 13 kernel rows. 5 channels are 5, not 16.
     const Problem problem = problem_of("3x5x9x9:dw3s2:conv1o7");
     const double image = 2.0 * 5 * 13 * 13 + 2.0 * 5 * 7 * 25;
-    CHECK(estimate_cost(problem, choose_plan(problem, machine_of(Isa::avx512), 1), rates, 1).flops == 3 * image);
+    CHECK(estimate_cost(problem, rules_plan(problem, machine_of(Isa::avx512), 1), rates, 1).flops == 3 * image);
 }
 
 TEST_CASE("cost model: every tensor is moved at least once") {
@@ -143,7 +143,7 @@ TEST_CASE("roofline: intensity, level and bound follow from the sizes") {
     CHECK(with.bytes == roof.bytes + 2 * 4.0 * 16 * 64);
     CHECK(roof.intensity() > with.intensity());
     CHECK(roof.seconds >= roof.flops / (rates.gflops * 1e9));
-    CHECK(estimate_cost(problem, choose_plan(problem, machine_of(Isa::avx512), 1), rates, 1).seconds >= roof.flops / (rates.gflops * 1e9));
+    CHECK(estimate_cost(problem, rules_plan(problem, machine_of(Isa::avx512), 1), rates, 1).seconds >= roof.flops / (rates.gflops * 1e9));
     CHECK(level_of(1000, rates.caches) == Level::l1);
     CHECK(level_of(1e12, rates.caches) == Level::dram);
     CHECK(machine_balance(rates, Level::dram) > machine_balance(rates, Level::l1));

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "core/plan/machine.hpp"
+#include "core/plan/tiling.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/verify_job.hpp"
 #include "tools/suites.hpp"
@@ -41,7 +42,7 @@ void add_cases(std::vector<Case>& cases, std::string_view text, Layout layout, I
 void check(const std::vector<Case>& cases) {
     const auto failures = run_forked(static_cast<std::int64_t>(cases.size()), 8, [&](std::int64_t i) {
         const Case& c = cases[static_cast<std::size_t>(i)];
-        return verify_fused(c.pair, c.options);
+        return verify_job(c.pair, c.options);
     });
     for (const JobFailure& failure : failures) {
         const Case& c = cases[static_cast<std::size_t>(failure.index)];
@@ -133,9 +134,11 @@ TEST_CASE("kernels: every tile function of the paper's layers computes both stag
         for (const Isa isa : host_isas(DataType::f32)) {
             CAPTURE(layer.pair);
             CAPTURE(to_string(isa));
-            const auto kernel = context.dispatch(pair_of(layer.pair, native_layout(isa)), {.isa = isa});
+            const ConvPair pair = pair_of(layer.pair, native_layout(isa));
+            const Plan fused = rules_plan(*make_problem(pair), *host_machine(isa), 1);
+            const auto kernel = context.dispatch(pair, {.isa = isa, .plan = std::make_shared<const Plan>(fused)});
             REQUIRE(kernel.ok());
-            CHECK(kernel->fused());
+            CHECK(kernel->fused() == (kernel->tiles() > 1));
             int functions = 0;
             bool first = false, second = false, inside = false;
             for (const CodeLabel& label : kernel->labels()) {

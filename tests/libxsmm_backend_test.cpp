@@ -13,7 +13,7 @@ using namespace tandem;
 namespace {
 
 Plan libxsmm_plan(const Problem& problem, Isa isa, int threads) {
-    Plan plan = choose_plan(problem, *host_machine(isa), threads);
+    Plan plan = rules_plan(problem, *host_machine(isa), threads);
     plan.backend = Backend::libxsmm;
     for (StagePlan& stage : plan.stages) stage.algorithm = Algorithm::direct;
     return plan;

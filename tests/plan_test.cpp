@@ -95,7 +95,7 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
     const Problem problem = *make_problem(*ConvPair::parse("1x20x10x12:dw3+bias:conv1o40"));
     Machine machine;
     machine.isa = Isa::avx512;
-    const Plan good = choose_plan(problem, machine, 1);
+    const Plan good = rules_plan(problem, machine, 1);
     REQUIRE(check_plan(problem, good).ok());
     const PlanError errors[] = {
         {"plan.tile_h is 0", [](Plan& p) { p.tile_h = 0; }, "1 to 10"},
@@ -148,7 +148,7 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
     libxsmm.stages[1].block_channels = 16;
     CHECK(check_plan(problem, libxsmm).error().message == "plan.stages[1].block_channels is 16; 0 (the whole sum at once) is accepted.");
     const Problem single = *make_problem(*SingleConv::parse("1x20x10x12:dw3"));
-    Plan plan = choose_plan(single, machine, 1);
+    Plan plan = rules_plan(single, machine, 1);
     plan.fusion = Fusion::recompute;
     CHECK(check_plan(single, plan).error().message.find("single") != std::string::npos);
 }

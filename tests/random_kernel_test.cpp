@@ -58,7 +58,7 @@ void check_random(const RandomSet& set) {
         Case c = random_case(set, seed, first + i);
         for (const Isa isa : host_isas(set.dtype)) {
             c.options.dispatch.isa = isa;
-            if (std::string message = verify_fused(c.pair, c.options); !message.empty()) return fmt::format("{}: {}", to_string(isa), message);
+            if (std::string message = verify_job(c.pair, c.options); !message.empty()) return fmt::format("{}: {}", to_string(isa), message);
         }
         return std::string();
     });

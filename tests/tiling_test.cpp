@@ -52,14 +52,14 @@ TEST_CASE("tiling: every plan for a layer of the paper is accepted, stays in L2 
                     pair.layout = layout;
                     const Problem problem = *make_problem(pair);
                     const Machine machine = machine_of(isa);
-                    const Plan plan = choose_plan(problem, machine, threads);
+                    const Plan plan = rules_plan(problem, machine, threads);
                     CAPTURE(layer.pair);
                     CAPTURE(to_string(plan));
                     const Status status = check_plan(problem, plan);
                     CHECK_MESSAGE(status.ok(), status.error().message);
                     CHECK(plan.isa == isa);
                     CHECK(mid_buffer(problem, plan).bytes <= static_cast<std::int64_t>(machine.caches.l2));
-                    CHECK(plan == choose_plan(problem, machine, threads));
+                    CHECK(plan == rules_plan(problem, machine, threads));
                     if (threads == 1) CHECK(plan.channel_splits == 1);
                     if (threads == 2) CHECK(tile_grid(problem, plan).count() >= 2);
                 }
@@ -72,7 +72,7 @@ TEST_CASE("tiling: every plan for a random problem is accepted") {
         const Problem problem = *make_problem(pair);
         for (const Isa isa : {Isa::avx2, Isa::avx512})
             for (const int threads : {1, 3}) {
-                const Plan plan = choose_plan(problem, machine_of(isa), threads);
+                const Plan plan = rules_plan(problem, machine_of(isa), threads);
                 const Status status = check_plan(problem, plan);
                 CHECK_MESSAGE(status.ok(), problem.name(), ": ", status.error().message);
             }
@@ -80,7 +80,7 @@ TEST_CASE("tiling: every plan for a random problem is accepted") {
 }
 
 TEST_CASE("tiling: weights far beyond L2 are streamed in K blocks past the whole image, on one thread") {
-    const auto plan_of = [](const char* text, int threads) { return choose_plan(*make_problem(*ConvPair::parse(text)), machine_of(Isa::avx512), threads); };
+    const auto plan_of = [](const char* text, int threads) { return rules_plan(*make_problem(*ConvPair::parse(text)), machine_of(Isa::avx512), threads); };
     const Plan streamed = plan_of("1x1024x7x7:dw3:conv1o1024", 1);
     CHECK(streamed.tile_h == 7);
     CHECK(streamed.stages[1].block_channels == 256);

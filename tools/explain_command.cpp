@@ -29,7 +29,7 @@ Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
         if (!series) return series.error();
         measured = series->front().median;
     }
-    fmt::print("{}", explain(*kernel->impl(), measured_rates(setup.settings.machine), setup.settings.threads, measured));
+    fmt::print("{}", explain(*kernel->impl(), measured_rates(setup.settings.machine), measured));
     return {};
 }
 

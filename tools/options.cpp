@@ -54,7 +54,7 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
     app.add_option("--dtype", options.dtype, "Of the tensors: f32, bf16, f16, or quantised: u8, s8, int8 (u8)")->capture_default_str();
     app.add_option("--intermediate-dtype", options.intermediate_dtype, "Of the tensor between the convolutions, where quantised: u8 or s8 (default: as --dtype)");
     app.add_option("--output-dtype", options.output_dtype, "Of the output, where quantised: u8, s8 or f32 (default: as --dtype)");
-    app.add_option("--math", options.math, "Of Tandem's kernels: strict (sums in a fixed order) or fast (any algorithm within 1e-5 of max|y|, Winograd included)")->capture_default_str();
+    app.add_option("--math", options.math, "Of Tandem's kernels: strict (sums in a fixed order), fast (any algorithm within 1e-5 of max|y|, Winograd included) or bf16 (f32 tensors; dense stages may round their operands to bf16)")->capture_default_str();
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
 
@@ -69,13 +69,13 @@ Result<Settings> resolve(const CommonOptions& options) {
     if (!machine) return machine.error();
     Settings settings;
     if (const Status status = read_dtypes(options, settings); !status) return status.error();
+    if (options.math != "strict" && options.math != "fast" && options.math != "bf16") return invalid("--math", options.math, "strict, fast, bf16");
+    settings.math = options.math == "strict" ? Math::strict : options.math == "bf16" ? Math::bf16 : Math::fast;
     settings.machine = *machine;
-    settings.machine.isa = least_isa(settings.dtype, machine->isa);
+    settings.machine.isa = least_isa(settings.dtype, settings.math, machine->isa);
     const Result<Layout> layout = read_layout(options.layout, settings.isa());
     if (!layout) return layout.error();
     settings.layout = *layout;
-    if (options.math != "strict" && options.math != "fast") return invalid("--math", options.math, "strict, fast");
-    settings.math = options.math == "strict" ? Math::strict : Math::fast;
     if (options.threads < 0 || options.threads > max_threads)
         return invalid("--threads", std::to_string(options.threads), "0 (one) to 1024");
     settings.threads = options.threads == 0 ? 1 : options.threads;

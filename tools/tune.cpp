@@ -60,7 +60,7 @@ struct Run {
 
 void print_report(const Item& item, const TuneReport& report) {
     fmt::print("{:<12} {:>9.1f} us  {:.3f}x  {:>3} of {:>3} plans timed  {}{}\n", item.name, report.microseconds, report.ratio, report.timed, report.candidates,
-               to_string(report.plan), report.rules_kept ? "  (the rules' plan)" : "");
+               to_string(report.plan), report.planner_kept ? "  (the planner's plan)" : "");
     for (const std::string& note : report.notes)
         if (note.find("no time was left") == std::string::npos) fmt::print("    not timed: {}\n", note);
 }
@@ -95,7 +95,7 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item, const std:
 int run_items(const Run& run, const std::vector<Item>& items) {
     const Result<Wisdom> known = read_wisdom(run.path);
     if (!known) return complain(known.error().message, exit_failed);
-    fmt::print("# {} layers, effort {}, {}, {} on {}, wisdom in {}\n# time of the tuned plan, and how much longer the rules' plan takes\n", items.size(),
+    fmt::print("# {} layers, effort {}, {}, {} on {}, wisdom in {}\n# time of the tuned plan, and how much longer the planner's plan takes\n", items.size(),
                to_string(run.effort), run.settings.threads == 1 ? "1 thread" : fmt::format("{} threads", run.settings.threads), to_string(run.settings.isa()),
                run.settings.machine.cpu_name, run.path);
     ProgressBar bar;

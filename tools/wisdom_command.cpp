@@ -32,7 +32,7 @@ Result<Wisdom> read_all(const std::vector<std::string>& named) {
 
 void print_entry(const WisdomEntry& entry, const Result<Machine>& machine) {
     const WisdomKey& key = entry.key;
-    fmt::print("{} {}, {} thread{}: {:.1f} us, {:.3f}x over the rules' plan, {}, {}\n    {}\n", key.problem, to_string(key.isa), key.threads,
+    fmt::print("{} {}, {} thread{}: {:.1f} us, {:.3f}x over the planner's plan, {}, {}\n    {}\n", key.problem, to_string(key.isa), key.threads,
                key.threads == 1 ? "" : "s", entry.microseconds, entry.ratio, to_string(entry.effort), entry.date, to_string(entry.plan));
     if (!machine) return;
     if (const auto reason = why_unused(entry, *machine)) fmt::print("    not used here, {}\n", *reason);

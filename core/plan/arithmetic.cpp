@@ -20,6 +20,8 @@ Element dot_source(Dot dot) noexcept {
         case Dot::int8:
         case Dot::amx_int8: return Element::u8;
         case Dot::int16: return Element::s16;
+        case Dot::amx_x3: return Element::bf16x2;
+        case Dot::amx_x6: return Element::bf16x3;
     }
     return Element::f32;
 }
@@ -36,14 +38,32 @@ bool uses_amx(const Problem& problem, const Plan& plan) noexcept {
     return false;
 }
 
+double dot_speed(Dot dot) noexcept {
+    constexpr double amx = 4;  // against the vector instruction of the same operands
+    switch (dot) {
+        case Dot::f32:
+        case Dot::int16: return 1;
+        case Dot::bf16: return 2;
+        case Dot::int8: return 4;
+        case Dot::amx_bf16: return 2 * amx;
+        case Dot::amx_int8: return 4 * amx;
+        case Dot::amx_x3: return 2 * amx / 3;
+        case Dot::amx_x6: return 2 * amx / 6;
+    }
+    return 1;
+}
+
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
     if (problem.stage(i).depthwise()) return dot == Dot::f32;
+    const bool bf16_operands = problem.dtype == DataType::bf16 || problem.math == Math::bf16;
     const bool whole_vectors = problem.layout != Layout::nchw8c;  // a tile's 16 output channels are one vector
     switch (dot) {
-        case Dot::amx_bf16: return problem.dtype == DataType::bf16 && has_amx(isa) && whole_vectors;
+        case Dot::amx_bf16: return bf16_operands && has_amx(isa) && whole_vectors;
+        case Dot::amx_x3: return problem.dtype == DataType::f32 && problem.math != Math::strict && has_amx(isa) && whole_vectors;
+        case Dot::amx_x6: return problem.dtype == DataType::f32 && has_amx(isa) && whole_vectors;
         case Dot::amx_int8: return problem.quantized() && has_amx(isa) && whole_vectors;
         case Dot::f32: return !problem.quantized();
-        case Dot::bf16: return problem.dtype == DataType::bf16 && has_bf16(isa);
+        case Dot::bf16: return bf16_operands && has_bf16(isa);
         case Dot::int8: return problem.quantized() && has_vnni(isa);
         case Dot::int16: return problem.quantized();
     }
@@ -52,7 +72,7 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
 
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
     std::vector<Dot> result;
-    for (const Dot dot : {Dot::amx_int8, Dot::int8, Dot::amx_bf16, Dot::bf16, Dot::int16, Dot::f32})
+    for (const Dot dot : {Dot::amx_int8, Dot::int8, Dot::amx_bf16, Dot::amx_x3, Dot::bf16, Dot::int16, Dot::f32, Dot::amx_x6})
         if (dot_applies(problem, isa, i, dot)) result.push_back(dot);
     return result;
 }

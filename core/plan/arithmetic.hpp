@@ -9,6 +9,8 @@
 //   int8   u8 (s8: plus 128)    s8           s32    vpdpbusd; the zero point is taken off by precomputed sums of weights
 //   int16  s16, less zero point s16          s32    vpmaddwd, vpaddd
 //   amx_bf16, amx_int8: as bf16 and int8, on AMX tiles of 16 pixels, 16 output channels and 16 dot groups at a time
+//   amx_x3 bf16 in 2 parts      same         f32    AMX; f32 operands as sums of bf16 parts, of whose products the three largest are taken
+//   amx_x6 bf16 in 3 parts      same         f32    the same with the six largest
 //
 // AMX reads the source by tiles whose rows are 64 bytes of a pixel's channels, edges included: its source is always in scratch, in
 // channel blocks of 64 bytes, with columns of padding, all filled with the zero point beforehand.
@@ -24,7 +26,10 @@
 namespace tandem {
 
 /// How numbers lie in memory: as in a tensor of a data type, or as a dot instruction wants them.
-enum class Element : std::uint8_t { f32, bf16, f16, u8, s8, s16 };
+enum class Element : std::uint8_t {
+    f32, bf16, f16, u8, s8, s16,
+    bf16x2, bf16x3,  // sums of 2 or 3 bf16 numbers, largest first, TensorStrides::part bytes apart
+};
 constexpr Element element_of(DataType type) noexcept {
     switch (type) {
         case DataType::f32: return Element::f32;
@@ -41,7 +46,10 @@ constexpr std::int64_t element_bytes(Element element) noexcept {
 
 /// Input channels of a dot group.
 constexpr std::int64_t dot_channels(Dot dot) noexcept { return dot == Dot::f32 ? 1 : dot == Dot::int8 || dot == Dot::amx_int8 ? 4 : 2; }
-constexpr bool uses_amx(Dot dot) noexcept { return dot == Dot::amx_bf16 || dot == Dot::amx_int8; }
+constexpr bool uses_amx(Dot dot) noexcept { return dot >= Dot::amx_bf16; }
+/// Parts of each operand; products of parts i and j are taken where i + j < parts.
+constexpr std::int64_t dot_parts(Dot dot) noexcept { return dot == Dot::amx_x6 ? 3 : dot == Dot::amx_x3 ? 2 : 1; }
+constexpr std::int64_t element_parts(Element element) noexcept { return element == Element::bf16x3 ? 3 : element == Element::bf16x2 ? 2 : 1; }
 /// Rows of an AMX tile, and bytes of each: pixels or dot groups.
 inline constexpr std::int64_t amx_rows = 16, amx_row_bytes = 64;
 /// Some stage of the plan runs on AMX.
@@ -53,6 +61,10 @@ Element dot_weight(Dot dot) noexcept;
 constexpr bool sums_integers(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::int16 || dot == Dot::amx_int8; }
 /// A kernel row of the panel begins with the zero point's share.
 constexpr bool has_zero_point_sums(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::amx_int8; }
+
+/// Multiplications and additions a second against those of f32 FMAs, by instruction counts: one dot instruction a FMA's time, an AMX
+/// product of two full tiles 16 times that of a vdpbf16ps over 64 times as many.
+double dot_speed(Dot dot) noexcept;
 
 /// Whether stage i, dense, of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;

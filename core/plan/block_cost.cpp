@@ -12,11 +12,11 @@ namespace {
 
 // Fitted, together with those of tile_cost.cpp, to the measured times of all candidates of the 33 layers (docs/cost-model.md).
 constexpr double fma_latency = 0.95e-9;     // seconds; 4 cycles are 1.1 ns at 3.6 GHz, and neighbouring blocks overlap a little
-constexpr double block_seconds = 0.9e-9;    // call, return and address set-up that out-of-order execution does not hide
-constexpr double pointer_seconds = 0.2e-9;  // a row pointer of a depthwise block: load, add, store-forwarded counter
-constexpr double stores_per_load = 0.45;    // store instructions a cycle against loads; Zen 4 stores 512 bits every second cycle
-constexpr double edge_exposed = 0.02;       // share of start, post-ops and stores that the neighbouring blocks' FMAs do not hide
+constexpr double block_seconds = 2e-9;      // call, return and address set-up that out-of-order execution does not hide
+constexpr double pointer_seconds = 0.6e-9;  // a row pointer of a depthwise block: load, add, store-forwarded counter
+constexpr double burst_seconds = 1.7e-9;    // an accumulator beyond rates.hidden_accumulators; half of that again for each post-op instruction
 constexpr double parking_exposed = 0.5;     // the same of parking: 14 ns a time for 28 accumulators, mv1_7-11 with 64 against 256 channels
+constexpr double stores_per_load = 0.45;    // store instructions a cycle against loads; Zen 4 stores 512 bits every second cycle
 
 // Instructions of a post-op on one vector, all ports alike; counted from the emitted code (jit/activations.cpp), rounded.
 double instructions(PostOpKind kind) {
@@ -75,10 +75,10 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
     const double pixels = static_cast<double>(share.rows * share.width);
     const double column_share = share.column_taps / static_cast<double>(share.width);                // kernel columns a pixel
     const double row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));  // kernel rows a row
-    const double channels = static_cast<double>(stage.in_channels);
-    const double k = channels * row_share * column_share;                                            // FMAs an accumulator
-    const double weight_steps = channels * row_share * static_cast<double>(stage.conv.kernel.w);
     const StagePlan& block = plan.stages[static_cast<std::size_t>(i)];
+    const double speed = dot_speed(block.dot), channels = static_cast<double>(stage.in_channels);
+    const double k = channels * row_share * column_share / speed;                                    // in FMAs an accumulator
+    const double weight_steps = channels * row_share * static_cast<double>(stage.conv.kernel.w) / speed;
     const double passes = has_k_blocks(block) ? row_share * std::ceil(channels / block.block_channels) : 1;  // over an accumulator
     BlockWork work;
     for (const GroupRun& run : runs) {
@@ -91,11 +91,11 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
             const double broadcasts = k * w * (embedded ? 0.5 * run.vectors : 1.0);  // an embedded one pairs with its FMA
             const double load = (weight_steps * run.vectors + broadcasts) / issue.loads;
             const double latency = k * fma_latency;
-            const double edges = (accumulators * (1 + post_op_instructions(stage.conv)) / 2) / issue.fmas + accumulators / (issue.loads * stores_per_load);
+            const double burst = std::max(0.0, accumulators - rates.hidden_accumulators) * (1 + post_op_instructions(stage.conv) / 2) * burst_seconds;
             const double parked = std::max(0.0, passes - 1) * accumulators;
             const double parking = parked / (issue.loads * stores_per_load) + parked / issue.loads;
             const double all = static_cast<double>(count * share.rows * run.count);
-            work.seconds += all * (std::max({fma, load, latency}) + edge_exposed * edges + parking_exposed * parking + std::max(1.0, passes) * block_seconds);
+            work.seconds += all * (std::max({fma, load, latency}) + burst + parking_exposed * parking + std::max(1.0, passes) * block_seconds);
             work.parked += all * parked * lanes * 4;
             work.blocks += all;
             work.l1_weights += all * weight_steps * run.vectors * lanes * 4;
@@ -103,7 +103,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
         });
         work.l1_stores += pixels * static_cast<double>(run.count * run.vectors) * lanes * 4;
     }
-    work.fma_seconds = work.flops / (rates.gflops * 1e9);
+    work.fma_seconds = work.flops / (rates.gflops * speed * 1e9);
     work.seconds = std::max(work.seconds, work.fma_seconds);
     return work;
 }
@@ -116,7 +116,6 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     const Issue issue = issue_rates(rates, lanes);
     const double column_share = share.column_taps / static_cast<double>(share.width);
     const double row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));
-    const double post_ops = post_op_instructions(stage.conv);
     BlockWork work;
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * share.row_taps * share.column_taps;
@@ -131,10 +130,9 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
                 const double weights = rows * row_share * static_cast<double>(stage.conv.kernel.w);
                 const double fma = rows * row_share * w * column_share * narrow / issue.fmas;
                 const double loads = inputs * columns + weights;
-                const double edges = (rows * w * (1 + post_ops) / 2) / issue.fmas + rows * w / (issue.loads * stores_per_load);
                 const double latency = row_share * column_share * fma_latency / 2;  // neighbouring blocks overlap
                 const double all = static_cast<double>(count * run.count);
-                work.seconds += all * (std::max({fma, loads / issue.loads, latency}) + edge_exposed * edges + block_seconds / 4);
+                work.seconds += all * (std::max({fma, loads / issue.loads, latency}) + block_seconds / 4);
                 if (block.channels_inner) work.seconds += static_cast<double>(count) * pointers;
                 work.l1_weights += all * weights * lanes * 4;
                 work.l1_loads += all * loads * lanes * 4;

@@ -84,7 +84,7 @@ bool tile_too_small(const Problem& problem, const Plan& plan) {
 class Candidates {
 public:
     Candidates(const Problem& problem, const Machine& machine, int threads)
-        : problem_(problem), machine_(machine), threads_(std::max(threads, 1)), base_(choose_plan(problem, machine, threads_)),
+        : problem_(problem), machine_(machine), threads_(std::max(threads, 1)), base_(rules_plan(problem, machine, threads_)),
           heights_(tile_heights(problem.last().out_h, threads_)), plans_(problem) {}
 
     std::vector<Plan> all() {
@@ -98,7 +98,7 @@ public:
             vary_splits(plan);
             vary_k_blocks(plan);
         }
-        vary_algorithms();
+        vary_arithmetic();
         std::vector<Plan> plans = plans_.take();
         if (plans.size() > max_candidates) plans = thinned(plans);
         return plans;
@@ -112,19 +112,36 @@ private:
         return plan;
     }
 
-    // Every combination of algorithms that the stages and the math mode allow, at the rules' tile.
-    void vary_algorithms() {
-        constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
-        for (const Algorithm first : algorithms) {
-            for (const Algorithm second : algorithms) {
+    // Every combination of algorithms and dot instructions that the stages, the math mode and the ISA allow, at the rules' tile.
+    void vary_arithmetic() {
+        for (const StagePlan& first : ways_of(0)) {
+            for (const StagePlan& second : ways_of(1)) {
                 Plan plan = base_;
-                plan.stages[0].algorithm = first;
-                if (problem_.stage_count == 2) plan.stages[1].algorithm = second;
-                for (StagePlan& stage : plan.stages)
-                    if (stage.algorithm != Algorithm::direct) stage.block_channels = 0;
+                plan.stages = {first, second};
                 plans_.add(plan);
             }
         }
+    }
+
+    std::vector<StagePlan> ways_of(int i) const {
+        const StagePlan& base = base_.stages[static_cast<std::size_t>(i)];
+        if (i >= problem_.stage_count) return {base};
+        std::vector<StagePlan> ways;
+        for (const Dot dot : dots(problem_, base_.isa, i)) {
+            StagePlan way = base;
+            way.algorithm = Algorithm::direct;
+            way.dot = dot;
+            if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
+            ways.push_back(way);
+        }
+        for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
+            StagePlan way = base;
+            way.algorithm = algorithm;
+            way.dot = Dot::f32;
+            way.block_channels = 0;
+            ways.push_back(way);
+        }
+        return ways;
     }
 
     // Ring or recomputation, prefetch or not.

@@ -13,7 +13,7 @@ namespace tandem {
 
 inline constexpr std::size_t max_candidates = 200;
 
-/// Distinct plans, every one of which passes check_plan(); the first is choose_plan()'s. Deterministic, at most max_candidates.
+/// Distinct plans, every one of which passes check_plan(); the first is rules_plan()'s. Deterministic, at most max_candidates.
 /// `threads`: parts meant to run at once.
 std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine, int threads);
 

@@ -29,11 +29,7 @@ Index tile_at(const TileGrid& grid, Fusion fusion, std::int64_t item) {
 
 void add(const TileCost& tile, CostEstimate& all, TileCost& part) {
     all.flops += tile.flops;
-    for (std::size_t level = 0; level < level_count; ++level) {
-        Traffic& sum = all.bytes[level];
-        const Traffic& one = tile.bytes[level];
-        sum = {sum.input + one.input, sum.intermediate + one.intermediate, sum.weights + one.weights, sum.output + one.output};
-    }
+    for (std::size_t level = 0; level < level_count; ++level) all.bytes[level] = all.bytes[level] + tile.bytes[level];
     part.seconds += tile.seconds;
     part.fma_seconds += tile.fma_seconds;
     for (std::size_t i = 0; i < part.stage_seconds.size(); ++i) part.stage_seconds[i] += tile.stage_seconds[i];

@@ -17,6 +17,9 @@ namespace tandem {
 struct Traffic {
     double input = 0, intermediate = 0, weights = 0, output = 0;
     double total() const noexcept { return input + intermediate + weights + output; }
+    Traffic operator+(const Traffic& other) const noexcept {
+        return {input + other.input, intermediate + other.intermediate, weights + other.weights, output + other.output};
+    }
 };
 
 /// What the time is spent waiting for.

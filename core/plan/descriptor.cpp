@@ -171,6 +171,7 @@ const char* to_string(Math math) noexcept {
     switch (math) {
         case Math::fast: return "fast";
         case Math::strict: return "strict";
+        case Math::bf16: return "bf16";
     }
     return "unknown";
 }

@@ -302,27 +302,29 @@ const std::vector<Isa>& host_isas() {
     return host().isas;
 }
 
-std::vector<Isa> host_isas(DataType dtype) {
+std::vector<Isa> host_isas(DataType dtype, Math math) {
     std::vector<Isa> isas;
     for (const Isa isa : host_isas()) {
-        if (const Isa least = least_isa(dtype, isa); !contains(isas, least)) {
+        if (const Isa least = least_isa(dtype, math, isa); !contains(isas, least)) {
             isas.push_back(least);
         }
     }
     return isas;
 }
 
-Isa least_isa(DataType dtype, Isa isa) noexcept {
+Isa least_isa(DataType dtype, Math math, Isa isa) noexcept {
     const Isa plain = is_avx512(isa) ? Isa::avx512 : Isa::avx2;
-    if (has_amx(isa) && dtype != DataType::f32 && dtype != DataType::f16) return isa;
-    switch (dtype) {
-        case DataType::f32:
-        case DataType::f16: return plain;
-        case DataType::bf16: return has_bf16(isa) ? Isa::avx512_bf16 : plain;
-        case DataType::u8:
-        case DataType::s8: return !has_vnni(isa) ? plain : is_avx512(isa) ? Isa::avx512_vnni : Isa::avx2_vnni;
+    if (dtype == DataType::f16) {
+        return plain;
     }
-    return plain;
+    if (has_amx(isa)) {
+        return isa;
+    }
+    if (is_quantized(dtype)) {
+        return !has_vnni(isa) ? plain : is_avx512(isa) ? Isa::avx512_vnni : Isa::avx2_vnni;
+    }
+    const bool bf16 = dtype == DataType::bf16 || math == Math::bf16;
+    return bf16 && has_bf16(isa) ? Isa::avx512_bf16 : plain;
 }
 
 const Result<Machine>& default_machine() {

@@ -16,7 +16,7 @@ constexpr bool has_bf16(Isa isa) noexcept { return isa >= Isa::avx512_bf16; }
 constexpr bool has_amx(Isa isa) noexcept { return isa == Isa::amx; }
 
 /// The least ISA with every instruction that Tandem would use for tensors of this type on `isa`: kernels are named and kept by it.
-Isa least_isa(DataType dtype, Isa isa) noexcept;
+Isa least_isa(DataType dtype, Math math, Isa isa) noexcept;
 
 /// Data caches in bytes. l2 is per core; l3 is the whole slice that the process's first core sees, l3_cores its sharers.
 struct CacheSizes {
@@ -37,7 +37,7 @@ struct Machine {
 /// ISAs that both the CPU and the OS (XCR0) offer, weakest first. Empty on a CPU without AVX2+FMA.
 const std::vector<Isa>& host_isas();
 /// The distinct least ISAs among them: those whose code differs for tensors of this type.
-std::vector<Isa> host_isas(DataType dtype);
+std::vector<Isa> host_isas(DataType dtype, Math math = Math::fast);
 
 /// The host as a Machine that generates for `isa`, or why it cannot. nullopt: TANDEM_ISA if set (an unknown or unavailable
 /// value is an error that lists what would be accepted), else the best of host_isas().

@@ -22,11 +22,15 @@ MachineRates default_rates(const Machine& machine) noexcept {
     MachineRates rates;
     rates.caches = machine.caches;
     rates.fast_ymm = machine.fast_ymm;
-    // 3.5 GHz; two 256-bit FMAs a cycle, or two 512-bit ones where they are not double-pumped. Bandwidths: middle of Zen 3, Zen 4,
-    // Ice Lake and Emerald Rapids servers, as the probes report them.
+    // 3.5 GHz; two 256-bit FMAs a cycle, or two 512-bit ones where they are not double-pumped. Bandwidths as the probes report
+    // them: Ice Lake and Emerald Rapids servers, Zen 4 (whose L3 belongs to eight cores), and what lies between for the others.
     const bool wide = is_avx512(machine.isa) && !machine.fast_ymm;
     rates.gflops = wide ? 180 : 112;
-    rates.gb_per_s = {wide ? 350.0 : 200.0, wide ? 90.0 : 80.0, 25, 13};
+    if (wide) rates.gb_per_s = {350, 90, 25, 13};
+    else if (machine.fast_ymm) rates.gb_per_s = {200, 110, 80, 15};
+    else rates.gb_per_s = {200, 80, 25, 13};
+    // Fitted on Zen 4, whose 512-bit instructions take two slots each; full blocks were as good as any on Emerald Rapids.
+    if (machine.fast_ymm) rates.hidden_accumulators = 13;
     return rates;
 }
 

@@ -17,6 +17,8 @@ const char* to_string(Level level) noexcept;
 struct MachineRates {
     double gflops = 0;                          // f32 FMAs of one core, GFLOP/s; a multiplication and an addition count as two
     std::array<double, level_count> gb_per_s{};  // one core reading from each level, GB/s (1e9 bytes)
+    // Accumulators of a register block whose start, post-ops and stores the core's reordering hides behind the neighbouring blocks' FMAs.
+    double hidden_accumulators = 28;
     CacheSizes caches{};
     bool fast_ymm = false;                      // see Machine
     bool measured = false;                      // by the probes, on this machine

@@ -110,7 +110,7 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     if (has_zero_point_sums(panel.dot)) panel.zero_point_taps = columns > 1 ? columns + 1 : 1;
     std::int64_t groups = stage.depthwise() ? 1 : (stage.in_channels + per_group - 1) / per_group;
     if (uses_amx(panel.dot)) groups = (groups + amx_rows - 1) / amx_rows * amx_rows;
-    panel.row_taps = panel.zero_point_taps + columns * groups;
+    panel.row_taps = panel.zero_point_taps + columns * groups * dot_parts(panel.dot);
     panel.taps = stage.conv.kernel.h * panel.row_taps;
     if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
     const std::int64_t at_most = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);

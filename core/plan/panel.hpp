@@ -9,6 +9,7 @@
 //   permute  depthwise with a channel multiplier: one vector of lane indices
 //   weights  dense: [kh][dot group][kw][vector][lane][channel of the group]      depthwise: [kh][kw][lane]
 //            dense under backend libxsmm: [kh][kw][ic][vector][lane], so that each kernel position is a matrix of its own
+//            dots of several parts: [kh][dot group][kw][part][vector][lane][channel of the group]
 //            dot int8: each kernel row starts with what to add for the zero point, -zero_point times the sum of its weights, in
 //            s32: [all kernel columns][vector][lane], then, where there are several columns, the same for each one
 //

@@ -34,6 +34,8 @@ const char* to_string(Dot dot) noexcept {
         case Dot::int16: return "int16";
         case Dot::amx_bf16: return "amx_bf16";
         case Dot::amx_int8: return "amx_int8";
+        case Dot::amx_x3: return "amx_x3";
+        case Dot::amx_x6: return "amx_x6";
     }
     return "?";
 }

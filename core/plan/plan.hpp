@@ -1,5 +1,5 @@
 // Plan: every tiling and blocking decision for one problem on one machine, as a plain value. Derived numbers are functions of
-// (Problem, Plan) in tile_geometry.hpp. Produced by choose_plan() (tiling.hpp), by the tuner, or by the caller.
+// (Problem, Plan) in tile_geometry.hpp. Produced by choose_plan() (choice.hpp), by the tuner, or by the caller.
 #pragma once
 
 #include <array>
@@ -36,7 +36,7 @@ enum class Algorithm : std::uint8_t {
 const char* to_string(Algorithm algorithm) noexcept;
 
 /// The multiply instructions of a dense stage (core/plan/arithmetic.hpp). Depthwise stages: f32.
-enum class Dot : std::uint8_t { f32, bf16, int8, int16, amx_bf16, amx_int8 };
+enum class Dot : std::uint8_t { f32, bf16, int8, int16, amx_bf16, amx_int8, amx_x3, amx_x6 };
 const char* to_string(Dot dot) noexcept;
 
 /// Algorithm, arithmetic and register blocking of one stage.

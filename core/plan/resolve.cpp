@@ -261,7 +261,9 @@ Status resolve_input(const Descriptor& descriptor, Problem& problem) {
     Checks options("descriptor");
     options.range("dtype", static_cast<int>(descriptor.dtype), 0, static_cast<int>(DataType::s8), "f32, bf16, f16, u8 or s8");
     options.range("layout", static_cast<int>(descriptor.layout), 0, 2, "nhwc, nchw16c or nchw8c");
-    options.range("math", static_cast<int>(descriptor.math), 0, 1, "fast or strict");
+    options.range("math", static_cast<int>(descriptor.math), 0, static_cast<int>(Math::bf16), "fast, strict or bf16");
+    if (descriptor.math == Math::bf16 && descriptor.dtype != DataType::f32)
+        options.fail(ErrorCode::invalid_argument, "{}.math is bf16; fast or strict is accepted where dtype is {}", options.part(), to_string(descriptor.dtype));
     if (!options.ok()) return std::move(options).status();
     const InputShape& input = descriptor.input;
     Checks check("input");

@@ -12,6 +12,7 @@ struct TensorStrides {
     std::int64_t pixel = 0, row = 0, image = 0;
     std::int64_t block = 1, block_stride = 0;
     std::int64_t element = 4;
+    std::int64_t part = 0;  // from one part of an element to the next, where it has several
 
     std::int64_t channel(std::int64_t c) const noexcept { return c / block * block_stride + c % block * element; }
 };

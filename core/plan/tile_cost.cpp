@@ -11,10 +11,12 @@ namespace tandem {
 namespace {
 
 // Fitted, together with those of block_cost.cpp (docs/cost-model.md); good to a factor of two each.
-constexpr double l2_exposed = 0.01;        // share of the shorter of core time and L2 time that does not overlap
-constexpr double far_exposed = 0.5;        // the same for L3 and memory: hardware prefetchers see short streams
-constexpr double announced_exposed = 0.02; // of bytes that a prefetch instruction asked for
-constexpr double tile_seconds = 140e-9;    // row tables, the call, cold branches
+constexpr double l2_exposed = 0.01;            // share of the shorter of core time and L2 time that does not overlap
+// The same for L3 and memory, by what is moved: hardware prefetchers are late at the start of every stream.
+constexpr double input_exposed = 0.65;         // rows of pixels: many short streams
+constexpr double intermediate_exposed = 0.1;   // and output: longer ones
+constexpr double weights_exposed = 0.04;       // a panel is read from end to end
+constexpr double tile_seconds = 230e-9;        // row tables, the call, cold branches
 
 double taps_sum(const Axis& axis, const Span& outputs) {
     std::int64_t sum = 0;
@@ -28,6 +30,12 @@ Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) {
 
 double tensor_bytes(const TensorShape& shape) { return 4.0 * static_cast<double>(shape.n * shape.c * shape.h * shape.w); }
 
+// Exposed share of the bytes that come from L3 and memory.
+double exposed_share(const Traffic& far) {
+    const double exposed = input_exposed * far.input + intermediate_exposed * (far.intermediate + far.output) + weights_exposed * far.weights;
+    return far.total() > 0 ? exposed / far.total() : 0;
+}
+
 std::size_t index(Level level) { return static_cast<std::size_t>(level); }
 
 double group_count(const std::vector<GroupRun>& runs) {
@@ -36,10 +44,12 @@ double group_count(const std::vector<GroupRun>& runs) {
     return count;
 }
 
-double panel_bytes(const std::vector<PanelLayout>& panels) {
-    double bytes = 0;
-    for (const PanelLayout& panel : panels) bytes += static_cast<double>(panel.bytes);
-    return bytes;
+// Bytes of a stage's weights as its GEMMs read them, over those of the plain ones: a transformed 3x3 kernel has a weight a point.
+double transformed_share(const Stage& stage, const StagePlan& plan) {
+    const std::int64_t m = winograd_tile(plan.algorithm);
+    if (m == 1) return 1;
+    const WinogradPhases phases{stage.conv.stride.h};
+    return static_cast<double>(phases.alpha(m) * phases.alpha(m) * phases.count()) / 9;
 }
 
 }  // namespace
@@ -48,7 +58,9 @@ TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRate
     : problem_(problem), plan_(plan), rates_(rates), mid_(mid_buffer(problem, plan)) {
     for (int i = 0; i < problem.stage_count; ++i) panels_.push_back(panel_layout(problem, plan, i));
     for (int split = 0; split < plan.channel_splits; ++split) split_runs_.push_back(split_runs(panels_.back(), split, plan.channel_splits));
-    const double weights = panel_bytes(panels_), mid = static_cast<double>(mid_.bytes);
+    double weights = 0;
+    for (std::size_t i = 0; i < panels_.size(); ++i) weights += static_cast<double>(panels_[i].bytes) * transformed_share(problem.stages[i], plan.stages[i]);
+    const double mid = static_cast<double>(mid_.bytes);
     double tensors = tensor_bytes(problem.input_shape()) + tensor_bytes(problem.output_shape(problem.stage_count - 1));
     for (int i = 0; i < problem.stage_count; ++i) tensors += tensor_bytes(problem.residual_shape(i));
     home_ = level_of(tensors / threads + weights + mid, rates.caches);
@@ -135,10 +147,11 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     channels = std::min(channels, static_cast<double>(stage.out_channels));
     if (m > 1) {
         const WinogradPhases phases{stage.conv.stride.h};
+        panels *= transformed_share(stage, plan_.stages[static_cast<std::size_t>(i)]);
         const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m)), images = static_cast<double>(phases.count());
-        panels *= points * images / 9;  // a transformed 3x3 kernel has as many weights as the tile has points
         const double tiles = std::ceil(static_cast<double>(reach.share.rows) / static_cast<double>(m)) * std::ceil(static_cast<double>(reach.share.width) / static_cast<double>(m));
-        phase.bytes[index(Level::l2)].intermediate += 2 * 4 * points * tiles * (images * static_cast<double>(stage.in_channels) + static_cast<double>(stage.out_channels));  // the workspace
+        const double workspace = 4 * points * tiles * (images * static_cast<double>(stage.in_channels) + static_cast<double>(stage.out_channels));
+        phase.bytes[index(std::max(Level::l2, level_of(workspace, rates_.caches)))].intermediate += 2 * workspace;
     }
     const double pixels = static_cast<double>(reach.rows.size() * reach.columns.size());
     const bool from_tensor = i == 0, to_tensor = i == problem_.stage_count - 1;
@@ -236,19 +249,17 @@ void TileCosts::add_time(const Phase& phase, int i, TileCost& cost) const {
     const double l2 = seconds(Level::l2, phase.bytes[index(Level::l2)].total());
     const double hidden = seconds(home_, phase.hidden);
     const double l3 = seconds(Level::l3, phase.bytes[index(Level::l3)].total()), dram = seconds(Level::dram, phase.bytes[index(Level::dram)].total());
+    Traffic distant = phase.bytes[index(Level::l3)] + phase.bytes[index(Level::dram)];
+    distant.input -= phase.hidden;
     const double far = std::max(0.0, l3 + dram - hidden);
     const double near = std::max(core, l2) + l2_exposed * std::min(core, l2);
-    const double open = std::max(near, far) + far_exposed * std::min(near, far);
-    const double total = std::max(open, hidden) + announced_exposed * std::min(open, hidden);
+    const double open = std::max(near, far) + exposed_share(distant) * std::min(near, far);
+    const double total = std::max(open, hidden);
     cost.flops += phase.work.flops;
     cost.seconds += total;
     cost.fma_seconds += phase.work.fma_seconds;
     cost.stage_seconds[static_cast<std::size_t>(i)] += total;
-    for (std::size_t level = 0; level < level_count; ++level) {
-        Traffic& sum = cost.bytes[level];
-        const Traffic& part = phase.bytes[level];
-        sum = {sum.input + part.input, sum.intermediate + part.intermediate, sum.weights + part.weights, sum.output + part.output};
-    }
+    for (std::size_t level = 0; level < level_count; ++level) cost.bytes[level] = cost.bytes[level] + phase.bytes[level];
     const auto blame = [&](Resource resource, double time) { cost.by_resource[static_cast<std::size_t>(resource)] += time; };
     blame(Resource::fma, phase.work.fma_seconds);
     blame(Resource::blocks, core - phase.work.fma_seconds);

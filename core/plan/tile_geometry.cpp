@@ -176,7 +176,8 @@ void lay_out(RowBuffer& buffer, std::int64_t channels, std::int64_t block, Eleme
     s.block = block;
     s.pixel = s.block * s.element;
     // An odd number of cache lines between channel blocks keeps them from falling into the same few L1 sets.
-    s.block_stride = round_up(buffer.width * s.pixel * (flat ? buffer.slots : 1), 64);
+    s.part = round_up(buffer.width * s.pixel * (flat ? buffer.slots : 1), 64);
+    s.block_stride = s.part * element_parts(element);
     if (s.block_stride / 64 % 2 == 0) s.block_stride += 64;
     s.row = flat ? buffer.width * s.pixel : blocks * s.block_stride;
     buffer.bytes = flat ? blocks * s.block_stride : buffer.slots * s.row;

@@ -29,9 +29,20 @@ std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_chann
 Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
     constexpr std::int64_t least_channels = 32, least_tiles = 9;
     const Stage& s = problem.stage(i);
+    if (has_amx(isa) && problem.dtype != DataType::f16) return Algorithm::direct;  // tiles make up for the products that Winograd saves
     if (!algorithm_applies(problem, isa, i, Algorithm::winograd4) || s.conv.stride.h != 1 || s.in_channels < least_channels || s.out_channels < least_channels) return Algorithm::direct;
     if ((s.out_h + 3) / 4 * ((s.out_w + 3) / 4) >= least_tiles) return Algorithm::winograd4;
     return Algorithm::direct;
+}
+
+// Split operands pay where their splitting is small beside the products: 16 or 24 channels are as fast by FMAs. What applies and needs
+// fewer instructions is taken otherwise.
+Dot choose_dot(const Problem& problem, Isa isa, int i) {
+    constexpr std::int64_t least_channels = 32;
+    const Stage& stage = problem.stage(i);
+    for (const Dot dot : dots(problem, isa, i))
+        if (dot != Dot::amx_x3 || (stage.in_channels >= least_channels && stage.out_channels >= least_channels)) return dot;
+    return Dot::f32;
 }
 
 StagePlan plan_dense(const Stage& stage, Isa isa, int lanes) {
@@ -221,7 +232,7 @@ bool needs_full_width(const Problem& problem, const Plan& plan) {
 
 }  // namespace
 
-Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
+Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     Plan plan;
     plan.isa = machine.isa;
     const int lanes = vector_lanes(machine.isa, problem.layout);
@@ -230,7 +241,7 @@ Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
         plan.stages[static_cast<std::size_t>(i)] =
             stage.depthwise() ? plan_depthwise(stage, machine.isa, problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
         plan.stages[static_cast<std::size_t>(i)].algorithm = choose_algorithm(problem, machine.isa, i);
-        if (plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct) plan.stages[static_cast<std::size_t>(i)].dot = dots(problem, machine.isa, i).front();
+        if (plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct) plan.stages[static_cast<std::size_t>(i)].dot = choose_dot(problem, machine.isa, i);
     }
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);

@@ -1,12 +1,12 @@
-// Tiling: from a problem and a machine to a Plan, by rules. Pure functions; the tuner starts from the same candidates.
+// Tiling: from a problem and a machine to a Plan, by rules. Pure functions.
 #pragma once
 
 #include "core/plan/plan.hpp"
 
 namespace tandem {
 
-/// The analytical choice. `threads`: parts meant to run at once.
-Plan choose_plan(const Problem& problem, const Machine& machine, int threads);
+/// What the rules propose, fused wherever the image can be cut; choice.hpp takes it or better. `threads`: parts meant to run at once.
+Plan rules_plan(const Problem& problem, const Machine& machine, int threads);
 
 /// Ok, or which decision of the plan is impossible for this problem and what would be accepted.
 Status check_plan(const Problem& problem, const Plan& plan);

@@ -58,7 +58,7 @@ bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorit
     const int lanes = vector_lanes(isa, problem.layout);
     const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;
     const bool strided = algorithm == Algorithm::winograd4 && s.conv.stride == Size2{2, 2} && s.in_channels % lanes == 0;
-    return problem.math == Math::fast && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} && s.conv.dilation == Size2{1, 1} &&
+    return problem.math != Math::strict && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} && s.conv.dilation == Size2{1, 1} &&
            (s.conv.stride == Size2{1, 1} || strided);
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/plan/machine.hpp"
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/amx_permission.hpp"
 #include "core/run/code_cache.hpp"
@@ -29,13 +30,13 @@ std::size_t capacity_of(const ContextOptions& options) {
 
 // The least ISA, or the next weaker one where AMX may not be used.
 Isa usable_isa(const Problem& problem, Isa isa) {
-    const Isa least = least_isa(problem.dtype, isa);
-    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, Isa::avx512_bf16) : least;
+    const Isa least = least_isa(problem.dtype, problem.math, isa);
+    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, problem.math, Isa::avx512_bf16) : least;
 }
 
 // Why a CPU with AMX does without it; empty where it does not, or has none.
-std::string amx_note(DataType dtype) {
-    if (host_isas().empty() || !has_amx(least_isa(dtype, host_isas().back()))) return {};
+std::string amx_note(const Problem& problem) {
+    if (host_isas().empty() || !has_amx(least_isa(problem.dtype, problem.math, host_isas().back()))) return {};
     const Status permission = request_amx();
     return permission ? "" : "; AMX is not used: " + permission.error().message;
 }
@@ -52,15 +53,15 @@ struct Context::Impl {
             if (auto status = check_plan(key.problem, *key.plan); !status) return status.error();
             if (uses_amx(key.problem, *key.plan))
                 if (auto status = request_amx(); !status) return status.error();
-            return KernelCode::create(key.problem, *key.plan, "the caller's plan");
+            return KernelCode::create(key.problem, *key.plan, "the caller's plan", key.threads);
         }
         PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
-        choice.reason += amx_note(key.problem.dtype);
+        choice.reason += amx_note(key.problem);
         if (choice.tuned) forget_estimate(key);
-        auto code = KernelCode::create(key.problem, choice.plan, choice.reason);
+        auto code = KernelCode::create(key.problem, choice.plan, choice.reason, key.threads);
         if (code || !choice.wisdom) return code;
-        const Plan rules = choose_plan(key.problem, machine, key.threads);
-        return KernelCode::create(key.problem, rules, "chosen by the planner's rules, as wisdom's plan failed: " + code.error().message);
+        const PlanDecision own = decide_plan(key.problem, machine, key.threads);
+        return KernelCode::create(key.problem, own.plan, to_string(own) + ", as wisdom's plan failed: " + code.error().message, key.threads);
     }
 
     // The next dispatch without effort is to get the better plan.

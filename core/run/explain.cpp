@@ -1,10 +1,8 @@
 #include "core/run/explain.hpp"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
-#include "core/plan/candidates.hpp"
+#include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
 #include "core/run/measured_rates.hpp"
 
@@ -14,10 +12,10 @@ namespace {
 struct Subject {
     const KernelImpl& kernel;
     const MachineRates& rates;
-    int threads;
 
     const Problem& problem() const noexcept { return kernel.problem; }
     const Plan& plan() const noexcept { return kernel.code->plan; }
+    int threads() const noexcept { return kernel.code->threads; }
 };
 
 std::string size_text(double bytes) { return bytes < 1e6 ? fmt::format("{:.1f} KB", bytes / 1024) : fmt::format("{:.2f} MB", bytes / (1024 * 1024)); }
@@ -42,24 +40,17 @@ std::string stage_line(const KernelImpl& kernel, int i) {
                        stage.in_w, stage.out_channels, stage.out_h, stage.out_w, stage.flops() / 1e6, blocking);
 }
 
-// The best candidates of both kinds, and what that says.
+// What an untuned dispatch weighs.
 std::string decision_line(const Subject& subject) {
     Machine machine;
     machine.isa = subject.plan().isa;
     machine.caches = subject.rates.caches;
     machine.fast_ymm = subject.rates.fast_ymm;
-    const Problem& problem = subject.problem();
-    double fused = 0, unfused = 0;
-    for (const Plan& plan : candidate_plans(problem, machine, subject.threads)) {
-        double& best = is_unfused(problem, plan, subject.threads) ? unfused : fused;
-        const double seconds = estimate_cost(problem, plan, subject.rates, subject.threads).seconds;
-        if (best == 0 || seconds < best) best = seconds;
-    }
-    if (fused == 0 || unfused == 0) return "The image is too small to be cut into tiles: there is one way to run it.\n";
-    const double gain = unfused / fused - 1;
-    const char* verdict = gain > 0.03 ? "fusing pays" : gain < -0.03 ? "fusing does not pay" : "fusing makes no difference beyond 3 %, which is within the model's error";
-    return fmt::format("The model's best tiled plan takes {}, the best with the whole intermediate in memory {} ({:+.0f} %): {}.\n", time_text(fused),
-                       time_text(unfused), gain * 100, verdict);
+    const PlanDecision decision = decide_plan(subject.problem(), machine, subject.threads());
+    if (decision.fused_seconds == 0) return "Fuse or not: the image has too few pixels to be cut into tiles worth their while; there is one way to run it.\n";
+    return fmt::format("Fuse or not: with typical rates of this kind of CPU the cost model predicts {} fused and {} not fused ({:+.1f} %), so untuned dispatches {}; not fusing has to be {:.0f} % faster.\n",
+                       time_text(decision.fused_seconds), time_text(decision.unfused_seconds), (decision.unfused_seconds / decision.fused_seconds - 1) * 100,
+                       decision.fused ? "fuse" : "do not", (least_unfused_gain - 1) * 100);
 }
 
 std::string fusion_lines(const Subject& subject) {
@@ -69,7 +60,7 @@ std::string fusion_lines(const Subject& subject) {
     const double tensor = tensor_bytes(problem.output_shape(0));
     const double image = tensor / static_cast<double>(problem.input.n);
     std::string text;
-    if (is_unfused(problem, subject.plan(), subject.threads)) {
+    if (!code.fused()) {
         text = fmt::format("Not fused: a tile is a part's whole band, so scratch holds all of the intermediate it needs ({}).\n", size_text(static_cast<double>(code.mid.bytes)));
     } else {
         const char* how = code.plan.fusion == Fusion::sliding ? "a ring of the last rows of the intermediate" : "the intermediate rows of one tile";
@@ -77,9 +68,9 @@ std::string fusion_lines(const Subject& subject) {
                            size_text(static_cast<double>(code.mid.bytes)), to_string(level_of(static_cast<double>(code.mid.bytes), subject.rates.caches)), size_text(image));
     }
     text += decision_line(subject);
-    const Level level = roofline(problem, subject.rates, subject.threads, true).home;
+    const Level level = roofline(problem, subject.rates, subject.threads(), true).home;
     text += fmt::format("As a tensor the intermediate would be {} written and {} read in {}: {} at {:.0f} GB/s a core.\n", size_text(tensor), size_text(tensor), to_string(level),
-                        time_text(2 * tensor / (subject.rates.bandwidth(level) * 1e9) / subject.threads), subject.rates.bandwidth(level));
+                        time_text(2 * tensor / (subject.rates.bandwidth(level) * 1e9) / subject.threads()), subject.rates.bandwidth(level));
     return text;
 }
 
@@ -99,11 +90,11 @@ std::string tiling_lines(const Subject& subject) {
 std::string intensity_lines(const Subject& subject) {
     const Problem& problem = subject.problem();
     const MachineRates& rates = subject.rates;
-    const Roofline roof = roofline(problem, rates, subject.threads, false);
+    const Roofline roof = roofline(problem, rates, subject.threads(), false);
     std::string text = "Arithmetic intensity, FLOP a byte of tensors: ";
     if (problem.stage_count == 2) {
         for (int i = 0; i < 2; ++i)
-            text += fmt::format("{} convolution alone {:.1f}, ", i == 0 ? "first" : "second", roofline(stage_alone(problem, i), rates, subject.threads, false).intensity());
+            text += fmt::format("{} convolution alone {:.1f}, ", i == 0 ? "first" : "second", roofline(stage_alone(problem, i), rates, subject.threads(), false).intensity());
         text += "both fused ";
     }
     text += fmt::format("{:.1f}. Machine balance ({} rates, {:.0f} GFLOP/s a core):", roof.intensity(), rates.measured ? "measured" : "assumed", rates.gflops);
@@ -124,8 +115,8 @@ std::string intensity_lines(const Subject& subject) {
 }
 
 std::string time_lines(const Subject& subject, std::optional<double> measured) {
-    const CostEstimate cost = estimate_cost(subject.problem(), subject.plan(), subject.rates, subject.threads);
-    const Roofline roof = roofline(subject.problem(), subject.rates, subject.threads, false);
+    const CostEstimate cost = estimate_cost(subject.problem(), subject.plan(), subject.rates, subject.threads());
+    const Roofline roof = roofline(subject.problem(), subject.rates, subject.threads(), false);
     std::string text = fmt::format("Work: {:.1f} MFLOP without the padding's taps, {:.1f} % of it computed again for halos or channel splits.\nTraffic:", cost.useful_flops / 1e6,
                                    cost.recomputation() * 100);
     for (const Level level : {Level::l1, Level::l2, Level::l3, Level::dram}) text += fmt::format("{} {} {}", level == Level::l1 ? "" : ",", to_string(level), size_text(cost.at(level).total()));
@@ -143,15 +134,15 @@ std::string time_lines(const Subject& subject, std::optional<double> measured) {
 
 }  // namespace
 
-std::string explain(const KernelImpl& kernel, const MachineRates& rates, int threads, std::optional<double> measured_seconds) {
-    const Subject subject{kernel, rates, std::max(threads, 1)};
+std::string explain(const KernelImpl& kernel, const MachineRates& rates, std::optional<double> measured_seconds) {
+    const Subject subject{kernel, rates};
     return kernel.name + "\n" + fusion_lines(subject) + kernel.code->runner->explain() + tiling_lines(subject) + intensity_lines(subject) + time_lines(subject, measured_seconds) +
            "Plan: " + to_string(kernel.code->plan) + " (" + kernel.code->plan_reason + ")\n";
 }
 
 std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds) {
     const Result<Machine> machine = host_machine(kernel.code->plan.isa);
-    return explain(kernel, machine ? measured_rates(*machine) : default_rates(Machine{}), 1, measured_seconds);
+    return explain(kernel, machine ? measured_rates(*machine) : default_rates(Machine{}), measured_seconds);
 }
 
 }  // namespace tandem

@@ -9,10 +9,10 @@
 
 namespace tandem {
 
-/// What the model says of a kernel: pure text. `threads`: parts meant to run at once. `measured_seconds`: a time to set against it.
-std::string explain(const KernelImpl& kernel, const MachineRates& rates, int threads = 1, std::optional<double> measured_seconds = std::nullopt);
+/// What the model says of a kernel: pure text. `measured_seconds`: a time to set against it.
+std::string explain(const KernelImpl& kernel, const MachineRates& rates, std::optional<double> measured_seconds = std::nullopt);
 
-/// The same for one thread of this machine, its rates measured (once a process; see measured_rates.hpp).
+/// The same for this machine, its rates measured (once a process; see measured_rates.hpp).
 std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds = std::nullopt);
 
 }  // namespace tandem

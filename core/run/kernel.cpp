@@ -116,7 +116,7 @@ std::span<const CodeLabel> Kernel::labels() const noexcept {
     return impl_ ? std::span<const CodeLabel>(impl_->code->pair.code.labels) : std::span<const CodeLabel>{};
 }
 std::string Kernel::explain() const { return impl_ ? tandem::explain(*impl_) : empty_kernel.message; }
-bool Kernel::fused() const noexcept { return impl_ && impl_->problem.stage_count == 2; }
+bool Kernel::fused() const noexcept { return impl_ && impl_->code->fused(); }
 TensorShape Kernel::input_shape() const noexcept { return impl_ ? impl_->problem.input_shape() : TensorShape{}; }
 TensorShape Kernel::output_shape() const noexcept {
     return impl_ ? impl_->problem.output_shape(impl_->problem.stage_count - 1) : TensorShape{};

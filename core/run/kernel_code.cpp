@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/plan/candidates.hpp"
 #include "core/plan/winograd.hpp"
 
 namespace tandem {
@@ -36,7 +37,7 @@ void derive(KernelCode& code) {
 
 }  // namespace
 
-Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& problem, const Plan& plan, std::string plan_reason) {
+Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& problem, const Plan& plan, std::string plan_reason, int threads) {
     const auto begin = std::chrono::steady_clock::now();
     if (auto status = check_backend(plan); !status) return status.error();
     auto pair = jit::emit_pair_kernel(problem, plan);
@@ -44,11 +45,13 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
     auto runner = make_tile_runner(problem, plan, *pair);
     if (!runner) return runner.error();
     auto code = std::make_shared<KernelCode>(KernelCode{.problem = problem, .plan = plan, .pair = std::move(*pair),
-                                                        .runner = std::move(*runner), .plan_reason = std::move(plan_reason)});
+                                                        .runner = std::move(*runner), .threads = threads, .plan_reason = std::move(plan_reason)});
     derive(*code);
     code->emission_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return std::shared_ptr<const KernelCode>(std::move(code));
 }
+
+bool KernelCode::fused() const noexcept { return problem.stage_count == 2 && !is_unfused(problem, plan, threads); }
 
 // Behind the tables of source, staged, intermediate, output and the two residual tensors' rows.
 std::size_t KernelCode::runner_offset() const noexcept {

@@ -17,6 +17,7 @@ struct KernelCode {
     Plan plan;
     jit::PairCode pair;
     std::unique_ptr<const TileRunner> runner;
+    int threads = 1;  // parts that the plan is meant to run in at once
     double emission_seconds = 0;
     std::string plan_reason;  // who chose the plan, and every fallback taken
 
@@ -32,7 +33,9 @@ struct KernelCode {
     std::size_t signature = 0;
 
     /// Emits a problem under a checked plan.
-    static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan, std::string plan_reason);
+    static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan, std::string plan_reason, int threads = 1);
+    /// Two stages, tile by tile: the intermediate is never there as a whole.
+    bool fused() const noexcept;
     std::size_t scratch_bytes() const noexcept;
     /// Scratch holds, in this order: the intermediate, the staged input, the workspace, the row tables, the runner's own.
     std::size_t staging_offset() const noexcept { return static_cast<std::size_t>((mid.bytes + 63) / 64 * 64); }

@@ -147,11 +147,11 @@ private:
             to[lane] = static_cast<std::int32_t>((first_channel_ + lane) / stage_.conv.multiplier % layout_.lanes);
     }
 
-    // Weight vector of input channel `ic` and kernel position `k`, counted from the first.
+    // Weight vector of input channel `ic` and kernel position `k`, its first part, counted from the first.
     std::int64_t vector_of(std::int64_t ic, std::int64_t k) const {
         const std::int64_t columns = stage_.conv.kernel.w;
         if (layout_.order == WeightOrder::column_channel) return k * inputs() + ic;
-        return k / columns * layout_.row_taps + layout_.zero_point_taps + ic / dot_channels(layout_.dot) * columns + k % columns;
+        return k / columns * layout_.row_taps + layout_.zero_point_taps + (ic / dot_channels(layout_.dot) * columns + k % columns) * dot_parts(layout_.dot);
     }
 
     void write_weights() {
@@ -159,13 +159,23 @@ private:
         for (std::int64_t ic = 0; ic < inputs(); ++ic)
             for (std::int64_t k = 0; k < kernel; ++k)
                 for (std::int64_t c = 0; c < channels(); ++c)
-                    write_weight((vector_of(ic, k) * vectors_ * layout_.lanes + c) * per_group + ic % per_group, weight_(first_channel_ + c, ic, k));
+                    write_parts((vector_of(ic, k) * vectors_ * layout_.lanes + c) * per_group + ic % per_group, weight_(first_channel_ + c, ic, k));
+    }
+
+    // Each part is the nearest bf16 to what the parts before it leave.
+    void write_parts(std::int64_t at, float value) {
+        for (std::int64_t part = 0; part < dot_parts(layout_.dot); ++part) {
+            write_weight(at + part * vectors_ * layout_.lanes * dot_channels(layout_.dot), value);
+            value -= rounded(DataType::bf16, value);
+        }
     }
 
     void write_weight(std::int64_t at, float value) {
         const std::int64_t offset = layout_.weights_offset(vectors_);
         switch (dot_weight(layout_.dot)) {
-            case Element::bf16: numbers<std::uint16_t>(offset)[at] = to_bf16(value); break;
+            case Element::bf16:
+            case Element::bf16x2:
+            case Element::bf16x3: numbers<std::uint16_t>(offset)[at] = to_bf16(value); break;
             case Element::s8: numbers<std::int8_t>(offset)[at] = static_cast<std::int8_t>(value); break;
             case Element::s16: numbers<std::int16_t>(offset)[at] = static_cast<std::int16_t>(value); break;
             default: numbers<float>(offset)[at] = value; break;

@@ -94,7 +94,7 @@ Status PlanTimer::check_output(const Runner& runner) {
     const double accepted = agreement(problem_) * std::max(largest_, 1e-30f);
     for (std::size_t i = 0; i < output.size(); ++i)
         if (!(std::abs(output[i] - expected_[i]) <= accepted) && !(std::isnan(output[i]) && std::isnan(expected_[i])))
-            return Error{ErrorCode::unsupported, fmt::format("output {} is {}, under the rules' plan {}", i, output[i], expected_[i])};
+            return Error{ErrorCode::unsupported, fmt::format("output {} is {}, under the planner's plan {}", i, output[i], expected_[i])};
     return {};
 }
 

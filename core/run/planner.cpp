@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/tuner.hpp"
 #include "core/run/wisdom_file.hpp"
@@ -18,7 +19,7 @@ const Error no_location{ErrorCode::invalid_argument,
                         "There is no wisdom file: TANDEM_WISDOM is empty or there is no home directory; a path is needed."};
 
 std::string describe(const WisdomEntry& entry) {
-    return fmt::format("wisdom, measured {}, ratio {:.2f}x over the rules' plan", entry.date, entry.ratio);
+    return fmt::format("wisdom, measured {}, ratio {:.2f}x over the planner's plan", entry.date, entry.ratio);
 }
 
 }  // namespace
@@ -44,7 +45,8 @@ PlanChoice Planner::choose(const Problem& problem, const Machine& machine, int t
     if (look_up(problem, machine, threads, effort, choice)) return choice;
     if (effort != Effort::estimate && tune_now(problem, machine, threads, effort, choice)) return choice;
     if (look_up(problem, machine, threads, Effort::estimate, choice)) return choice;  // where tuning failed: of less effort
-    return {.plan = choose_plan(problem, machine, threads), .reason = "chosen by the planner's rules"};
+    const PlanDecision decision = decide_plan(problem, machine, threads);
+    return {.plan = decision.plan, .reason = to_string(decision)};
 }
 
 // A plan from a file is checked as if a stranger had written it.

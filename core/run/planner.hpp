@@ -1,4 +1,4 @@
-// Planner: which plan a dispatch gets: that of wisdom, a freshly tuned one, or that of the rules; and a sentence that says so.
+// Planner: which plan a dispatch gets: that of wisdom, a freshly tuned one, or choose_plan()'s; and a sentence that says so.
 #pragma once
 
 #include <mutex>
@@ -11,7 +11,7 @@ namespace tandem {
 
 struct PlanChoice {
     Plan plan{};         // passed check_plan()
-    std::string reason{};  // e.g. "wisdom, measured 2026-03-01T12:00:00Z, 1.12x over the rules' plan"
+    std::string reason{};  // e.g. "wisdom, measured 2026-03-01T12:00:00Z, 1.12x over the planner's plan"
     bool wisdom = false; // it was measured, now or earlier
     bool tuned = false;  // now
 };

@@ -19,6 +19,8 @@ namespace tandem {
 namespace {
 
 constexpr double relative_tolerance = 1e-5;
+/// Math mode bf16: both operands of each product are off by up to 2^-8, in two stages; of max|ref|, and of terms that cancel.
+constexpr double bf16_tolerance = 0.02;
 
 /// Half the distance of neighbours, relative to the number.
 double unit_roundoff(DataType type) noexcept {
@@ -92,6 +94,7 @@ Tolerance tolerance_of(const Problem& problem, const VerificationData& data, con
     const double flips = rounds_intermediate(problem, data) ? flip_tolerance(problem, data, magnitudes.intermediate) : 0;
     if (is_quantized(type)) return {1 + std::floor(flips / data.stages[static_cast<std::size_t>(problem.stage_count - 1)].output.scale), 0};
     const double u = unit_roundoff(type);
+    if (problem.math == Math::bf16) return {bf16_tolerance * std::max(1.0, magnitudes.output), 0};
     return {(relative_tolerance * magnitudes.output + f32_tolerance(problem) + flips) / (1 - u), 2 * u / (1 - u)};
 }
 

@@ -7,8 +7,8 @@
 #include <mutex>
 
 #include "core/plan/candidates.hpp"
+#include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
-#include "core/plan/tiling.hpp"
 
 namespace tandem {
 namespace {
@@ -65,12 +65,12 @@ private:
         return timed;
     }
 
-    // Times the rules' plan, and keeps as many candidates as can be tried in the time for it.
+    // Times the planner's plan, and keeps as many candidates as can be tried in the time for it.
     Status shorten(std::vector<Plan>& candidates) {
         tell(0, candidates.size());
-        const std::vector<Timed> rules = time({report_.rules_plan}, {.seconds = 0, .min_rounds = patience_.first_rounds});
-        if (rules.empty()) return Error{ErrorCode::unsupported, "The rules' plan cannot be timed: " + report_.notes.back()};
-        report_.rules_microseconds = report_.microseconds = rules.front().series.median * 1e6;
+        const std::vector<Timed> rules = time({report_.planner_plan}, {.seconds = 0, .min_rounds = patience_.first_rounds});
+        if (rules.empty()) return Error{ErrorCode::unsupported, "The planner's plan cannot be timed: " + report_.notes.back()};
+        report_.planner_microseconds = report_.microseconds = rules.front().series.median * 1e6;
         if (patience_.everything) return {};
         const double call = rules.front().series.median, sample = std::max(sample_seconds, call);
         const double each = generation_seconds + 2 * call + (patience_.first_rounds + 1) * sample;
@@ -113,21 +113,21 @@ private:
 
     // Fresh samples: those that let a plan win so far flatter it.
     Status decide(const std::vector<Timed>& field) {
-        std::vector<Plan> plans{report_.rules_plan};
+        std::vector<Plan> plans{report_.planner_plan};
         for (const Timed& timed : field)
-            if (timed.plan != report_.rules_plan) plans.push_back(timed.plan);
+            if (timed.plan != report_.planner_plan) plans.push_back(timed.plan);
         const std::vector<Timed> finals = time(plans, {.seconds = final_share * patience_.seconds, .min_rounds = patience_.final_rounds});
         tell(1, plans.size());
-        if (finals.empty() || finals.front().plan != report_.rules_plan)
-            return Error{ErrorCode::unsupported, "The rules' plan cannot be timed: " + report_.notes.back()};
+        if (finals.empty() || finals.front().plan != report_.planner_plan)
+            return Error{ErrorCode::unsupported, "The planner's plan cannot be timed: " + report_.notes.back()};
         const Timed& rules = finals.front();
         const Timed& best = *std::min_element(finals.begin(), finals.end(), [](const Timed& a, const Timed& b) { return a.series.median < b.series.median; });
-        report_.rules_microseconds = report_.microseconds = rules.series.median * 1e6;
+        report_.planner_microseconds = report_.microseconds = rules.series.median * 1e6;
         const Ratio gain = ratio(rules.series, best.series);
         // Faster in three rounds of four, too: a plan that is merely luckier is so in half of them.
         if (best.plan == rules.plan || gain.of_medians < least_gain || gain.lower_quartile <= 1) return {};
         report_.plan = best.plan;
-        report_.rules_kept = false;
+        report_.planner_kept = false;
         report_.microseconds = best.series.median * 1e6;
         report_.ratio = gain.of_medians;
         return {};
@@ -139,7 +139,7 @@ private:
     Patience patience_;
 };
 
-// The rules' plan, then the others, those first that the cost model thinks fastest. Its default rates will do: only the order
+// The planner's plan, then the others, those first that the cost model thinks fastest. Its default rates will do: only the order
 // counts, and it is the same whatever the machine is busy with.
 std::vector<Plan> promising_first(const Problem& problem, const Machine& machine, int threads, const Plan& rules) {
     std::vector<Plan> plans{rules};
@@ -157,13 +157,13 @@ Result<TuneReport> tune(const Problem& problem, const Machine& machine, const Tu
     Problem one = problem;
     one.input.n = 1;
     TuneReport report;
-    report.plan = report.rules_plan = choose_plan(one, machine, options.threads);
+    report.plan = report.planner_plan = choose_plan(one, machine, options.threads);
     report.effort = options.effort;
     if (options.effort == Effort::estimate) return report;
 
     static std::mutex turns;
     const std::lock_guard lock(turns);
-    std::vector<Plan> candidates = promising_first(one, machine, options.threads, report.rules_plan);
+    std::vector<Plan> candidates = promising_first(one, machine, options.threads, report.planner_plan);
     report.candidates = candidates.size();
     std::optional<PlanTimer> timer;
     TimePlans time_plans = options.time_plans;

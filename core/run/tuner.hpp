@@ -2,7 +2,7 @@
 //
 // Schedule: candidate plans (core/plan/candidates.hpp) -> as many, the most promising first, as the time allows -> elimination:
 // a few interleaved rounds, the slower two thirds and whatever is clearly worse drop out, and again with more rounds for those
-// left -> final: the finalists and the rules' plan on fresh samples. The rules' plan stays unless the winner was better by more
+// left -> final: the finalists and the planner's plan on fresh samples. The planner's plan stays unless the winner was better by more
 // than the noise. Successive halving after Jamieson and Talwalkar, "Non-stochastic Best Arm Identification" (AISTATS 2016).
 #pragma once
 
@@ -30,11 +30,11 @@ struct TuneOptions {
 
 struct TuneReport {
     Plan plan{};        // the winner
-    Plan rules_plan{};  // what choose_plan() says
-    bool rules_kept = true;           // they are the same
+    Plan planner_plan{};  // what choose_plan() says
+    bool planner_kept = true;           // they are the same
     double microseconds = 0;          // of the winner; 0: nothing was measured
-    double rules_microseconds = 0;
-    double ratio = 1;                 // rules' time over the winner's; 1 where the rules' plan is kept
+    double planner_microseconds = 0;
+    double ratio = 1;                 // planner's time over the winner's; 1 where the planner's plan is kept
     Effort effort = Effort::estimate;
     std::size_t candidates = 0;       // all there were
     std::size_t timed = 0;            // of them, those that were timed

@@ -152,11 +152,11 @@ struct Check {
 
     DataType type() const { return output_type(problem); }
     TensorShape shape() const { return problem.output_shape(problem.stage_count - 1); }
-    // Winograd's transforms are not exact on integers; the plan says whether one is used.
+    // Winograd's transforms and f32 operands rounded to bf16 are not exact on integers; the plan says whether there are any.
     bool exact() const {
         for (int i = 0; i < problem.stage_count; ++i)
             if (kernel.plan().stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct) return false;
-        return data.exact;
+        return data.exact && problem.math != Math::bf16;
     }
     Tolerance tolerance() const { return exact() ? Tolerance{} : tolerance_of(problem, data, magnitudes); }
     void fail(std::string difference);

@@ -31,7 +31,7 @@ struct WisdomEntry {
     WisdomKey key{};
     Plan plan{};
     double microseconds = 0;  // one call, one image
-    double ratio = 1;         // time of the rules' plan over that of this one, measured in turns
+    double ratio = 1;         // time of the planner's plan over that of this one, measured in turns
     Effort effort = Effort::measure;
     std::string date{};       // UTC, e.g. "2026-03-01T12:00:00Z"
 };

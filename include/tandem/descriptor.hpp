@@ -31,9 +31,12 @@ enum class Layout : std::uint8_t {
     nchw8c,    // [N][ceil(C/8)][H][W][8]
 };
 
-/// Which arithmetic may be chosen. `strict`: sums of products in a fixed order, exact on small integers.
-/// `fast`: any algorithm within 1e-5 of max|y|.
-enum class Math : std::uint8_t { fast, strict };
+/// Which arithmetic may be chosen (docs/math-modes.md).
+enum class Math : std::uint8_t {
+    fast,    // any algorithm within 1e-5 of max|y|
+    strict,  // sums of products in a fixed order, exact on small integers, no less accurate than f32 FMAs
+    bf16,    // f32 tensors only: fast, and dense stages may round their operands to bf16
+};
 
 enum class ConvKind : std::uint8_t { depthwise, dense };
 

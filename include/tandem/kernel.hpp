@@ -100,7 +100,8 @@ public:
     std::span<const CodeLabel> labels() const noexcept;
     /// Why this kernel is the way it is, in sentences; names every fallback taken.
     std::string explain() const;
-    /// Both stages tile by tile with the intermediate in scratch (true), or one kernel a stage with the intermediate in memory.
+    /// Both stages tile by tile, so that the intermediate is never there as a whole. False: one convolution, or the first stage is
+    /// complete before the second begins, as if two kernels ran (the planner thought that faster, or the image is one tile).
     bool fused() const noexcept;
     TensorShape input_shape() const noexcept;
     TensorShape output_shape() const noexcept;
