@@ -1,6 +1,7 @@
 // One case per error of the public API: its code, and a sentence with the field, its value and what is accepted.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -139,6 +140,82 @@ TEST_CASE("API errors: packing checks every span") {
     check_error(single.pack(f.stages()).error(), invalid_argument, {"2 stages", "1 are needed"});
     const StageWeights wrong{some.first(5), {}, {}, {}};
     check_error(single.pack({&wrong, 1}).error(), invalid_argument, {"conv.weights has 5 elements", "72 are needed"});
+}
+
+TEST_CASE("API errors: tensors of other data types are checked in their own bytes") {
+    struct Case {
+        DataType dtype;
+        const char *input, *output, *alignment;
+    };
+    for (const Case& c : {Case{DataType::bf16, "480", "540", "2 bytes"}, Case{DataType::f16, "480", "540", "2 bytes"}, Case{DataType::u8, "240", "270", ""}}) {
+        ConvPair pair = *ConvPair::parse("1x8x6x5:dw3+bias+sum:conv1o9");
+        pair.dtype = c.dtype;
+        CAPTURE(to_string(c.dtype));
+        Context context;
+        const Kernel kernel = *context.dispatch(pair);
+        CHECK(kernel.input_dtype() == c.dtype);
+        CHECK(kernel.output_dtype() == c.dtype);
+        CHECK(kernel.residual_dtype(0) == c.dtype);
+        GuardedCall call(*make_problem(pair), kernel);
+        CHECK(call.run().ok());
+        const auto with = [&](auto change) {
+            Args args = call.args();
+            change(args);
+            return kernel(args).error();
+        };
+        using enum ErrorCode;
+        check_error(with([](Args& a) { a.input = nullptr; }), invalid_argument, {"input is null", c.input});
+        check_error(with([](Args& a) { --a.output_bytes; }), buffer_too_small, {"output_bytes is", c.output});
+        check_error(with([](Args& a) { --a.residual_bytes[0]; }), buffer_too_small, {"residual[0]_bytes is", c.input});
+        if (!is_quantized(c.dtype))
+            check_error(with([](Args& a) { a.input = static_cast<const char*>(a.input) - 1; }), invalid_argument, {"input is at", c.alignment});
+    }
+}
+
+TEST_CASE("API errors: packing a quantised kernel takes integers and scales, and checks them") {
+    ConvPair pair = *ConvPair::parse("1x8x6x5:dw3+bias:conv1o9+sum");
+    pair.dtype = DataType::u8;
+    pair.intermediate_dtype = DataType::s8;
+    Context context;
+    const Kernel kernel = *context.dispatch(pair);
+    const VerificationData data = make_verification_data(*make_problem(pair), DataKind::random, 1);
+    const std::vector<float> floats(100, 1.0f);
+    const std::span<const float> some(floats);
+    const auto with = [&](auto change) {
+        std::vector<StageWeights> stages{data.stages[0].view(), data.stages[1].view()};
+        change(stages);
+        return kernel.pack(stages).error();
+    };
+    CHECK(kernel.pack(std::vector{data.stages[0].view(), data.stages[1].view()}).ok());
+    using enum ErrorCode;
+    check_error(with([&](auto& s) { s[0].weights = some.first(72); }), invalid_argument, {"first.weights has 72 elements", "0 are needed"});
+    check_error(with([&](auto& s) { s[0].quantized_weights = {}; }), invalid_argument, {"first.quantized_weights has 0 elements", "72 are needed"});
+    check_error(with([&](auto& s) { s[1].weight_scales = some.first(8); }), invalid_argument, {"second.weight_scales has 8 elements", "9 are needed"});
+    check_error(with([&](auto& s) { s[0].input.scale = 0; }), invalid_argument, {"first.input.scale is 0", "a positive number"});
+    check_error(with([&](auto& s) { s[1].output.scale = HUGE_VALF; }), invalid_argument, {"second.output.scale is inf", "a positive number"});
+    check_error(with([&](auto& s) { s[0].input.zero_point = -1; }), invalid_argument, {"first.input.zero_point is -1", "0 to 255", "u8"});
+    check_error(with([&](auto& s) { s[0].output.zero_point = 128; }), invalid_argument, {"first.output.zero_point is 128", "-128 to 127", "s8"});
+    check_error(with([&](auto& s) { s[1].residual.zero_point = 256; }), invalid_argument, {"second.residual.zero_point is 256", "0 to 255", "u8"});
+    check_error(kernel.pack(some.first(72), some.first(8), some.first(72), {}).error(), invalid_argument, {"first.weights has 72 elements", "0 are needed"});
+    pair.dtype = DataType::bf16;
+    pair.intermediate_dtype = {};
+    const Kernel floating = *context.dispatch(pair);
+    const StageWeights wrong[] = {data.stages[0].view(), data.stages[1].view()};
+    check_error(floating.pack(wrong).error(), invalid_argument, {"first.weights has 0 elements", "72 are needed"});
+}
+
+TEST_CASE("API errors: dispatch refuses data types that do not go together") {
+    Context context;
+    ConvPair pair = *ConvPair::parse("1x8x6x5:dw3:conv1o9");
+    pair.output_dtype = DataType::u8;
+    check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"descriptor.output_dtype is u8", "f32 is accepted where dtype is f32"});
+    pair.dtype = DataType::u8;
+    pair.output_dtype = {};
+    pair.intermediate_dtype = DataType::bf16;
+    check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"descriptor.intermediate_dtype is bf16", "u8 or s8 is accepted"});
+    SingleConv single = *SingleConv::parse("1x8x6x5:dw3");
+    single.dtype = static_cast<DataType>(9);
+    check_error(context.dispatch(single).error(), ErrorCode::invalid_argument, {"descriptor.dtype is 9", "f32, bf16, f16, u8 or s8"});
 }
 
 TEST_CASE("API errors: an empty kernel says so everywhere") {

@@ -60,7 +60,7 @@ TEST_CASE("ISA names and their parsing agree") {
     REQUIRE(!wrong.ok());
     CHECK(wrong.error().code == tandem::ErrorCode::parse_error);
     CHECK(mentions(wrong.error(), "'sse9'"));
-    CHECK(mentions(wrong.error(), "avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16"));
+    CHECK(mentions(wrong.error(), "avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, amx"));
 }
 
 TEST_CASE("the best available ISA is the default") {

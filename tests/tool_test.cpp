@@ -74,6 +74,32 @@ TEST_CASE("tool: check runs in blocked layout, for a named ISA, on two threads")
     CHECK(outcome.contains("nchw8c"));
 }
 
+TEST_CASE("tool: check runs every data type and says which") {
+    for (const std::string dtype : {"f32", "bf16", "f16", "u8", "s8"}) {
+        const Outcome outcome = tandem("check " + small_pair + " --dtype " + dtype);
+        INFO(outcome.output);
+        CHECK(outcome.code == 0);
+        CHECK(outcome.contains(" nhwc " + dtype + ": passed: integers equal"));
+    }
+    CHECK(tandem("check " + small_pair + " --dtype int8 --isa avx2 --layout blocked").contains(" avx2 nchw8c u8: passed"));
+    // An ISA's instructions that the data type has no use for are left out, and the kernel named without them.
+    CHECK(tandem("check " + small_pair + " --dtype f16").output.find("_bf16") == std::string::npos);
+}
+
+TEST_CASE("tool: data types of intermediate and output, of a pair and of its halves") {
+    const std::string types = " --dtype u8 --intermediate-dtype s8 --output-dtype f32";
+    CHECK(tandem("plan " + small_pair + types).contains("/nhwc/u8-s8-f32/fast/"));
+    const Outcome halves = tandem("plan " + small_pair + types + " --separate");
+    CHECK(halves.contains(":dw3+bias+relu6/nhwc/u8-s8/fast/"));
+    CHECK(halves.contains(":conv1o32+bias+relu6/nhwc/s8-f32/fast/"));
+    const Outcome back = tandem("plan " + small_pair + " --dtype u8 --intermediate-dtype s8 --separate");
+    CHECK(back.contains(":conv1o32+bias+relu6/nhwc/s8-u8/fast/"));
+    CHECK(tandem("plan 1x16x12x12:dw3 --dtype s8 --output-dtype u8").contains("1x16x12x12:dw3/nhwc/s8-u8/fast/"));
+    const Outcome checked = tandem("check " + small_pair + types + " --separate");
+    CHECK(checked.last_line() == "2 passed, 0 failed");
+    CHECK(checked.contains("u8, intermediate s8, output f32: passed"));
+}
+
 TEST_CASE("tool: check reads files with comments and blank lines") {
     const TemporaryFile file("pairs.txt");
     std::ofstream(file.path()) << "# pairs\n\n  1x16x12x12:dw3:conv1o16  # with a remark\n1x8x6x6:conv3o8:conv3o8\n";
@@ -96,9 +122,13 @@ TEST_CASE("tool: wrong options are refused with what would be accepted") {
         CHECK(outcome.code == 2);
         CHECK(outcome.contains(text));
     };
-    refuses("check " + small_pair + " --isa sse9", "avx512");
+    refuses("check " + small_pair + " --isa sse9", "--isa: ISA 'sse9' is not known; accepted: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16");
     refuses("check " + small_pair + " --layout chwn", "accepted: nhwc, blocked");
-    refuses("check " + small_pair + " --dtype f64", "accepted: f32");
+    refuses("check " + small_pair + " --dtype f64", "--dtype is 'f64'; accepted: f32, bf16, f16, u8, s8, int8 (u8).");
+    refuses("check " + small_pair + " --output-dtype u8", "--output-dtype is 'u8'; accepted: f32 (as --dtype is f32).");
+    refuses("bench " + small_pair + " --dtype bf16 --output-dtype f32", "--output-dtype is 'f32'; accepted: bf16 (as --dtype is bf16).");
+    refuses("plan " + small_pair + " --dtype int8 --output-dtype f16", "--output-dtype is 'f16'; accepted: u8, s8, f32 (as --dtype is u8).");
+    refuses("plan " + small_pair + " --dtype s8 --intermediate-dtype f32", "--intermediate-dtype is 'f32'; accepted: u8, s8 (as --dtype is s8).");
     refuses("check " + small_pair + " --math sloppy", "accepted: strict, fast");
     refuses("check " + small_pair + " --threads -1", "0 (one) to 1024");
     refuses("check --suite unknown", "accepted: paper, paper-dw, paper-dense");
@@ -156,8 +186,27 @@ TEST_CASE("tool: bench writes JSON and CSV, on one thread and on two") {
         CHECK(result.at("ours_us").get<double>() > 0);
         CHECK(result.at("fused").is_boolean());
         CHECK(result.at("threads").get<int>() == std::stoi(threads));
-        CHECK(csv_file.text().starts_with("layer,pair,isa,layout"));
+        CHECK(csv_file.text().starts_with("layer,pair,isa,layout,dtype,math"));
     }
+}
+
+TEST_CASE("tool: bench times every data type, and oneDNN's kernels agree with it") {
+    for (const std::string options : {"--dtype bf16", "--dtype f16", "--dtype u8", "--dtype u8 --output-dtype f32", "--dtype s8 --intermediate-dtype u8"}) {
+        const TemporaryFile file("bench.json");
+        const Outcome own = tandem("bench " + small_pair + " --seconds 0.01 --against separate --json " + file.path() + " " + options);
+        INFO(own.output);
+        CHECK(own.code == 0);
+        const nlohmann::json result = nlohmann::json::parse(file.text()).at("results").at(0);
+        CHECK(result.at("separate_us").get<double>() > 0);
+        CHECK(options.starts_with("--dtype " + result.at("dtype").get<std::string>().substr(0, 2)));
+        const Outcome outcome = tandem("bench " + small_pair + " 1x16x9x9:dw3+bias+swish:conv1o16+sum+hswish --seconds 0.01 --layout blocked --against onednn " + options);
+        INFO(outcome.output);
+        if (outcome.contains("without oneDNN")) continue;
+        CHECK(outcome.code == 0);
+        CHECK(outcome.contains("onednn: ") != outcome.contains("is not offered by this oneDNN"));
+    }
+    const Outcome libxsmm = tandem("bench " + small_pair + " --seconds 0.001 --against libxsmm --dtype bf16");
+    CHECK(libxsmm.contains("for f32 only, not for bf16") != libxsmm.contains("libxsmm is skipped"));
 }
 
 TEST_CASE("tool: bench compares with oneDNN, or says that it cannot") {

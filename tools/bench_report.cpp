@@ -79,7 +79,7 @@ nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
 
 /// Time, ratio and its quartiles, or a dash.
 std::string column_text(const ContenderResult& other) {
-    if (!other.problem.empty()) return fmt::format("{:>15} {:>7}  {:<14}", "-", "-", "");
+    if (!other.problem.empty()) return fmt::format("{:>15} {:>7}  {:<14}", other.problem.find("not offered") == std::string::npos ? "-" : "not offered", "-", "");
     return fmt::format("{:>15.1f} {:>6.2f}x  {:<14}", other.series.median * 1e6, other.ratio.of_medians,
                        fmt::format("[{:.2f}, {:.2f}]", other.ratio.lower_quartile, other.ratio.upper_quartile));
 }
@@ -140,11 +140,12 @@ void print_header(const BenchReport& report) {
     fmt::print("# {}; {}, {}, {}, math {}, {} thread{}\n", settings.machine.cpu_name, to_string(settings.isa()), to_string(settings.layout),
                dtypes_text(settings), to_string(settings.math), settings.threads, settings.threads == 1 ? "" : "s");
     if (have_onednn())
-        fmt::print("# oneDNN {}: two primitives, formats of its own choice, algorithm {}, no reorder timed\n", onednn_version(),
-                   report.setup.onednn_auto ? "auto" : "direct");
+        fmt::print("# oneDNN {}: two primitives, formats of its own choice, algorithm {}, {}, no reorder timed\n", onednn_version(),
+                   report.setup.onednn_auto ? "auto" : "direct",
+                   settings.isa() == host_isas(settings.dtype).back() ? "any instructions" : fmt::format("nothing beyond {}", to_string(settings.isa())));
     else
         fmt::print("# built without oneDNN\n");
-    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the FMA probe in the same rounds;\n"
+    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the probe of f32 FMAs in the same rounds;\n"
                "# FLOPs are direct convolution's, so that Winograd can exceed the peak\n");
     fmt::print("{:<16} {:>9} {:>8} {:>12}", "layer", "Tandem us", "GFLOP/s", "% of peak");
     for (const std::string& name : report.against) fmt::print("{:>15} {:>7}  {:<14}", name + " us", "ratio", "quartiles");

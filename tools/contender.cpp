@@ -8,6 +8,7 @@
 
 #include "core/plan/plan.hpp"
 #include "core/run/libxsmm_backend.hpp"
+#include "core/run/typed_tensor.hpp"
 #include "tools/onednn_pair.hpp"
 
 namespace tandem::tool {
@@ -19,26 +20,39 @@ constexpr std::uint64_t data_seed = 1;
 /// A tensor on a cache line of its own: what every framework's allocator gives, and what oneDNN gives itself.
 class Tensor {
 public:
-    explicit Tensor(std::size_t elements)
-        : data_(static_cast<float*>(std::aligned_alloc(64, (elements * sizeof(float) + 63) / 64 * 64)), &std::free), elements_(elements) {
+    Tensor(DataType type, std::size_t elements)
+        : type_(type), bytes_(tensor_bytes(type, elements)),
+          data_(static_cast<std::byte*>(std::aligned_alloc(64, (bytes_ + 63) / 64 * 64)), &std::free) {
         if (!data_) throw std::bad_alloc();
-        std::fill_n(data_.get(), elements, 0.0f);
+        std::fill_n(data_.get(), bytes_, std::byte{});
     }
-    explicit Tensor(std::span<const float> values) : Tensor(values.size()) { std::copy(values.begin(), values.end(), data_.get()); }
-    float* data() const noexcept { return data_.get(); }
-    std::span<float> span() const noexcept { return {data_.get(), elements_}; }
+    Tensor(DataType type, std::span<const float> values) : Tensor(type, values.size()) { store_elements(type, values, data_.get()); }
+    std::byte* data() const noexcept { return data_.get(); }
+    std::vector<float> values() const { return load_elements(type_, {data_.get(), bytes_}); }
 
 private:
-    std::unique_ptr<float, decltype(&std::free)> data_;
-    std::size_t elements_ = 0;
+    DataType type_;
+    std::size_t bytes_;
+    std::unique_ptr<std::byte, decltype(&std::free)> data_;
 };
 
 std::size_t elements_of(const TensorShape& shape, Layout layout) { return static_cast<std::size_t>(element_count(shape, layout)); }
 
-Result<std::vector<float>> as_nchw(const Tensor& tensor, const TensorShape& shape, Layout layout) {
+Result<std::vector<float>> as_nchw(std::span<const float> values, const TensorShape& shape, Layout layout) {
     std::vector<float> plain(static_cast<std::size_t>(shape.n * shape.c * shape.h * shape.w));
-    if (const Status status = to_nchw(tensor.span(), shape, layout, plain); !status) return status.error();
+    if (const Status status = to_nchw(values, shape, layout, plain); !status) return status.error();
     return plain;
+}
+
+/// Numbers that are the same to everybody. Zero points of zero are what quantised tensors mostly have, and cost the least: symmetric s8, and
+/// u8 of numbers that are not negative. Weights get 7 bits, as oneDNN recommends: without VNNI it adds two products in 16 bits, where
+/// larger ones saturate.
+void make_comparable(VerificationData& data) {
+    for (VerificationData::Weights& weights : data.stages) {
+        weights.input.zero_point = weights.output.zero_point = weights.residual.zero_point = 0;
+        for (std::int8_t& weight : weights.quantized_weights) weight /= 2;
+        for (float& scale : weights.weight_scales) scale *= 2;
+    }
 }
 
 /// What Tandem makes of a layer.
@@ -46,6 +60,8 @@ enum class Form { whole, separate, libxsmm };
 
 /// The plan of Tandem's own kernel with LIBXSMM's kernels in the place of its GEMMs.
 Result<std::shared_ptr<const Plan>> libxsmm_plan(const Problem& problem, const Plan& own) {
+    if (problem.dtype != DataType::f32)
+        return Error{ErrorCode::unsupported, fmt::format("Tandem takes LIBXSMM's kernels for f32 only, not for {}.", to_string(problem.dtype))};
     auto plan = std::make_shared<Plan>(own);
     plan->backend = Backend::libxsmm;
     bool any = false;
@@ -66,11 +82,11 @@ public:
         const Problem& problem = workload.problem;
         if (form_ == Form::separate && problem.stage_count < 2)
             return Error{ErrorCode::invalid_argument, "A single convolution has no two kernels to run after each other."};
-        tensors_.emplace_back(workload.data.input);
+        tensors_.emplace_back(problem.dtype, workload.data.input);
         if (const Status status = form_ == Form::separate ? add_both(workload) : add(workload.work, workload, 0, problem.stage_count); !status)
             return status.error();
         if (const Status status = run_all(); !status) return status.error();
-        return as_nchw(tensors_.back(), problem.output_shape(problem.stage_count - 1), problem.layout);
+        return as_nchw(tensors_.back().values(), problem.output_shape(problem.stage_count - 1), problem.layout);
     }
 
     void run() noexcept override { static_cast<void>(run_all()); }
@@ -113,14 +129,16 @@ private:
         for (int i = first; i < first + count; ++i) {
             const auto stage = static_cast<std::size_t>(i);
             plain.push_back(workload.data.stages[stage].view());
-            const std::vector<float>& residual = workload.data.residual[stage];
-            if (!residual.empty()) args.residual[static_cast<std::size_t>(i - first)] = residual.data();
+            if (workload.data.residual[stage].empty()) continue;
+            residuals_.emplace_back(workload.problem.output_dtype(i), workload.data.residual[stage]);
+            args.residual[static_cast<std::size_t>(i - first)] = residuals_.back().data();
         }
         Result<PackedWeights> packed = kernel->pack(plain);
         if (!packed) return packed.error();
         const Problem& problem = workload.problem;
         args.input = tensors_.back().data();
-        tensors_.emplace_back(elements_of(problem.output_shape(first + count - 1), problem.layout));
+        const int last = first + count - 1;
+        tensors_.emplace_back(problem.output_dtype(last), elements_of(problem.output_shape(last), problem.layout));
         args.output = tensors_.back().data();
         steps_.push_back({*kernel, std::make_unique<PackedWeights>(std::move(*packed)), args});
         steps_.back().args.weights = steps_.back().weights.get();
@@ -137,7 +155,7 @@ private:
 
     const BenchSetup& setup_;
     Form form_;
-    std::vector<Tensor> tensors_;
+    std::vector<Tensor> tensors_, residuals_;
     std::vector<Step> steps_;
 };
 
@@ -150,16 +168,14 @@ Result<std::unique_ptr<Workload>> make_workload(const Work& work) {
     if (!problem) return problem.error();
     workload->problem = *problem;
     workload->data = make_verification_data(*problem, DataKind::random, data_seed);
-    const auto plain = [&](const std::vector<float>& values, const TensorShape& shape) -> Result<std::vector<float>> {
-        return as_nchw(Tensor(values), shape, problem->layout);
-    };
-    Result<std::vector<float>> input = plain(workload->data.input, problem->input_shape());
+    make_comparable(workload->data);
+    Result<std::vector<float>> input = as_nchw(workload->data.input, problem->input_shape(), problem->layout);
     if (!input) return input.error();
     workload->input_nchw = std::move(*input);
     for (int i = 0; i < problem->stage_count; ++i) {
         const auto stage = static_cast<std::size_t>(i);
         if (workload->data.residual[stage].empty()) continue;
-        Result<std::vector<float>> residual = plain(workload->data.residual[stage], problem->residual_shape(i));
+        Result<std::vector<float>> residual = as_nchw(workload->data.residual[stage], problem->residual_shape(i), problem->layout);
         if (!residual) return residual.error();
         workload->residual_nchw[stage] = std::move(*residual);
     }

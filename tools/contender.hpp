@@ -16,7 +16,8 @@
 
 namespace tandem::tool {
 
-/// One layer with its data; outlives the contenders prepared with it.
+/// One layer with its data; outlives the contenders prepared with it. Numbers are floats whatever the tensors' data types are, as in
+/// VerificationData; quantised ones have zero points of zero, and weights of 7 bits.
 struct Workload {
     Work work{};
     Problem problem{};
@@ -29,7 +30,7 @@ Result<std::unique_ptr<Workload>> make_workload(const Work& work);
 class Contender {
 public:
     virtual ~Contender() = default;
-    /// Everything that is not to be timed, and one run: its output, f32 NCHW. An error says why this layer is not comparable.
+    /// Everything that is not to be timed, and one run: its output, NCHW, quantised ones as stored. An error says why this layer is not comparable.
     virtual Result<std::vector<float>> prepare(const Workload& workload) = 0;
     /// Computes the layer once more. Only after prepare() went well.
     virtual void run() noexcept = 0;

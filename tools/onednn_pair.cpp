@@ -6,9 +6,8 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <algorithm>
-#include <cstring>
-#include <optional>
 #include <unordered_map>
+#include <vector>
 #endif
 
 namespace tandem::tool {
@@ -28,13 +27,24 @@ using dnnl::algorithm;
 using dnnl::memory;
 using Dims = memory::dims;
 
-memory::desc plain_desc(const Dims& dims) {
-    constexpr memory::format_tag tags[] = {memory::format_tag::a, memory::format_tag::ab, memory::format_tag::abc,
-                                           memory::format_tag::abcd, memory::format_tag::abcde};
-    return {dims, memory::data_type::f32, tags[dims.size() - 1]};
+memory::data_type type_of(DataType type) {
+    switch (type) {
+        case DataType::f32: return memory::data_type::f32;
+        case DataType::bf16: return memory::data_type::bf16;
+        case DataType::f16: return memory::data_type::f16;
+        case DataType::u8: return memory::data_type::u8;
+        case DataType::s8: return memory::data_type::s8;
+    }
+    return memory::data_type::undef;
 }
 
-memory::desc any_desc(const Dims& dims) { return {dims, memory::data_type::f32, memory::format_tag::any}; }
+memory::desc plain_desc(const Dims& dims, memory::data_type type = memory::data_type::f32) {
+    constexpr memory::format_tag tags[] = {memory::format_tag::a, memory::format_tag::ab, memory::format_tag::abc,
+                                           memory::format_tag::abcd, memory::format_tag::abcde};
+    return {dims, type, tags[dims.size() - 1]};
+}
+
+memory::desc any_desc(const Dims& dims, DataType type) { return {dims, type_of(type), memory::format_tag::any}; }
 
 Dims dims_of(const TensorShape& shape) { return {shape.n, shape.c, shape.h, shape.w}; }
 
@@ -49,12 +59,13 @@ struct Primitive {
 struct PostOpData {
     int argument;
     Dims dims;
-    std::span<const float> values;
+    std::vector<float> values;
 };
 
-/// A stage's chain in oneDNN's terms.
+/// A stage's chain in oneDNN's terms. Quantised: post-ops work on `unit` times the real numbers.
 struct Chain {
     dnnl::post_ops ops;
+    float unit = 1;
     bool bias = false;  // the convolution's own
     bool sum = false;
     std::vector<PostOpData> data;
@@ -66,12 +77,25 @@ struct Chain {
         ops.append_eltwise(1.0f, kind, alpha, beta);
 #endif
     }
-    void per_channel(algorithm kind, std::int64_t channels, std::span<const float> values) {
+    void per_channel(algorithm kind, std::int64_t channels, std::span<const float> values, float factor) {
         const Dims dims{1, channels, 1, 1};
-        data.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(ops.len()) | DNNL_ARG_SRC_1, dims, values});
+        data.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(ops.len()) | DNNL_ARG_SRC_1, dims, times(values, factor)});
         ops.append_binary(kind, plain_desc(dims));
     }
+
+    static std::vector<float> times(std::span<const float> values, float factor) {
+        std::vector<float> result(values.begin(), values.end());
+        for (float& value : result) value *= factor;
+        return result;
+    }
 };
+
+/// op(a x) = a op(x) for positive a, if bounds are scaled too: the output's scale can go into the sums', as frameworks do it.
+bool scales_along(const PostOp& op) {
+    using enum PostOpKind;
+    return op.kind == bias || op.kind == relu || op.kind == relu6 || op.kind == leaky || op.kind == clip || op.kind == prelu || op.kind == scale ||
+           op.kind == sum;
+}
 
 constexpr float sixth = 1.0f / 6;
 
@@ -79,9 +103,9 @@ constexpr float sixth = 1.0f / 6;
 bool append_eltwise(Chain& chain, const PostOp& op) {
     switch (op.kind) {
         case PostOpKind::relu: chain.eltwise(algorithm::eltwise_relu); return true;
-        case PostOpKind::relu6: chain.eltwise(algorithm::eltwise_clip, 0, 6); return true;
+        case PostOpKind::relu6: chain.eltwise(algorithm::eltwise_clip, 0, 6 * chain.unit); return true;
         case PostOpKind::leaky: chain.eltwise(algorithm::eltwise_relu, op.alpha); return true;
-        case PostOpKind::clip: chain.eltwise(algorithm::eltwise_clip, op.alpha, op.beta); return true;
+        case PostOpKind::clip: chain.eltwise(algorithm::eltwise_clip, op.alpha * chain.unit, op.beta * chain.unit); return true;
         case PostOpKind::sigmoid: chain.eltwise(algorithm::eltwise_logistic); return true;
         case PostOpKind::tanh: chain.eltwise(algorithm::eltwise_tanh); return true;
         case PostOpKind::swish: chain.eltwise(algorithm::eltwise_swish, 1); return true;
@@ -97,36 +121,59 @@ bool append_eltwise(Chain& chain, const PostOp& op) {
     }
 }
 
-Result<Chain> make_chain(const Stage& stage, const StageWeights& weights) {
-    Chain chain;
-    for (int i = 0; i < stage.conv.post_op_count; ++i) {
-        const PostOp& op = stage.conv.post_ops[static_cast<std::size_t>(i)];
-        if (append_eltwise(chain, op)) continue;
-        switch (op.kind) {
-            case PostOpKind::bias:
-                if (i == 0)
-                    chain.bias = true;
-                else
-                    chain.per_channel(algorithm::binary_add, stage.out_channels, weights.bias);
-                break;
-            case PostOpKind::scale: chain.per_channel(algorithm::binary_mul, stage.out_channels, weights.scale); break;
-            case PostOpKind::prelu:
-                chain.data.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(chain.ops.len()) | DNNL_ARG_WEIGHTS,
-                                      Dims{1, stage.out_channels, 1, 1}, weights.prelu});
-                chain.ops.append_prelu(1 << 1);
-                break;
-            case PostOpKind::sum:
-                if (stage.residual_channels() != stage.out_channels)
-                    return Error{ErrorCode::unsupported,
-                                 fmt::format("oneDNN's sum takes a residual of all {} output channels; this one has {}.",
-                                             stage.out_channels, stage.residual_channels())};
-                chain.sum = true;
-                chain.ops.append_sum(1.0f);
-                break;
-            default: return Error{ErrorCode::unsupported, fmt::format("oneDNN has no post-op '{}'.", to_string(op.kind))};
-        }
+Status append_sum(Chain& chain, const Stage& stage, DataType type, const Quantization& residual) {
+    if (stage.residual_channels() != stage.out_channels)
+        return Error{ErrorCode::unsupported, fmt::format("oneDNN's sum takes a residual of all {} output channels; this one has {}.",
+                                                         stage.out_channels, stage.residual_channels())};
+    chain.sum = true;
+    if (!is_quantized(type)) chain.ops.append_sum(1.0f);
+    else if (residual.zero_point == 0) chain.ops.append_sum(residual.scale * chain.unit);
+    else chain.ops.append_sum(residual.scale * chain.unit, residual.zero_point);
+    return {};
+}
+
+Status append_post_op(Chain& chain, const Stage& stage, int i, const StageWeights& weights, DataType type) {
+    const PostOp& op = stage.conv.post_ops[static_cast<std::size_t>(i)];
+    if (append_eltwise(chain, op)) return {};
+    switch (op.kind) {
+        case PostOpKind::bias:
+            if (i == 0) chain.bias = true;
+            else chain.per_channel(algorithm::binary_add, stage.out_channels, weights.bias, chain.unit);
+            return {};
+        case PostOpKind::scale: chain.per_channel(algorithm::binary_mul, stage.out_channels, weights.scale, 1); return {};
+        case PostOpKind::prelu:
+            chain.data.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(chain.ops.len()) | DNNL_ARG_WEIGHTS, Dims{1, stage.out_channels, 1, 1},
+                                  Chain::times(weights.prelu, 1)});
+            chain.ops.append_prelu(1 << 1);
+            return {};
+        case PostOpKind::sum: return append_sum(chain, stage, type, weights.residual);
+        default: return Error{ErrorCode::unsupported, fmt::format("oneDNN has no post-op '{}'.", to_string(op.kind))};
     }
+}
+
+Result<Chain> make_chain(const Stage& stage, const StageWeights& weights, DataType type) {
+    Chain chain;
+    const bool early = std::ranges::all_of(stage.conv.chain(), scales_along);
+    if (is_quantized(type) && early) chain.unit = 1 / weights.output.scale;
+    for (int i = 0; i < stage.conv.post_op_count; ++i)
+        if (const Status status = append_post_op(chain, stage, i, weights, type); !status) return status.error();
+    if (is_quantized(type) && !early) chain.eltwise(algorithm::eltwise_linear, 1 / weights.output.scale);
     return chain;
+}
+
+/// What the integer sums of a quantised stage are multiplied by.
+std::vector<float> sum_scales(const StageWeights& weights, const Chain& chain) {
+    return Chain::times(weights.weight_scales, weights.input.scale * chain.unit);
+}
+
+/// oneDNN 2 adds the bias to the sums before it scales them, 3 afterwards.
+std::vector<float> bias_of(const StageWeights& weights, const Chain& chain) {
+    std::vector<float> bias = Chain::times(weights.bias, chain.unit);
+#if DNNL_VERSION_MAJOR < 3
+    const std::vector<float> scales = sum_scales(weights, chain);
+    for (std::size_t c = 0; c < scales.size(); ++c) bias[c] /= scales[c];
+#endif
+    return bias;
 }
 
 Dims weight_dims(const Stage& stage) {
@@ -150,6 +197,8 @@ public:
         copy(output, memory(plain_desc(dims_of(shape)), engine_, plain.data()));
         return plain;
     } catch (const dnnl::error& error) {
+        if (error.status == dnnl_unimplemented && workload.problem.dtype != DataType::f32)
+            return Error{ErrorCode::unsupported, fmt::format("{} for a layer like this is not offered by this oneDNN.", to_string(workload.problem.dtype))};
         return Error{ErrorCode::unsupported, fmt::format("oneDNN has no primitive for this layer: {}.", error.what())};
     }
 
@@ -172,22 +221,56 @@ private:
         stream_.wait();
     }
 
-    memory filled(const memory::desc& desc, const Dims& dims, std::span<const float> values) {
+    memory filled(const memory::desc& desc, const memory::desc& plain, const void* values) {
         memory result(desc, engine_);
-        copy(memory(plain_desc(dims), engine_, const_cast<float*>(values.data())), result);
+        copy(memory(plain, engine_, const_cast<void*>(values)), result);
         return result;
     }
+    /// Values as the memory's type can hold them: those of quantised tensors are integers already.
+    memory filled(const memory::desc& desc, const Dims& dims, std::span<const float> values) {
+        return filled(desc, plain_desc(dims), values.data());
+    }
 
-    dnnl::convolution_forward::primitive_desc describe(const Problem& problem, int i, const Chain& chain) const {
+    memory packed_weights(const memory::desc& desc, const Stage& stage, const StageWeights& weights) {
+        if (weights.quantized_weights.empty()) return filled(desc, weight_dims(stage), weights.weights);
+        return filled(desc, plain_desc(weight_dims(stage), memory::data_type::s8), weights.quantized_weights.data());
+    }
+
+    /// Scales and zero points: attributes in oneDNN 2, attributes' masks and arguments in 3.
+    void add_quantization(const Problem& problem, int i, const StageWeights& weights, const Chain& chain, dnnl::primitive_attr& attributes,
+                          std::unordered_map<int, memory>& args) {
+        if (!problem.quantized()) return;
+        const std::vector<float> scales = sum_scales(weights, chain);
+        const auto zero_point = [&](int argument, std::int32_t value) {
+            if (value == 0) return;
+#if DNNL_VERSION_MAJOR >= 3
+            attributes.set_zero_points_mask(argument, 0);
+            args[DNNL_ARG_ATTR_ZERO_POINTS | argument] = filled(plain_desc({1}, memory::data_type::s32), plain_desc({1}, memory::data_type::s32), &value);
+#else
+            attributes.set_zero_points(argument, 0, {value});
+#endif
+        };
+#if DNNL_VERSION_MAJOR >= 3
+        attributes.set_scales_mask(DNNL_ARG_WEIGHTS, problem.stage(i).depthwise() ? 3 : 1);
+        const Dims dims{static_cast<std::int64_t>(scales.size())};
+        args[DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS] = filled(plain_desc(dims), dims, scales);
+#else
+        static_cast<void>(args);
+        attributes.set_output_scales(1 << 1, scales);
+#endif
+        zero_point(DNNL_ARG_SRC, weights.input.zero_point);
+        if (is_quantized(problem.output_dtype(i))) zero_point(DNNL_ARG_DST, weights.output.zero_point);
+    }
+
+    dnnl::convolution_forward::primitive_desc describe(const Problem& problem, int i, const Chain& chain, const dnnl::primitive_attr& attributes) const {
         const Stage& stage = problem.stage(i);
-        const memory::desc source = i == 0 ? any_desc(dims_of(problem.input_shape())) : primitives_.back().desc.dst_desc();
-        const memory::desc weights = any_desc(weight_dims(stage)), output = any_desc(dims_of(problem.output_shape(i)));
+        const memory::desc source = i == 0 ? any_desc(dims_of(problem.input_shape()), problem.dtype) : primitives_.back().desc.dst_desc();
+        const memory::desc weights = any_desc(weight_dims(stage), problem.quantized() ? DataType::s8 : problem.dtype);
+        const memory::desc output = any_desc(dims_of(problem.output_shape(i)), problem.output_dtype(i));
         const memory::desc bias = chain.bias ? plain_desc({stage.out_channels}) : memory::desc();
         const Dims strides{stage.conv.stride.h, stage.conv.stride.w};
         const Dims dilation{stage.conv.dilation.h - 1, stage.conv.dilation.w - 1};
         const Dims before{stage.padding.top, stage.padding.left}, after{stage.padding.bottom, stage.padding.right};
-        dnnl::primitive_attr attributes;
-        attributes.set_post_ops(chain.ops);
         const auto kind = dnnl::prop_kind::forward_inference;
 #if DNNL_VERSION_MAJOR >= 3
         return {engine_, kind, algorithm_, source, weights, bias, output, strides, dilation, before, after, attributes};
@@ -204,14 +287,18 @@ private:
         const Problem& problem = workload.problem;
         const Stage& stage = problem.stage(i);
         const StageWeights weights = workload.data.stages[static_cast<std::size_t>(i)].view();
-        const Result<Chain> chain = make_chain(stage, weights);
+        const Result<Chain> chain = make_chain(stage, weights, problem.output_dtype(i));
         if (!chain) return chain.error();
-        const auto desc = describe(problem, i, *chain);
-        Primitive primitive{desc, dnnl::convolution_forward(desc), {}};
+        std::unordered_map<int, memory> args;
+        dnnl::primitive_attr attributes;
+        attributes.set_post_ops(chain->ops);
+        add_quantization(problem, i, weights, *chain, attributes, args);
+        const auto desc = describe(problem, i, *chain, attributes);
+        Primitive primitive{desc, dnnl::convolution_forward(desc), std::move(args)};
         primitive.args[DNNL_ARG_SRC] = i == 0 ? filled(desc.src_desc(), dims_of(problem.input_shape()), workload.input_nchw)
                                               : primitives_.back().args.at(DNNL_ARG_DST);
-        primitive.args[DNNL_ARG_WEIGHTS] = filled(desc.weights_desc(), weight_dims(stage), weights.weights);
-        if (chain->bias) primitive.args[DNNL_ARG_BIAS] = filled(desc.bias_desc(), {stage.out_channels}, weights.bias);
+        primitive.args[DNNL_ARG_WEIGHTS] = packed_weights(desc.weights_desc(), stage, weights);
+        if (chain->bias) primitive.args[DNNL_ARG_BIAS] = filled(desc.bias_desc(), {stage.out_channels}, bias_of(weights, *chain));
         for (const PostOpData& data : chain->data) primitive.args[data.argument] = filled(plain_desc(data.dims), data.dims, data.values);
         // A sum is added to what the output holds, as in a framework; it grows from run to run, which costs no time.
         primitive.args[DNNL_ARG_DST] = chain->sum ? filled(desc.dst_desc(), dims_of(problem.output_shape(i)),
@@ -237,9 +324,20 @@ std::string onednn_version() {
 }
 
 Status limit_onednn(Isa isa) {
-    if (is_avx512(isa)) return {};
-    if (dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2) == dnnl::status::success) return {};
-    return Error{ErrorCode::unsupported, "oneDNN could not be limited to avx2: it was in use already, or its build does not allow it."};
+    using dnnl::cpu_isa;
+    const auto level = [isa] {
+        switch (isa) {
+            case Isa::avx2: return cpu_isa::avx2;
+            case Isa::avx2_vnni: return cpu_isa::avx2_vnni;
+            case Isa::avx512: return cpu_isa::avx512_core;
+            case Isa::avx512_vnni: return cpu_isa::avx512_core_vnni;
+            case Isa::avx512_bf16: return cpu_isa::avx512_core_bf16;
+            case Isa::amx: return cpu_isa::avx512_core_amx;
+        }
+        return cpu_isa::avx2;
+    };
+    if (dnnl::set_max_cpu_isa(level()) == dnnl::status::success) return {};
+    return Error{ErrorCode::unsupported, fmt::format("oneDNN could not be limited to {}: it was in use already, or its build does not allow it.", to_string(isa))};
 }
 
 std::unique_ptr<Contender> make_onednn_contender(bool automatic) { return std::make_unique<OneDnnContender>(automatic); }

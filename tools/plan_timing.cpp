@@ -6,13 +6,20 @@
 
 #include "core/run/kernel_code.hpp"
 #include "core/run/packing.hpp"
+#include "core/run/typed_tensor.hpp"
 
 namespace tandem::tool {
 
 namespace {
 
 // Cache lines of their own for tensors: what frameworks' allocators give.
-Result<AlignedBuffer> aligned(std::size_t elements) { return AlignedBuffer::create(std::max<std::size_t>(64, elements * sizeof(float))); }
+Result<AlignedBuffer> aligned(DataType type, std::size_t elements) { return AlignedBuffer::create(std::max<std::size_t>(64, tensor_bytes(type, elements))); }
+
+Result<AlignedBuffer> aligned(DataType type, std::span<const float> values) {
+    Result<AlignedBuffer> buffer = aligned(type, values.size());
+    if (buffer) store_elements(type, values, buffer->data());
+    return buffer;
+}
 
 struct Runner {
     Kernel kernel;
@@ -28,16 +35,22 @@ Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work
     if (!workload) return workload.error();
     const Problem& problem = (*workload)->problem;
     const auto elements = [&](const TensorShape& shape) { return static_cast<std::size_t>(element_count(shape, problem.layout)); };
-    const Result<AlignedBuffer> input = aligned(elements(problem.input_shape()));
-    const Result<AlignedBuffer> output = aligned(elements(problem.output_shape(problem.stage_count - 1)));
+    const int last = problem.stage_count - 1;
+    const VerificationData& data = (*workload)->data;
+    const Result<AlignedBuffer> input = aligned(problem.dtype, data.input);
+    const Result<AlignedBuffer> output = aligned(problem.output_dtype(last), elements(problem.output_shape(last)));
     if (!input || !output) return (!input ? input : output).error();
-    std::copy((*workload)->data.input.begin(), (*workload)->data.input.end(), reinterpret_cast<float*>(input->data()));
+    std::vector<AlignedBuffer> residuals;
     Args args{.input = input->data(), .output = output->data()};
     std::vector<StageWeights> plain;
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto stage = static_cast<std::size_t>(i);
-        plain.push_back((*workload)->data.stages[stage].view());
-        if (!(*workload)->data.residual[stage].empty()) args.residual[stage] = (*workload)->data.residual[stage].data();
+        plain.push_back(data.stages[stage].view());
+        if (data.residual[stage].empty()) continue;
+        Result<AlignedBuffer> residual = aligned(problem.output_dtype(i), data.residual[stage]);
+        if (!residual) return residual.error();
+        residuals.push_back(std::move(*residual));
+        args.residual[stage] = residuals.back().data();
     }
     std::deque<Runner> runners;
     std::map<std::size_t, PackedWeights> packed;  // plans that agree on the panels share them
