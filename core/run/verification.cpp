@@ -358,6 +358,7 @@ Result<VerifyReport> verify_any(Context& context, const Descriptor& descriptor, 
         check.magnitudes = *magnitudes;
     }
     check.report.passed = check.report.exact = true;
+    check.report.data = used.data;
     check.report.kernel_name = kernel->name();
     check.report.fused = kernel->fused();
     const std::vector<Placement> placements = options.guard_pages

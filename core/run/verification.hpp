@@ -27,6 +27,7 @@ struct VerifyReport {
     bool passed = false;
     double max_error = 0;     // max|y - ref| / max|ref|
     bool exact = false;       // every output equals the reference
+    DataKind data{};          // what it was compared on
     std::string message;      // empty if passed; else what differs first, and the command that reruns it
     std::string kernel_name;
     bool fused = false;
