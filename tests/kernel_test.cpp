@@ -20,8 +20,8 @@ struct Case {
     VerifyOptions options;
 };
 
-Layout native_layout(Isa isa) { return isa == Isa::avx512 ? Layout::nchw16c : Layout::nchw8c; }
-Layout foreign_layout(Isa isa) { return isa == Isa::avx512 ? Layout::nchw8c : Layout::nchw16c; }
+Layout native_layout(Isa isa) { return is_avx512(isa) ? Layout::nchw16c : Layout::nchw8c; }
+Layout foreign_layout(Isa isa) { return is_avx512(isa) ? Layout::nchw8c : Layout::nchw16c; }
 
 ConvPair pair_of(std::string_view text, Layout layout) {
     ConvPair pair = *ConvPair::parse(text);
@@ -66,6 +66,22 @@ TEST_CASE("kernels: every layer of the paper equals the reference, on every ISA,
     for (std::size_t i = 0; i < layers.size(); i += sanitized ? 8 : 1)
         for (const Isa isa : host_isas(DataType::f32))
             for (const Layout layout : {Layout::nhwc, native_layout(isa)}) add_cases(cases, layers[i].pair, layout, isa);
+    check(cases);
+}
+
+TEST_CASE("kernels: every layer of the paper in every other data type") {
+    const auto& layers = tool::find_suite("paper")->layers;
+    std::vector<Case> cases;
+    for (std::size_t i = 0; i < layers.size(); i += sanitized ? 8 : 1)
+        for (const DataType dtype : {DataType::bf16, DataType::f16, DataType::u8, DataType::s8}) {
+            const Isa isa = host_isas(dtype).back();
+            VerifyOptions options{.dispatch = {.isa = isa, .threads = 2}, .threads = 2};
+            for (const DataKind data : {DataKind::integers, DataKind::random}) {
+                options.data = data;
+                cases.push_back({pair_of(layers[i].pair, (data == DataKind::integers) == (i % 2 == 0) ? Layout::nhwc : native_layout(isa)), options});
+                cases.back().pair.dtype = dtype;
+            }
+        }
     check(cases);
 }
 

@@ -43,7 +43,9 @@ Outcome check(Context& context, const Item& item, const Settings& settings, std:
     const Result<VerifyReport> random = verify_work(context, *work, options);
     if (!random) return {false, random.error().message};
     if (!random->passed) return {false, random->message};
-    const std::string on_integers = integers->exact ? "equal" : fmt::format("error {:.1e}", integers->max_error);
+    const std::string on_integers = integers->data != DataKind::integers ? "not compared (Winograd)"
+                                    : integers->exact                     ? "equal"
+                                                                           : fmt::format("error {:.1e}", integers->max_error);
     const bool pair = std::holds_alternative<ConvPair>(*work);
     return {true, fmt::format("integers {}, random error {:.1e}, {}", on_integers, random->max_error,
                               !pair ? "one convolution" : random->fused ? "fused" : "not fused")};

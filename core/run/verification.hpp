@@ -19,7 +19,7 @@ struct VerifyOptions {
     Kernel kernel{};  // of the same problem: checked instead of what dispatch would give, unless empty
     int threads = 1;  // parts, and threads that run them
     std::uint64_t seed = 1;
-    DataKind data = DataKind::integers;
+    DataKind data = DataKind::integers;  // random all the same where the kernel uses Winograd on bf16 or f16
     bool guard_pages = true;  // an access out of bounds then faults: it ends the process
 };
 
@@ -27,6 +27,7 @@ struct VerifyReport {
     bool passed = false;
     double max_error = 0;     // max|y - ref| / max|ref|
     bool exact = false;       // every output equals the reference
+    DataKind data{};          // what it was compared on
     std::string message;      // empty if passed; else what differs first, and the command that reruns it
     std::string kernel_name;
     bool fused = false;
