@@ -25,9 +25,9 @@ namespace {
 
 // Of the largest output: far above what any algorithm's rounding comes to, far below what a wrong result comes to. Where tensors are
 // rounded, a few steps of their type: oneDNN scales and adds in another order, so that some numbers are rounded the other way.
-double agreement(DataType dtype) {
-    switch (dtype) {
-        case DataType::f32: return 1e-3;
+double agreement(const Problem& problem) {
+    switch (problem.dtype) {
+        case DataType::f32: return problem.math == Math::bf16 ? 1.0 / 16 : 1e-3;
         case DataType::f16: return 1.0 / 128;
         case DataType::bf16:
         case DataType::u8:
@@ -96,7 +96,7 @@ Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& 
         const Result<std::vector<float>> its = other->prepare(*field.workload);
         if (its) {
             result.description = other->description();
-            if (const double error = difference(*output, *its); !(error <= agreement(field.workload->problem.dtype)))
+            if (const double error = difference(*output, *its); !(error <= agreement(field.workload->problem)))
                 return Error{ErrorCode::unsupported, fmt::format("Results differ: {} is {:.1e} of max|y| away from Tandem.", name, error)};
         } else {
             result.problem = its.error().message;

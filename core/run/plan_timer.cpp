@@ -19,7 +19,7 @@ constexpr double sample_seconds_many = 1e-3;    // several threads: a sample has
 /// on the plan, and post-ops are the same instructions under all of them.
 double agreement(const Problem& problem) {
     switch (problem.dtype) {
-        case DataType::f32: return 1e-3;
+        case DataType::f32: return problem.math == Math::bf16 ? 1.0 / 16 : 1e-3;
         case DataType::bf16: return 1.0 / 16;
         case DataType::f16: return 1.0 / 128;
         case DataType::u8:
