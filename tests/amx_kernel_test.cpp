@@ -6,6 +6,8 @@
 #include "core/plan/tiling.hpp"
 #include "core/run/kernel_code.hpp"
 #include "core/run/verification.hpp"
+#include "support/forked_jobs.hpp"
+#include "support/random_pair.hpp"
 #include "tests/amx_emulator.hpp"
 
 namespace {
@@ -22,15 +24,37 @@ struct Case {
     std::optional<Dot> dot{};  // of dense stages, instead of the planner's
 };
 
-// Generated for AMX whatever the host has: dispatch would refuse where it has none.
-Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot) {
+ConvPair pair_of(const Case& c) {
+    ConvPair pair = *ConvPair::parse(c.pair);
+    pair.dtype = c.dtype;
+    pair.layout = c.layout;
+    pair.math = c.math;
+    pair.intermediate_dtype = c.intermediate;
+    pair.output_dtype = c.output;
+    return pair;
+}
+
+// A plan for AMX whatever the host has.
+Plan amx_plan(const Problem& image, std::optional<Dot> dot) {
     Machine machine;
     machine.isa = Isa::amx;
+    Plan plan = choose_plan(image, machine, 1);
+    for (int i = 0; dot && i < image.stage_count; ++i) {
+        if (image.stage(i).depthwise()) continue;
+        StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+        stage.dot = *dot;
+        stage.algorithm = Algorithm::direct;
+        stage.block_channels = 0;
+        set_amx_shape(stage);
+    }
+    return plan;
+}
+
+// Dispatch would refuse it where the host has none.
+Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot) {
     Problem image = problem;
     image.input.n = 1;
-    Plan plan = choose_plan(image, machine, 1);
-    for (int i = 0; dot && i < image.stage_count; ++i)
-        if (!image.stage(i).depthwise()) plan.stages[static_cast<std::size_t>(i)].dot = *dot;
+    const Plan plan = amx_plan(image, dot);
     if (Status status = check_plan(image, plan); !status) return status.error();
     REQUIRE(uses_amx(image, plan));
     auto code = KernelCode::create(image, plan, "a test", 1);
@@ -38,30 +62,18 @@ Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot) {
     return Kernel(KernelImpl::create(problem, std::move(*code)));
 }
 
-void check(const Case& c) {
-    CAPTURE(c.pair);
-    CAPTURE(to_string(c.dtype));
-    auto pair = ConvPair::parse(c.pair);
-    REQUIRE(pair.ok());
-    pair->dtype = c.dtype;
-    pair->layout = c.layout;
-    pair->math = c.math;
-    pair->intermediate_dtype = c.intermediate;
-    pair->output_dtype = c.output;
-    const Result<Problem> problem = make_problem(*pair);
-    REQUIRE(problem.ok());
-    const Result<Kernel> kernel = amx_kernel(*problem, c.dot);
+void check(const ConvPair& pair, std::optional<Dot> dot, DataKind data) {
+    CAPTURE(to_string(pair));
+    const Result<Kernel> kernel = amx_kernel(*make_problem(pair), dot);
     REQUIRE_MESSAGE(kernel.ok(), (kernel ? "" : kernel.error().message));
     Context context;
-    for (const DataKind data : {DataKind::integers, DataKind::random}) {
-        VerifyOptions options;
-        options.kernel = *kernel;
-        options.threads = 2;
-        options.data = data;
-        const Result<VerifyReport> report = verify(context, *pair, options);
-        REQUIRE_MESSAGE(report.ok(), (report ? "" : report.error().message));
-        CHECK_MESSAGE(report->passed, report->message);
-    }
+    VerifyOptions options;
+    options.kernel = *kernel;
+    options.threads = 2;
+    options.data = data;
+    const Result<VerifyReport> report = verify(context, pair, options);
+    REQUIRE_MESSAGE(report.ok(), (report ? "" : report.error().message));
+    CHECK_MESSAGE(report->passed, report->message);
     CHECK(!AmxEmulator::tiles_configured());
 }
 
@@ -97,9 +109,28 @@ TEST_CASE("AMX kernels agree with the reference") {
         {"2x17x5x19:conv3o37+bias+relu:conv3o19s2+bias", f32, Layout::nchw16c, {}, {}, Math::strict, Dot::amx_x6},
         {"1x64x4x4:conv1o64+bias+relu:dw3", f32, Layout::nchw16c, {}, {}, Math::fast},
     };
-    for (const Case& c : cases) check(c);
+    for (const Case& c : cases)
+        for (const DataKind data : {DataKind::integers, DataKind::random}) check(pair_of(c), c.dot, data);
     if (AmxEmulator::needed()) {
         CHECK(AmxEmulator::executed(AmxInstruction::tdpbf16ps) > 0);
         CHECK(AmxEmulator::executed(AmxInstruction::tdpbusd) > 0);
+    }
+}
+
+TEST_CASE("AMX kernels of random pairs") {
+    if (!host_has_avx512_bf16()) return;
+    const AmxEmulator emulator;
+    std::mt19937_64 engine(1);
+    const int count = test::sanitized ? 5 : 25;
+    for (const auto& [dtype, dot] : {std::pair{DataType::bf16, std::optional<Dot>()}, std::pair{DataType::u8, std::optional<Dot>()},
+                                     std::pair{DataType::s8, std::optional<Dot>()}, std::pair{DataType::f32, std::optional(Dot::amx_x3)},
+                                     std::pair{DataType::f32, std::optional(Dot::amx_x6)}}) {
+        for (int i = 0; i < count;) {
+            ConvPair pair = test::random_pair(engine, {.max_flops = 2e5, .exact_post_ops = i % 2 == 0, .dtype = dtype});
+            if (pair.layout == Layout::nchw8c || (pair.first.kind == ConvKind::depthwise && pair.second.kind == ConvKind::depthwise)) continue;
+            if (dtype == DataType::f32) pair.math = dot == Dot::amx_x3 ? Math::fast : Math::strict;
+            check(pair, dot, i % 2 == 0 ? DataKind::integers : DataKind::random);
+            ++i;
+        }
     }
 }

@@ -34,6 +34,7 @@ struct RandomSet {
     PairKinds kinds = PairKinds::any;
     std::int64_t count = 0;  // unless the environment says otherwise
     DataType dtype = DataType::f32;
+    std::optional<Math> math{};  // nullopt: any that goes with f32 tensors and others alike
 };
 
 /// Descriptor `index` of a seed, whatever came before it: so that one of them can be run alone.
@@ -45,6 +46,7 @@ Case random_case(const RandomSet& set, std::uint64_t seed, std::int64_t index) {
     // Otherwise few pairs would be compared exactly: most chains have an inexact post-op somewhere.
     options.exact_post_ops = index % 4 == 0;
     Case result{random_pair(engine, options), {}};
+    if (set.math) result.pair.math = *set.math;
     const int threads = 1 + static_cast<int>(engine() % 3);
     result.options = {.dispatch = {.threads = threads}, .threads = threads, .seed = engine() % 1000000, .data = data};
     return result;
@@ -56,7 +58,7 @@ void check_random(const RandomSet& set) {
     const std::int64_t first = environment_number("TANDEM_RANDOM_FIRST", 0);
     const auto failures = run_forked(count, 100, [&](std::int64_t i) {
         Case c = random_case(set, seed, first + i);
-        for (const Isa isa : host_isas(set.dtype)) {
+        for (const Isa isa : host_isas(set.dtype, c.pair.math)) {
             c.options.dispatch.isa = isa;
             if (std::string message = verify_job(c.pair, c.options); !message.empty()) return fmt::format("{}: {}", to_string(isa), message);
         }
@@ -66,7 +68,7 @@ void check_random(const RandomSet& set) {
         const std::int64_t index = first + failure.index;
         Case c = random_case(set, seed, index);
         std::string commands;
-        for (const Isa isa : host_isas(set.dtype)) {
+        for (const Isa isa : host_isas(set.dtype, c.pair.math)) {
             c.options.dispatch.isa = isa;
             commands += "\n  rerun: " + rerun_command(c.pair, c.options);
         }
@@ -75,11 +77,11 @@ void check_random(const RandomSet& set) {
     }
 }
 
-/// A thousand pairs of a data type, a third of them depthwise, then 1x1.
+/// Five thousand pairs of a data type, a third of them depthwise, then 1x1.
 void check_random(DataType dtype) {
     const std::string test = std::string("random kernels: ") + to_string(dtype);
-    check_random({test.c_str(), PairKinds::depthwise_pointwise, 350, dtype});
-    check_random({test.c_str(), PairKinds::any, 650, dtype});
+    check_random({test.c_str(), PairKinds::depthwise_pointwise, 1750, dtype});
+    check_random({test.c_str(), PairKinds::any, 3250, dtype});
 }
 
 }  // namespace
@@ -92,6 +94,10 @@ TEST_CASE("random kernels: any pair") {
     check_random({"random kernels: any*", PairKinds::any, 5000});
 }
 
+TEST_CASE("random kernels: math bf16") {
+    check_random({"random kernels: math bf16", PairKinds::depthwise_pointwise, 350, DataType::f32, Math::bf16});
+    check_random({"random kernels: math bf16", PairKinds::any, 650, DataType::f32, Math::bf16});
+}
 TEST_CASE("random kernels: bf16") { check_random(DataType::bf16); }
 TEST_CASE("random kernels: f16") { check_random(DataType::f16); }
 TEST_CASE("random kernels: u8") { check_random(DataType::u8); }

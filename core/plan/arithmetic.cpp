@@ -1,5 +1,7 @@
 #include "core/plan/arithmetic.hpp"
 
+#include <algorithm>
+
 namespace tandem {
 namespace {
 
@@ -51,6 +53,12 @@ double dot_speed(Dot dot) noexcept {
         case Dot::amx_x6: return 2 * amx / 6;
     }
     return 1;
+}
+
+void set_amx_shape(StagePlan& stage) noexcept {
+    constexpr int most_vectors = 2, most_pixels = 14;
+    stage.block_vectors = std::min(stage.block_vectors, most_vectors);
+    stage.block_pixels = std::min(stage.block_pixels, most_pixels);
 }
 
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {

@@ -66,6 +66,9 @@ constexpr bool has_zero_point_sums(Dot dot) noexcept { return dot == Dot::int8 |
 /// product of two full tiles 16 times that of a vdpbf16ps over 64 times as many.
 double dot_speed(Dot dot) noexcept;
 
+/// Register blocks that AMX takes: sums of two vectors at most, which few pixels at a time come back from.
+void set_amx_shape(StagePlan& stage) noexcept;
+
 /// Whether stage i, dense, of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;
 /// Those that apply, the fastest by instruction count first.

@@ -132,6 +132,7 @@ private:
             way.algorithm = Algorithm::direct;
             way.dot = dot;
             if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
+            if (uses_amx(dot)) set_amx_shape(way);
             ways.push_back(way);
         }
         for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
