@@ -50,7 +50,7 @@ double useful_flops(const Problem& problem) {
     return flops * static_cast<double>(problem.input.n);
 }
 
-double tensor_bytes(const TensorShape& shape) { return 4.0 * static_cast<double>(shape.n * shape.c * shape.h * shape.w); }
+double tensor_bytes(const TensorShape& shape, DataType dtype) { return static_cast<double>(element_bytes(dtype) * shape.n * shape.c * shape.h * shape.w); }
 
 CostEstimate estimate_images(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads) {
     TileCosts tiles(problem, plan, rates, threads);
@@ -121,13 +121,14 @@ std::vector<RankedPlan> rank_plans(const Problem& problem, const std::vector<Pla
 Roofline roofline(const Problem& problem, const MachineRates& rates, int threads, bool with_intermediate) {
     Roofline roof;
     roof.flops = useful_flops(problem);
-    const double input = tensor_bytes(problem.input_shape()), output = tensor_bytes(problem.output_shape(problem.stage_count - 1));
+    const double input = tensor_bytes(problem.input_shape(), problem.dtype);
+    const double output = tensor_bytes(problem.output_shape(problem.stage_count - 1), problem.output_dtype(problem.stage_count - 1));
     roof.bytes = input + output;
     for (int i = 0; i < problem.stage_count; ++i)
-        roof.bytes += 4.0 * static_cast<double>(problem.stage(i).weight_count()) + tensor_bytes(problem.residual_shape(i));
+        roof.bytes += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count()) + tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
     double held = roof.bytes;
     if (problem.stage_count == 2 && with_intermediate) {
-        const double mid = tensor_bytes(problem.output_shape(0));
+        const double mid = tensor_bytes(problem.output_shape(0), problem.output_dtype(0));
         roof.bytes += 2 * mid;
         held += mid;
     }

@@ -166,10 +166,11 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     const double use = stage.depthwise() ? 1 : reach.share.row_taps / static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
     const double block_input = 4.0 * static_cast<double>(plan_.stages[static_cast<std::size_t>(i)].block_pixels * stage.in_channels * stage.conv.kernel.h);
     add_weights(phase, i, groups, panels, use, block_input);
-    const double written = 2 * pixels * channels * 4;  // a line is fetched before it is written, and written back
+    const auto element = static_cast<double>(element_bytes(output_element(problem_, plan_, i)));
+    const double written = 2 * pixels * channels * element;  // a line is fetched before it is written, and written back
     if (to_tensor && home_ > Level::l1) phase.bytes[index(home_)].output += written;
     if (!to_tensor && mid_level > Level::l1) phase.bytes[index(mid_level)].intermediate += written;
-    const double residual = pixels * static_cast<double>(std::min<std::int64_t>(stage.residual_channels(), stage.out_channels)) * 4;
+    const double residual = pixels * static_cast<double>(std::min<std::int64_t>(stage.residual_channels(), stage.out_channels)) * static_cast<double>(element_bytes(problem_.output_dtype(i)));
     if (home_ > Level::l1) phase.bytes[index(home_)].input += residual;
     return phase;
 }

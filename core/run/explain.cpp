@@ -21,7 +21,7 @@ struct Subject {
 std::string size_text(double bytes) { return bytes < 1e6 ? fmt::format("{:.1f} KB", bytes / 1024) : fmt::format("{:.2f} MB", bytes / (1024 * 1024)); }
 std::string time_text(double seconds) { return fmt::format("{:.1f} us", seconds * 1e6); }
 
-double tensor_bytes(const TensorShape& s) { return 4.0 * static_cast<double>(s.n * s.c * s.h * s.w); }
+double tensor_bytes(const TensorShape& s, DataType dtype) { return static_cast<double>(element_bytes(dtype) * s.n * s.c * s.h * s.w); }
 
 std::string stage_line(const KernelImpl& kernel, int i) {
     const Stage& stage = kernel.problem.stage(i);
@@ -57,7 +57,7 @@ std::string fusion_lines(const Subject& subject) {
     const Problem& problem = subject.problem();
     if (problem.stage_count == 1) return "One convolution: nothing to fuse.\n";
     const KernelCode& code = *subject.kernel.code;
-    const double tensor = tensor_bytes(problem.output_shape(0));
+    const double tensor = tensor_bytes(problem.output_shape(0), problem.output_dtype(0));
     const double image = tensor / static_cast<double>(problem.input.n);
     std::string text;
     if (!code.fused()) {
@@ -106,8 +106,8 @@ std::string intensity_lines(const Subject& subject) {
         for (int i = 0; i < problem.stage_count; ++i) sum += 4.0 * static_cast<double>(problem.stage(i).weight_count());
         return sum;
     }();
-    const std::pair<const char*, double> parts[] = {{"input", tensor_bytes(problem.input_shape())}, {"weights", weights},
-                                                    {"output", tensor_bytes(problem.output_shape(problem.stage_count - 1))}, {"scratch a thread", mid}};
+    const std::pair<const char*, double> parts[] = {{"input", tensor_bytes(problem.input_shape(), problem.dtype)}, {"weights", weights},
+                                                    {"output", tensor_bytes(problem.output_shape(problem.stage_count - 1), problem.output_dtype(problem.stage_count - 1))}, {"scratch a thread", mid}};
     for (const auto& [name, bytes] : parts) text += fmt::format(" {} {} ({}),", name, size_text(bytes), to_string(level_of(bytes, rates.caches)));
     text.back() = ';';
     return text + fmt::format(" together they live in {}. Caches: L1 {}, L2 {}, L3 {}.\n", to_string(roof.home), size_text(static_cast<double>(rates.caches.l1)),
