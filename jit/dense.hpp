@@ -34,6 +34,8 @@ struct PrefetchPlan {
     TensorStrides source{};
 };
 
+inline constexpr std::int64_t line_bytes = 64;  // of a cache line
+
 class DenseBody final : public StageBody {
 public:
     /// Registers are leased for the lifetime of the body.

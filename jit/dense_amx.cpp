@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/ceil_div.hpp"
 #include "jit/dense.hpp"
 
 namespace tandem::jit {
@@ -17,8 +18,6 @@ namespace {
 
 constexpr int first_pixels = 4, first_weights = 6;  // tiles; the sums come first
 constexpr std::int64_t most_tiles = 2;              // of pixels, at once
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept { return (a + b - 1) / b; }
 
 // Pixels of each tile of a row of `width`: all alike.
 std::int64_t tile_pixels(std::int64_t width) noexcept { return ceil_div(width, ceil_div(width, amx_rows)); }

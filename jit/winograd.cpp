@@ -4,10 +4,10 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/ceil_div.hpp"
+
 namespace tandem::jit {
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept { return (a + b - 1) / b; }
 
 StageContext gemm_context(const StageContext& stage, const WinogradLayout& layout, const Stage* gemm) {
     StageContext context = stage;

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/panel.hpp"
 
 namespace tandem {
 namespace {
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept { return (a + b - 1) / b; }
 std::int64_t round_up(std::int64_t a, std::int64_t b) noexcept { return ceil_div(a, b) * b; }
 
 Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) noexcept {

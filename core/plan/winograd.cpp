@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
 
 namespace tandem {
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept { return (a + b - 1) / b; }
 
 // An odd number of cache lines, so that neighbouring rows do not fall into the same few L1 sets.
 std::int64_t odd_lines(std::int64_t bytes) noexcept { return (ceil_div(bytes, 64) | 1) * 64; }
