@@ -62,8 +62,8 @@ constexpr bool sums_integers(Dot dot) noexcept { return dot == Dot::int8 || dot 
 /// A kernel row of the panel begins with the zero point's share.
 constexpr bool has_zero_point_sums(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::amx_int8; }
 
-/// Multiplications and additions a second against those of f32 FMAs, by instruction counts: one dot instruction a FMA's time, an AMX
-/// product of two full tiles 16 times that of a vdpbf16ps over 64 times as many.
+/// Multiplications and additions a second against those of f32 FMAs, if a vector dot instruction takes a FMA's time. For AMX an assumption:
+/// no such hardware was at hand.
 double dot_speed(Dot dot) noexcept;
 
 /// Register blocks that AMX takes: sums of two vectors at most, which few pixels at a time come back from.
