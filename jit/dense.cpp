@@ -34,7 +34,10 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
     emit_add(code_, group, runs.front().offset);
     if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
-    if (on_amx()) emit_tile_configuration(tile.segment.width);
+    if (on_amx()) {
+        emit_tile_configuration(tile.segment.width);
+        emit_parking();
+    }
     for (const GroupRun& run : runs) {
         const Gpr scratch = count_;
         if (context_.simd.avx512()) {

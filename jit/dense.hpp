@@ -91,12 +91,17 @@ private:
     void emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Operand& pixel, int product);
     void emit_tile_configuration(std::int64_t width);
     std::vector<TileRun> tile_runs(std::int64_t width) const;
+    void emit_parking();
+    void emit_other_parking();
     void emit_row_by_tiles(const StageTile& tile, const GroupRun& group, const Pass& pass);
+    void emit_tile_call(const TileRun& run, const Block& block);
+    void emit_finish_call(const TileRun& run, Block block);
     std::string zero_point_key(const Pass& pass) const;
     void emit_tile_sums(const TileRun& run, int vectors);
     void emit_tile_products(const TileRun& run, int vectors, std::int64_t kw);
     void emit_pixel_tiles(const TileRun& run, std::int64_t kw, std::int64_t part);
-    void emit_part_products(const TileRun& run, int vectors, std::int64_t column_part);
+    void emit_weight_tiles(int vectors, std::int64_t column_part);
+    void emit_products(const TileRun& run, int vectors);
     void emit_finish(const Block& block);
     void emit_post_ops_and_store(const Block& block);
     int unroll(const Block& block) const;

@@ -3,8 +3,10 @@
 //   for each pair of pixel tiles of a row              (tmm4, tmm5; the last tile overlaps the one before it rather than being shorter)
 //     for each kernel row inside the image, 64-byte block of channels, kernel column:
 //       load pixels and weights (tmm6, tmm7), multiply and add into tmm0..3
-//     park the sums; then, as after a K block: resume some pixels at a time, post-ops, store
+//     park the sums
+//     finish the pair before: as after a K block, resume some pixels at a time, post-ops, store
 //
+// So the vector units finish one pair while the tiles multiply the next: nothing that is parked is read before a whole call has passed.
 // Tiles are configured for each tile function's stage and released at its end: a thread keeps no AMX state between calls.
 #include <algorithm>
 
@@ -17,7 +19,6 @@ namespace tandem::jit {
 namespace {
 
 constexpr int first_pixels = 4, first_weights = 6;  // tiles; the sums come first
-constexpr std::int64_t most_tiles = 2;              // of pixels, at once
 
 // Pixels of each tile of a row of `width`: all alike.
 std::int64_t tile_pixels(std::int64_t width) noexcept { return ceil_div(width, ceil_div(width, amx_rows)); }
@@ -46,9 +47,9 @@ std::vector<DenseBody::TileRun> DenseBody::tile_runs(std::int64_t width) const {
     const std::int64_t pixels = tile_pixels(width), tiles = ceil_div(width, pixels);
     const auto start = [&](std::int64_t tile) { return tile < tiles ? std::min(tile * pixels, width - pixels) : width; };
     std::vector<TileRun> runs;
-    for (std::int64_t tile = 0; tile < tiles; tile += most_tiles) {
-        TileRun run{.tiles = std::min(most_tiles, tiles - tile), .second = 0, .pixels = pixels, .step = start(tile + most_tiles) - start(tile), .count = 1};
-        if (run.tiles == most_tiles) run.second = start(tile + 1) - start(tile);
+    for (std::int64_t tile = 0; tile < tiles; tile += amx_tiles) {
+        TileRun run{.tiles = std::min(amx_tiles, tiles - tile), .second = 0, .pixels = pixels, .step = start(tile + amx_tiles) - start(tile), .count = 1};
+        if (run.tiles == amx_tiles) run.second = start(tile + 1) - start(tile);
         run.pixels += run.second;
         const auto like = [&](const TileRun& other) { return other.tiles == run.tiles && other.second == run.second && other.step == run.step; };
         if (!runs.empty() && like(runs.back())) ++runs.back().count;
@@ -57,29 +58,63 @@ std::vector<DenseBody::TileRun> DenseBody::tile_runs(std::int64_t width) const {
     return runs;
 }
 
+// Sums are parked in two places by turns.
+void DenseBody::emit_parking() {
+    const Gpr place = count_;
+    code_.mov(place, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
+    code_.mov(code_.qword[args_ + local_offset(Local::park_next)], place);
+    emit_add(code_, place, amx_parked_bytes(context_.plan));
+    code_.mov(code_.qword[args_ + local_offset(Local::parked)], place);
+}
+
+void DenseBody::emit_other_parking() {
+    const Gpr next = count_, parked = input_;
+    code_.mov(next, code_.qword[args_ + local_offset(Local::park_next)]);
+    code_.mov(parked, code_.qword[args_ + local_offset(Local::parked)]);
+    code_.mov(code_.qword[args_ + local_offset(Local::park_next)], parked);
+    code_.mov(code_.qword[args_ + local_offset(Local::parked)], next);
+}
+
 // One output row. The column, output and residual registers are set.
 void DenseBody::emit_row_by_tiles(const StageTile& tile, const GroupRun& group, const Pass& pass) {
-    const Gpr out = out_, residual = residual_, column = column_, parked = parked_register(), blocks = blocks_;
-    const auto advance = [&](std::int64_t pixels) {
-        emit_add(code_, out, pixels * context_.out.pixel);
-        if (post_ops_.has_sum()) emit_add(code_, residual, pixels * context_.residual.pixel);
-    };
+    const Block block{{}, group, group.vectors, group.tail_lanes, pass, 0};
+    const Gpr blocks = blocks_;
+    std::optional<TileRun> before;
     for (const TileRun& run : tile_runs(tile.segment.width)) {
-        Block block{{}, group, group.vectors, group.tail_lanes, pass, 0};
-        emit_loop(code_, blocks, run.count, [&] {
-            emit_operands(block);
-            const int vectors = group.vectors;
-            code_.call(routines_.get(fmt::format("tiles {}+{} x{}", run.tiles, run.second, vectors), [=, this] { emit_tile_sums(run, vectors); }));
-            for (const std::int64_t width : balanced_split(run.pixels, context_.plan.block_pixels)) {
-                block.run.width = width;
-                code_.call(routines_.get("finish " + block.key() + zero_point_key(pass), [this, block] { emit_finish(block); }));
-                advance(width);
-                emit_add(code_, parked, width * vectors * context_.panel.vector_bytes);
-            }
-            advance(run.step - run.pixels);
-            emit_add(code_, column, run.step * context_.stage->conv.stride.w * context_.in.pixel);
+        emit_tile_call(run, block);
+        if (before) emit_finish_call(*before, block);
+        emit_other_parking();
+        emit_loop(code_, blocks, run.count - 1, [&] {
+            emit_tile_call(run, block);
+            emit_finish_call(run, block);
+            emit_other_parking();
         });
+        before = run;
     }
+    emit_finish_call(*before, block);
+}
+
+void DenseBody::emit_tile_call(const TileRun& run, const Block& block) {
+    emit_operands(block);
+    const int vectors = block.vectors;
+    code_.call(routines_.get(fmt::format("tiles {}+{} x{}", run.tiles, run.second, vectors), [=, this] { emit_tile_sums(run, vectors); }));
+    emit_add(code_, column_, run.step * context_.stage->conv.stride.w * context_.in.pixel);
+}
+
+void DenseBody::emit_finish_call(const TileRun& run, Block block) {
+    const Gpr parked = parked_register();
+    const auto advance = [&](std::int64_t pixels) {
+        emit_add(code_, out_, pixels * context_.out.pixel);
+        if (post_ops_.has_sum()) emit_add(code_, residual_, pixels * context_.residual.pixel);
+    };
+    code_.mov(parked, code_.qword[args_ + local_offset(Local::parked)]);
+    for (const std::int64_t width : balanced_split(run.pixels, context_.plan.block_pixels)) {
+        block.run.width = width;
+        code_.call(routines_.get("finish " + block.key() + zero_point_key(block.pass), [this, block] { emit_finish(block); }));
+        advance(width);
+        emit_add(code_, parked, width * block.vectors * context_.panel.vector_bytes);
+    }
+    advance(run.step - run.pixels);
 }
 
 // Which kernel rows' zero points a finish adds.
@@ -119,7 +154,7 @@ void DenseBody::emit_tile_sums(const TileRun& run, int vectors) {
     code_.pop(weight_step);
     code_.pop(pixel_step);
     const Gpr parked = parked_register(), parked_step = input;
-    code_.mov(parked, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
+    code_.mov(parked, code_.qword[args_ + local_offset(Local::park_next)]);
     code_.mov(parked_step, immediate(vectors * vector_bytes));
     for (std::int64_t t = 0; t < run.tiles; ++t)
         for (int v = 0; v < vectors; ++v)
@@ -127,12 +162,20 @@ void DenseBody::emit_tile_sums(const TileRun& run, int vectors) {
 }
 
 // One kernel column of one block of channels. Operands in several parts: each part of the pixels meets the weights' parts that make the
-// largest products with it, the small ones first.
+// largest products with it, first the part that is loaded already, then the small ones.
 void DenseBody::emit_tile_products(const TileRun& run, int vectors, std::int64_t kw) {
     const std::int64_t parts = dot_parts(context_.plan.dot);
+    std::int64_t loaded = -1;
     for (std::int64_t part = parts - 1; part >= 0; --part) {
         emit_pixel_tiles(run, kw, part);
-        for (std::int64_t weight_part = parts - 1 - part; weight_part >= 0; --weight_part) emit_part_products(run, vectors, kw * parts + weight_part);
+        if (loaded >= 0) emit_products(run, vectors);
+        const std::int64_t here = loaded;
+        for (std::int64_t weight_part = parts - 1 - part; weight_part >= 0; --weight_part) {
+            if (weight_part == here) continue;
+            emit_weight_tiles(vectors, kw * parts + weight_part);
+            emit_products(run, vectors);
+            loaded = weight_part;
+        }
     }
 }
 
@@ -145,13 +188,16 @@ void DenseBody::emit_pixel_tiles(const TileRun& run, std::int64_t kw, std::int64
     }
 }
 
-// The pixel tiles that are loaded, by the weights of one kernel column and part.
-void DenseBody::emit_part_products(const TileRun& run, int vectors, std::int64_t column_part) {
+void DenseBody::emit_weight_tiles(int vectors, std::int64_t column_part) {
     const Gpr weight_step = outs_, weights = weights_;
     for (int v = 0; v < vectors; ++v) {
         const std::int64_t at = (column_part * vectors + v) * context_.panel.vector_bytes;
         code_.tileloadd(Xbyak::Tmm(first_weights + v), code_.ptr[weights + weight_step + static_cast<std::size_t>(at)]);
     }
+}
+
+// The pixel tiles that are loaded by the weights that are.
+void DenseBody::emit_products(const TileRun& run, int vectors) {
     for (std::int64_t t = 0; t < run.tiles; ++t) {
         for (int v = 0; v < vectors; ++v) {
             const Xbyak::Tmm pixels(first_pixels + static_cast<int>(t)), weight(first_weights + v);

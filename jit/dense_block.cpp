@@ -270,11 +270,14 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
     const int mask = simd.avx512() ? output_mask : temps[0];
     if (!simd.avx512()) simd.set_mask({block.tail_lanes, mask}, group);
     const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
+    const auto at = [&](std::int64_t p, int v) {
+        return code_.ptr[out + static_cast<std::size_t>(p * context_.out.pixel + context_.out.channel(std::int64_t{v} * simd.lanes))];
+    };
+    std::vector<VectorStore> stores;
+    for (std::int64_t p = 0; p < block.run.width; ++p)
+        for (int v = 0; v < block.vectors; ++v) stores.push_back({at(p, v), acc(block, p, v), v == block.vectors - 1 ? block.tail_lanes : 0});
+    emit_stores(context_, stores, mask, free);
     for (std::int64_t p = 0; p < block.run.width; ++p) {
-        for (int v = 0; v < block.vectors; ++v) {
-            const auto at = static_cast<std::size_t>(p * context_.out.pixel + context_.out.channel(std::int64_t{v} * simd.lanes));
-            emit_store(context_, code_.ptr[out + at], acc(block, p, v), v == block.vectors - 1 ? block.tail_lanes : 0, mask, free);
-        }
         const auto behind = p * context_.out.pixel + context_.out.channel(std::int64_t{block.vectors - 1} * simd.lanes) + simd.lanes * context_.out.element;
         emit_pad_block(context_, block.group, code_.ptr[out + static_cast<std::size_t>(behind)], temps.back());
     }

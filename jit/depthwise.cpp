@@ -198,6 +198,7 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
         }
         if (taps.empty()) continue;
         const Address from = code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel)];
+        if (fetches_ahead(group, input_index) && starts_line(column)) code_.prefetcht1(code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel + context_.rows_ahead)]);
         if (taps.size() == 1 && lanes.count == 0 && !context_.panel.permute && context_.in_element == Element::f32) {
             code_.vfmadd231ps(taps.front().acc, taps.front().weight, from);
             continue;
@@ -209,6 +210,18 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
         if (context_.panel.permute) simd.permute(value, permute_register(), value);
         for (const Tap& tap : taps) code_.vfmadd231ps(tap.acc, tap.weight, value);
     }
+}
+
+// Rows that a row group reads beyond those of the group above it: as far below them lie those that the next tile is the first to read.
+bool DepthwiseBody::fetches_ahead(const RowGroup& group, std::size_t input_index) const {
+    const std::size_t fresh = group.taps.size() * static_cast<std::size_t>(context_.stage->conv.stride.h);
+    return context_.rows_ahead > 0 && input_index + fresh >= input_rows(group).size();
+}
+
+// One prefetch a cache line is enough where neighbouring pixels share it.
+bool DepthwiseBody::starts_line(std::int64_t column) const {
+    const std::int64_t pixels = std::max<std::int64_t>(1, 64 / context_.in.pixel);
+    return column % pixels == 0;
 }
 
 void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
@@ -241,11 +254,12 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
     const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         const Gpr output = output_[row];
-        for (std::int64_t p = 0; p < block.width; ++p) {
-            const auto at = static_cast<std::size_t>(p * context_.out.pixel);
-            emit_store(context_, code_.ptr[output + at], acc(group, run, row, p), run.tail_lanes, mask, free);
-            emit_pad_block(context_, run, code_.ptr[output + at + static_cast<std::size_t>(simd.lanes * context_.out.element)], temps.back());
-        }
+        std::vector<VectorStore> stores;
+        for (std::int64_t p = 0; p < block.width; ++p)
+            stores.push_back({code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)], acc(group, run, row, p), run.tail_lanes});
+        emit_stores(context_, stores, mask, free);
+        for (std::int64_t p = 0; p < block.width; ++p)
+            emit_pad_block(context_, run, code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel + simd.lanes * context_.out.element)], temps.back());
     }
 }
 

@@ -35,6 +35,8 @@ private:
     void emit_pointers(const RowGroup& group, bool with_columns);
     void emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index);
+    bool fetches_ahead(const RowGroup& group, std::size_t input_index) const;
+    bool starts_line(std::int64_t column) const;
     void emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     Simd::Lanes input_lanes(const GroupRun& run) const;
     int reserved_registers(const GroupRun& run) const;

@@ -140,16 +140,54 @@ void emit_store(const Simd& simd, Element element, const Address& to, const Vec&
     }
 }
 
+namespace {
+
+// nearest = v rounded to bf16, still f32; v = what that leaves. Ties go away from zero, so that two additions do it: v's parts add up all
+// the same. An infinity, or a number that rounds to one, leaves a NaN, and so does a NaN.
+void split_nearest(CodeBlock& code, const Vec& v, const Vec& nearest) {
+    code.vpaddd(nearest, v, code.constant_bits(0x8000));
+    code.vpandd(nearest, nearest, code.constant_bits(0xffff0000));
+    code.vsubps(v, v, nearest);
+}
+
+Address moved(const Address& address, std::int64_t bytes) { return Address(0, false, address.getRegExp() + static_cast<std::size_t>(bytes)); }
+
+}  // namespace
+
 void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v, std::span<const int> temps) {
     CodeBlock& code = simd.code;
     const Vec nearest = Simd::like(v, temps[0]);
-    for (std::int64_t i = 0; i < element_parts(element); ++i) {
-        code.vcvtneps2bf16(half(nearest), v);
-        code.vmovdqu16(Address(0, false, to.getRegExp() + static_cast<std::size_t>(i * part)), half(nearest));
-        if (i + 1 == element_parts(element)) return;
-        code.vpmovzxwd(nearest, half(nearest));
-        code.vpslld(nearest, nearest, 16);
-        code.vsubps(v, v, nearest);
+    const std::int64_t last = element_parts(element) - 1;
+    for (std::int64_t i = 0; i <= last; ++i) {
+        if (i < last) split_nearest(code, v, nearest);
+        code.vcvtneps2bf16(half(nearest), i < last ? nearest : v);
+        code.vmovdqu16(moved(to, i * part), half(nearest));
+    }
+}
+
+bool stores_pairs(const Simd& simd, Element element) noexcept {
+    return has_bf16(simd.isa) && simd.lanes == 16 && (element == Element::bf16 || element_parts(element) > 1);
+}
+
+void emit_store_pair(const Simd& simd, Element element, const PairStore& to, const Vec& first, const Vec& second, std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    const std::int64_t last = element_parts(element) - 1, vector_bytes = simd.lanes * element_bytes(element);
+    const Xbyak::Zmm low(temps[0]), high(temps[1]);
+    const bool adjacent = to.second.getRegExp() == to.first.getRegExp() + static_cast<std::size_t>(vector_bytes);
+    for (std::int64_t i = 0; i <= last; ++i) {
+        if (i < last) {
+            split_nearest(code, first, low);
+            split_nearest(code, second, high);
+            code.vcvtne2ps2bf16(low, high, low);
+        } else {
+            code.vcvtne2ps2bf16(low, second, first);
+        }
+        if (adjacent) {
+            code.vmovdqu16(moved(to.first, i * to.part), low);
+        } else {
+            code.vmovdqu16(moved(to.first, i * to.part), Xbyak::Ymm(temps[0]));
+            code.vextracti32x8(moved(to.second, i * to.part), low, 1);
+        }
     }
 }
 

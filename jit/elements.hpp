@@ -20,6 +20,15 @@ void emit_store(const Simd& simd, Element element, const Address& to, const Vec&
 /// The same for elements in several parts, `part` bytes apart: whole vectors only.
 void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v, std::span<const int> temps);
 
+/// Whether two vectors of elements are narrowed by one instruction: bf16 and its parts, where the ISA does it itself.
+bool stores_pairs(const Simd& simd, Element element) noexcept;
+/// The same as two stores of whole vectors, of elements that stores_pairs(); one where the second lies right behind the first.
+struct PairStore {
+    Address first, second;
+    std::int64_t part;  // where the elements have parts
+};
+void emit_store_pair(const Simd& simd, Element element, const PairStore& to, const Vec& first, const Vec& second, std::span<const int> temps);
+
 /// v = the nearest numbers that bf16 or f16 can hold, still as f32.
 void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const int> temps);
 

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/ceil_div.hpp"
 #include "jit/dense.hpp"
 #include "jit/depthwise.hpp"
 #include "jit/staging.hpp"
@@ -113,6 +114,7 @@ private:
                              .tail_store = tail_store(i),
                              .source_rows = first ? offsetof(TileArgs, source_rows) : offsetof(TileArgs, mid_rows),
                              .output_rows = last ? offsetof(TileArgs, output_rows) : offsetof(TileArgs, mid_rows)};
+        context.rows_ahead = rows_ahead(i);
         if (first && staging_) {
             context.in = staging_->buffer().strides;
             context.source_rows = offsetof(TileArgs, staged_rows);
@@ -137,6 +139,12 @@ private:
         return std::make_unique<DenseBody>(stage_context(i), args, pool, prefetch_plan(i));
     }
 
+    // With AMX the GEMM is over too soon to spread prefetches over: the depthwise stage fetches the next band's rows while it reads this one's.
+    std::int64_t rows_ahead(int i) const {
+        if (!plan_.prefetch_next || i != 0 || problem_.stage_count != 2 || !problem_.stage(0).depthwise() || !uses_amx(plan_.stages[1].dot)) return 0;
+        return plan_.tile_h * problem_.stage(0).conv.stride.h * input_strides(problem_).row;
+    }
+
     // The last stage's GEMM walks the channel blocks of the intermediate, which are those of the input when the first stage is
     // depthwise: while it works on a block it fetches the next band's pixels of that block.
     PrefetchPlan prefetch_plan(int i) const {
@@ -144,10 +152,10 @@ private:
         const Stage& first = problem_.stage(0);
         std::int64_t calls = 0;
         for (const GroupRun& run : split_runs(panels_[1], 0, plan_.channel_splits)) calls += run.count;
-        const std::int64_t blocks = (plan_.tile_h * plan_.tile_w + plan_.stages[1].block_pixels - 1) / plan_.stages[1].block_pixels;
+        const std::int64_t blocks = ceil_div(plan_.tile_h * plan_.tile_w, plan_.stages[1].block_pixels);
         const std::int64_t pixels = std::min<std::int64_t>(plan_.tile_h * first.conv.stride.h, first.in_h) * first.in_w;
         const std::int64_t all = std::max<std::int64_t>(1, calls * blocks);
-        return {(pixels + all - 1) / all, input_strides(problem_)};
+        return {ceil_div(pixels, all), input_strides(problem_)};
     }
 
     void emit_prologue() {
@@ -156,14 +164,26 @@ private:
         for (const int reg : saved_) code_.push(Gpr(reg));
         const Gpr args = args_.front();
         code_.mov(args, Gpr(Xbyak::Operand::RDI));
+        if (uses_amx(problem_, plan_)) emit_flush_denormals();
     }
 
     void emit_epilogue() {
         code_.note("epilogue");
-        if (uses_amx(problem_, plan_)) code_.tilerelease();
+        if (uses_amx(problem_, plan_)) {
+            code_.tilerelease();
+            code_.ldmxcsr(code_.dword[args_.front().operator Gpr() + local_offset(Local::mxcsr)]);
+        }
         code_.vzeroupper();
         for (auto reg = saved_.rbegin(); reg != saved_.rend(); ++reg) code_.pop(Gpr(*reg));
         code_.ret();
+    }
+
+    // AMX rounds to nearest and takes denormals for zero whatever MXCSR says. The vector code that prepares its operands does the same: what
+    // is left of a number that is split is often denormal, and costs a microcode assist each time.
+    void emit_flush_denormals() {
+        constexpr std::uint32_t exceptions_masked = 0x1f80, flush_to_zero = 0x8000, denormals_are_zero = 0x0040;
+        code_.stmxcsr(code_.dword[args_.front().operator Gpr() + local_offset(Local::mxcsr)]);
+        code_.ldmxcsr(code_.constant_bits(exceptions_masked | flush_to_zero | denormals_are_zero));
     }
 
     CodeBlock& code_;

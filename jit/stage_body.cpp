@@ -143,6 +143,33 @@ void emit_store(const StageContext& context, const Address& to, const Vec& acc, 
     }
 }
 
+void emit_stores(const StageContext& context, std::span<const VectorStore> stores, int mask, std::span<const int> temps) {
+    std::vector<VectorStore> whole;
+    for (const VectorStore& store : stores) {
+        const bool paired = stores_pairs(context.simd, context.out_element) && store.tail_lanes == 0;
+        if (paired) whole.push_back(store);
+        else emit_store(context, store.to, store.acc, store.tail_lanes, mask, temps);
+    }
+    const auto displacement = [](const VectorStore& store) { return static_cast<std::int64_t>(store.to.getRegExp().getDisp()); };
+    std::ranges::stable_sort(whole, {}, displacement);
+    // Neighbours in memory first: a pair of them is one store.
+    const auto store_pair = [&](const VectorStore& first, const VectorStore& second) {
+        emit_store_pair(context.simd, context.out_element, {first.to, second.to, context.out.part}, first.acc, second.acc, temps);
+    };
+    std::vector<VectorStore> apart;
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+        const bool adjacent = i + 1 < whole.size() && displacement(whole[i + 1]) - displacement(whole[i]) == context.simd.lanes * context.out.element;
+        if (adjacent) {
+            store_pair(whole[i], whole[i + 1]);
+            ++i;
+        } else {
+            apart.push_back(whole[i]);
+        }
+    }
+    for (std::size_t i = 0; i + 1 < apart.size(); i += 2) store_pair(apart[i], apart[i + 1]);
+    if (apart.size() % 2 == 1) emit_store(context, apart.back().to, apart.back().acc, 0, mask, temps);
+}
+
 void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch) {
     if (!run.pads_block || context.tail_store != TailStore::zeroed) return;
     CodeBlock& code = context.simd.code;

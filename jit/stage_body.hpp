@@ -49,6 +49,7 @@ struct StageContext {
     std::size_t source_rows;      // offset in TileArgs of the table of input rows
     std::size_t output_rows;      // offset in TileArgs of the table of output rows
     std::int64_t weights_ahead = 0;  // Winograd's GEMMs: bytes from the weights being read to those to prefetch to L2; 0: none
+    std::int64_t rows_ahead = 0;     // depthwise: the same for the input rows that the next tile reads and this one does not
 
     /// A permuted vector is always full-width: its lanes come from anywhere in the input vector.
     TailVector tail_vector(int tail_lanes) const noexcept {
@@ -126,6 +127,15 @@ void emit_rounding(const StageContext& context, const Vec& acc, const QuantAddre
 /// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes;
 /// `temps`: element_temps of them.
 void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask, std::span<const int> temps);
+
+/// An accumulator and where it goes: see emit_store().
+struct VectorStore {
+    Address to;
+    Vec acc;
+    int tail_lanes;
+};
+/// Stores those of a block, two at once where that is cheaper.
+void emit_stores(const StageContext& context, std::span<const VectorStore> stores, int mask, std::span<const int> temps);
 
 /// Zeroes the vector at `to` where it is padding of the block that `run` ends in. `scratch`: a free vector register.
 void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch);

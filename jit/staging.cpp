@@ -8,7 +8,7 @@
 namespace tandem::jit {
 namespace {
 
-constexpr std::array temps{1, 2};  // vector registers; 0 holds the elements
+constexpr std::array temps{2, 3};  // vector registers; 0 and 1 hold the elements
 constexpr std::int64_t unrolled_pixels = 4;
 
 }  // namespace
@@ -64,7 +64,15 @@ void Staging::emit_vector(const Span& columns, std::int64_t vector, int lanes) {
     code_.lea(from, code_.ptr[row + static_cast<std::size_t>(source_.channel(first))]);
     code_.lea(at, code_.ptr[copy + static_cast<std::size_t>(buffer_.strides.channel(first))]);
     const auto pixels = [&](std::int64_t count) {
-        for (std::int64_t p = 0; p < count; ++p) emit_pixel(p, lanes);
+        const bool pairs = stores_pairs(simd_, to_);
+        for (std::int64_t p = 0; p < count; ++p) {
+            if (pairs && p + 1 < count) {
+                emit_pixel_pair(p, lanes);
+                ++p;
+            } else {
+                emit_pixel(p, lanes);
+            }
+        }
         emit_add(code_, from, count * source_.pixel);
         emit_add(code_, at, count * buffer_.strides.pixel);
     };
@@ -72,15 +80,31 @@ void Staging::emit_vector(const Span& columns, std::int64_t vector, int lanes) {
     if (columns.size() % unrolled_pixels > 0) pixels(columns.size() % unrolled_pixels);
 }
 
-void Staging::emit_pixel(std::int64_t pixel, int lanes) {
-    const Gpr from = from_, at = at_, panel = panel_;
-    const Vec v = simd_.vec(0);
+// Register v = the elements of a pixel, as numbers that `to_` can hold.
+void Staging::emit_elements(const Vec& v, std::int64_t pixel, int lanes) {
+    const Gpr from = from_, panel = panel_;
     emit_load(simd_, element_of(dtype_), v, code_.ptr[from + static_cast<std::size_t>(pixel * source_.pixel)], {lanes, input_mask});
     if (is_quantized(dtype_) && loses_zero_point(to_)) code_.vsubps(v, v, code_.ptr[panel + static_cast<std::size_t>(zero_offset_)]);
     if (stored_bias(dtype_, to_) != 0) code_.vaddps(v, v, code_.constant(static_cast<float>(stored_bias(dtype_, to_))));
-    const Address to = code_.ptr[at + static_cast<std::size_t>(pixel * buffer_.strides.pixel)];
-    if (element_parts(to_) > 1) emit_store_parts(simd_, to_, to, buffer_.strides.part, v, temps);
-    else emit_store(simd_, to_, to, v, {}, temps);
+}
+
+Address Staging::copy_of(std::int64_t pixel) const {
+    const Gpr at = at_;
+    return code_.ptr[at + static_cast<std::size_t>(pixel * buffer_.strides.pixel)];
+}
+
+void Staging::emit_pixel(std::int64_t pixel, int lanes) {
+    const Vec v = simd_.vec(0);
+    emit_elements(v, pixel, lanes);
+    if (element_parts(to_) > 1) emit_store_parts(simd_, to_, copy_of(pixel), buffer_.strides.part, v, temps);
+    else emit_store(simd_, to_, copy_of(pixel), v, {}, temps);
+}
+
+void Staging::emit_pixel_pair(std::int64_t pixel, int lanes) {
+    const Vec first = simd_.vec(0), second = simd_.vec(1);
+    emit_elements(first, pixel, lanes);
+    emit_elements(second, pixel + 1, lanes);
+    emit_store_pair(simd_, to_, {copy_of(pixel), copy_of(pixel + 1), buffer_.strides.part}, first, second, temps);
 }
 
 }  // namespace tandem::jit

@@ -22,7 +22,10 @@ public:
 private:
     void emit_row(const Span& columns);
     void emit_vector(const Span& columns, std::int64_t vector, int lanes);
+    void emit_elements(const Vec& v, std::int64_t pixel, int lanes);
+    Address copy_of(std::int64_t pixel) const;
     void emit_pixel(std::int64_t pixel, int lanes);
+    void emit_pixel_pair(std::int64_t pixel, int lanes);
 
     CodeBlock& code_;
     Simd simd_;

@@ -23,7 +23,7 @@ struct TileArgs {
     const void* const* gemm_sources = &gemm_source;  // the same as tables of one row
     void* const* gemm_outputs = &gemm_output;
     const void* prefetch = nullptr;              // first input row that the next tile needs and this one does not
-    std::int64_t locals[11] = {};                // the generated code's own: counters of outer loops
+    std::int64_t locals[14] = {};                // the generated code's own: counters of outer loops
 
     TileArgs() = default;
     TileArgs(const TileArgs&) = delete;  // it points into itself
@@ -31,7 +31,7 @@ struct TileArgs {
 };
 
 /// Names of TileArgs::locals.
-enum class Local { groups, rows, blocks, channels, input_x, output_x, residual_x, points, k_blocks, k_weights, k_input };
+enum class Local { groups, rows, blocks, channels, input_x, output_x, residual_x, points, k_blocks, k_weights, k_input, park_next, parked, mxcsr };
 
 using TileFunction = void (*)(TileArgs*);
 

@@ -52,6 +52,8 @@ constexpr std::int64_t dot_parts(Dot dot) noexcept { return dot == Dot::amx_x6 ?
 constexpr std::int64_t element_parts(Element element) noexcept { return element == Element::bf16x3 ? 3 : element == Element::bf16x2 ? 2 : 1; }
 /// Rows of an AMX tile, and bytes of each: pixels or dot groups.
 inline constexpr std::int64_t amx_rows = 16, amx_row_bytes = 64;
+/// Tiles of pixels that a call of AMX's inner routine multiplies at most.
+inline constexpr std::int64_t amx_tiles = 2;
 /// Some stage of the plan runs on AMX.
 bool uses_amx(const Problem& problem, const Plan& plan) noexcept;
 /// What a dot instruction reads of the pixels, and of the weights.

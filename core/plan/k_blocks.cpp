@@ -34,9 +34,11 @@ std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan) {
     return runs;
 }
 
+std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept { return amx_tiles * amx_rows * plan.block_vectors * amx_row_bytes; }
+
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
     const StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
-    if (uses_amx(stage.dot)) return 2 * amx_rows * stage.block_vectors * amx_row_bytes;
+    if (uses_amx(stage.dot)) return 2 * amx_parked_bytes(stage);
     if (!has_k_blocks(stage)) return 0;
     const TileGrid grid = tile_grid(problem, plan);
     const bool last = i == problem.stage_count - 1;

@@ -38,7 +38,11 @@ struct KBlockRun {
 /// have fewer channels.
 std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan);
 
-/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks, of a pair of tiles with AMX.
+/// Bytes of the sums of one call with AMX.
+std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept;
+
+/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks; with AMX those of two calls, as one
+/// is finished while the next one multiplies.
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i);
 
 }  // namespace tandem
