@@ -79,13 +79,41 @@ TEST_CASE("tiling: every plan for a random problem is accepted") {
     }
 }
 
-TEST_CASE("tiling: weights far beyond L2 are streamed in K blocks past the whole image, on one thread") {
+TEST_CASE("tiling: weights beyond L2 are streamed in K blocks past the whole image, on one thread") {
     const auto plan_of = [](const char* text, int threads) { return rules_plan(*make_problem(*ConvPair::parse(text)), machine_of(Isa::avx512), threads); };
     const Plan streamed = plan_of("1x1024x7x7:dw3:conv1o1024", 1);
     CHECK(streamed.tile_h == 7);
     CHECK(streamed.stages[1].block_channels == 256);
     CHECK_FALSE(streamed.prefetch_next);
     CHECK(plan_of("1x1024x7x7:dw3:conv1o1024", 2).stages[1].block_channels == 0);  // not measured
-    CHECK(plan_of("1x512x7x7:dw3:conv1o1024", 1).stages[1].block_channels == 0);   // weights of twice L2
+    CHECK(plan_of("1x384x7x7:dw3:conv1o512", 1).stages[1].block_channels == 0);    // three quarters of L2
     CHECK(plan_of("1x1024x14x14:dw3:conv1o1024", 1).stages[1].block_channels == 0); // the intermediate does not fit
+}
+
+TEST_CASE("tiling: arithmetic that this machine or shape makes slow is not chosen") {
+    const auto dot_of = [](const char* text, DataType dtype, Math math, const Machine& machine) {
+        ConvPair pair = *ConvPair::parse(text);
+        pair.dtype = dtype;
+        pair.math = math;
+        pair.layout = Layout::nchw16c;
+        return rules_plan(*make_problem(pair), machine, 1).stages[1].dot;
+    };
+    Machine bf16 = machine_of(Isa::avx512_bf16), slow = bf16, amx = machine_of(Isa::amx);
+    slow.slow_bf16 = true;
+    amx.slow_bf16 = true;
+    CHECK(dot_of("1x64x8x8:dw3:conv1o64", DataType::bf16, Math::fast, bf16) == Dot::bf16);
+    CHECK(dot_of("1x64x8x8:dw3:conv1o64", DataType::bf16, Math::fast, slow) == Dot::f32);
+    CHECK(dot_of("1x64x8x8:dw3:conv1o64", DataType::bf16, Math::fast, amx) == Dot::amx_bf16);
+    CHECK(dot_of("1x64x8x8:dw3:conv1o24", DataType::f32, Math::fast, amx) == Dot::amx_x3);
+    CHECK(dot_of("1x64x8x8:dw3:conv1o16", DataType::f32, Math::fast, amx) == Dot::f32);
+    CHECK(dot_of("1x64x8x8:dw3:conv1o64", DataType::f32, Math::strict, amx) == Dot::f32);
+    CHECK(dot_of("1x64x8x8:dw3:conv3o64", DataType::f32, Math::strict, amx) == Dot::amx_x6);
+    CHECK(dot_of("1x64x8x8:dw3:conv3o64", DataType::f32, Math::strict, bf16) == Dot::f32);
+}
+
+TEST_CASE("tiling: on AMX the next band is prefetched where the tensors leave L2") {
+    const auto prefetches = [](const char* text, Isa isa) { return rules_plan(*make_problem(*ConvPair::parse(text)), machine_of(isa), 1).prefetch_next; };
+    CHECK(prefetches("1x64x112x112:dw3:conv1o64", Isa::amx));
+    CHECK_FALSE(prefetches("1x64x28x28:dw3:conv1o64", Isa::amx));
+    CHECK(prefetches("1x64x28x28:dw3:conv1o64", Isa::avx512));
 }

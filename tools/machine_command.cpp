@@ -56,6 +56,7 @@ int run_machine(const std::string& isa_text) {
     fmt::print("CPU         {}\n", machine.cpu_name);
     fmt::print("ISAs        {}; generating for {}\n", isas, to_string(machine.isa));
     if (machine.fast_ymm) fmt::print("            a 256-bit FMA costs half a 512-bit one\n");
+    if (machine.slow_bf16) fmt::print("            vdpbf16ps multiplies at half the rate of f32 FMAs, which are used instead\n");
     fmt::print("caches      L1d {} KB, L2 {} KB a core, L3 {} KB over {} cores\n", machine.caches.l1 / 1024, machine.caches.l2 / 1024,
                machine.caches.l3 / 1024, machine.caches.l3_cores);
     print_placement();

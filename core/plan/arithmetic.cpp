@@ -41,7 +41,7 @@ bool uses_amx(const Problem& problem, const Plan& plan) noexcept {
 }
 
 double dot_speed(Dot dot) noexcept {
-    constexpr double amx = 4;  // against the vector instruction of the same operands
+    constexpr double amx = 5;  // against the vector instruction of the same operands
     switch (dot) {
         case Dot::f32:
         case Dot::int16: return 1;

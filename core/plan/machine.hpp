@@ -30,6 +30,7 @@ struct Machine {
     CacheSizes caches{};
     std::string cpu_name{};     // brand string
     bool fast_ymm = false;    // a 256-bit FMA costs half a 512-bit one (AMD Zen 4 and kin)
+    bool slow_bf16 = false;   // vdpbf16ps multiplies at half the rate of f32 FMAs (Intel's server cores since Sapphire Rapids)
     std::string core_kind{};    // hybrid processors: "core" or "atom", of the first core this process may use; else empty
     bool operator==(const Machine&) const = default;
 };

@@ -35,14 +35,27 @@ Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
     return Algorithm::direct;
 }
 
-// Split operands pay where their splitting is small beside the products: 16 or 24 channels are as fast by FMAs. What applies and needs
-// fewer instructions is taken otherwise.
-Dot choose_dot(const Problem& problem, Isa isa, int i) {
-    constexpr std::int64_t least_channels = 32;
-    const Stage& stage = problem.stage(i);
-    for (const Dot dot : dots(problem, isa, i))
-        if (dot != Dot::amx_x3 || (stage.in_channels >= least_channels && stage.out_channels >= least_channels)) return dot;
-    return Dot::f32;
+// Whether split operands are faster than f32 FMAs.
+//   x3: splitting costs a pixel as much as 8 output channels' FMAs, the products a quarter of theirs: pays from the second vector of
+//       output channels on.
+//   x6: half of the FMAs' time while AMX runs at full speed, as much when a shared machine throttles it. It is taken where all else is
+//       small: the k x k of a dense stage; 1x1 stages are left to the tuner.
+bool splitting_pays(const Stage& stage, Dot dot) {
+    constexpr std::int64_t least_inputs = 32, one_vector = 16;
+    const bool wide = stage.in_channels >= least_inputs && stage.out_channels > one_vector;
+    return wide && (dot == Dot::amx_x3 || stage.conv.kernel.h * stage.conv.kernel.w > 1);
+}
+
+// What applies and needs fewer instructions is taken, with what this machine is known to do slowly left out.
+Dot choose_dot(const Problem& problem, const Machine& machine, int i) {
+    const std::vector<Dot> applicable = dots(problem, machine.isa, i);
+    const auto pays = [&](Dot dot) {
+        return dot_parts(dot) > 1 ? splitting_pays(problem.stage(i), dot) : dot != Dot::bf16 || !machine.slow_bf16;
+    };
+    const auto split = std::ranges::find_if(applicable, [&](Dot dot) { return dot_parts(dot) > 1 && pays(dot); });
+    if (problem.math == Math::strict && split != applicable.end()) return *split;
+    const auto first = std::ranges::find_if(applicable, pays);
+    return first == applicable.end() ? Dot::f32 : *first;
 }
 
 StagePlan plan_dense(const Stage& stage, Isa isa, int lanes) {
@@ -114,20 +127,28 @@ int fused_rows(const Stage& last, int tile_w) {
     return static_cast<int>(std::min(rows, last.out_h));
 }
 
-// Weights far beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one tile, and K blocks fetch
-// the next weights while they use these. Measured on one thread with 1 MB of L2: clear at 4 MB of weights, within the noise of the fastest
-// samples at 1 and 2 MB (docs/performance.md). More threads and other shapes are left to the tuner.
+// Weights beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one tile, and K blocks fetch
+// the next weights while they use these. Measured on one thread: with 2 MB of L2 1.15 times faster at 2 and 4 MB of weights, with 1 MB clear
+// at 4 MB and no loss at 1 and 2 MB (docs/performance.md). More threads and other shapes are left to the tuner.
 void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
     constexpr int channels = 256;  // of a K block: smaller ones park too often
-    constexpr std::int64_t beyond = 3;  // times L2
     const Stage& last = problem.last();
     const int i = problem.stage_count - 1;
     if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || has_zero_point_sums(plan.stages[static_cast<std::size_t>(i)].dot) || uses_amx(plan.stages[static_cast<std::size_t>(i)].dot)) return;
-    if (panel_bytes(problem, plan, i) <= beyond * l2) return;
+    if (panel_bytes(problem, plan, i) <= l2) return;
     Plan whole = plan;
     whole.tile_h = static_cast<int>(last.out_h);
     whole.stages[static_cast<std::size_t>(i)].block_channels = channels;
     if (working_bytes(problem, whole) <= l2 / 2) plan = whole;
+}
+
+// Whether the next band's input is worth prefetching. A GEMM on vectors has room for it in any case; on AMX the depthwise stage before it
+// spends load slots on it, which pays where the tensors do not stay in L2 anyway.
+bool prefetch_pays(const Problem& problem, const Plan& plan, std::int64_t l2) {
+    if (!uses_amx(problem, plan)) return true;
+    const auto bytes = [](const TensorShape& shape, DataType dtype) { return shape.n * shape.c * shape.h * shape.w * element_bytes(dtype); };
+    const int last = problem.stage_count - 1;
+    return bytes(problem.input_shape(), problem.dtype) + bytes(problem.output_shape(last), problem.output_dtype(last)) > l2 / 4 * 3;
 }
 
 // Rows per tile where a stage is computed by Winograd: whole tiles, and enough of them that the GEMMs fill a pixel block.
@@ -241,7 +262,7 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
         plan.stages[static_cast<std::size_t>(i)] =
             stage.depthwise() ? plan_depthwise(stage, machine.isa, problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
         plan.stages[static_cast<std::size_t>(i)].algorithm = choose_algorithm(problem, machine.isa, i);
-        if (plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct) plan.stages[static_cast<std::size_t>(i)].dot = choose_dot(problem, machine.isa, i);
+        if (plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct) plan.stages[static_cast<std::size_t>(i)].dot = choose_dot(problem, machine, i);
     }
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
@@ -260,7 +281,7 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
     fit_tile(problem, plan, budget, rows, needs_full_width(problem, plan) ? plan.tile_w : rows > 1 ? least_winograd_width : least_width);
     if (threads == 1) stream_weights(problem, plan, budget);
-    plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h;
+    plan.prefetch_next = is_flat(problem, plan) && plan.tile_h < last.out_h && prefetch_pays(problem, plan, budget);
     if (threads > 1) balance(problem, plan, threads);
     return plan;
 }
