@@ -20,6 +20,11 @@ void emit_store(const Simd& simd, Element element, const Address& to, const Vec&
 /// The same for elements in several parts, `part` bytes apart: whole vectors only.
 void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v, std::span<const int> temps);
 
+/// Before the next: `order` = which of a register's f16 go where.
+void emit_pair_order(const Simd& simd, const Vec& order);
+/// v = the sums of the two f16 in each of its lanes, as f32. Whole registers only.
+void emit_pair_sums(const Simd& simd, const Vec& v, const Vec& order, const Vec& temp);
+
 /// v = the nearest numbers that bf16 or f16 can hold, still as f32.
 void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const int> temps);
 
