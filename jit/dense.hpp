@@ -103,6 +103,8 @@ private:
     void emit_weight_tiles(int vectors, std::int64_t column_part);
     void emit_products(const TileRun& run, int vectors);
     void emit_finish(const Block& block);
+    bool starts_from_bias() const;
+    void emit_f32_sums(const Block& block);
     void emit_post_ops_and_store(const Block& block);
     int unroll(const Block& block) const;
     bool has_column(const Block& block, std::int64_t pixel, std::int64_t kw) const;

@@ -48,13 +48,18 @@ void DenseBody::emit_block(const Block& block) {
     }
 }
 
+// Where the sums are f32 numbers.
+bool DenseBody::starts_from_bias() const {
+    return post_ops_.starts_with_bias() && !context_.panel.quantized && !sums_f16_pairs(context_.plan.dot);
+}
+
 // Accumulators begin with the bias, or zero.
 void DenseBody::emit_start(const Block& block) {
     const Gpr group = group_;
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         for (int v = 0; v < block.vectors; ++v) {
             const Vec a = acc(block, p, v);
-            if (!post_ops_.starts_with_bias() || context_.panel.quantized) {
+            if (!starts_from_bias()) {
                 context_.simd.zero(a);
             } else if (p == 0) {
                 code_.vmovups(a, code_.ptr[group + static_cast<std::size_t>(context_.panel.params_offset() + v * context_.panel.vector_bytes)]);
@@ -198,9 +203,8 @@ void DenseBody::emit_taps(const Block& block, int group, int kw) {
         code_.vmovups(in_width(block, v, first_weight + v), code_.ptr[weights + static_cast<std::size_t>(from)]);
         if (context_.weights_ahead > 0 && from % 64 == 0) code_.prefetcht1(code_.ptr[weights + static_cast<std::size_t>(from + context_.weights_ahead)]);
     }
-    // One embedded broadcast a FMA costs a load each; from three vectors on a broadcast register is cheaper. Integer products take
-    // the pixel from a register.
-    const bool embedded = simd.avx512() && !sums_integers(context_.plan.dot) && (block.vectors <= 2 || broadcasts < 1);
+    // One embedded broadcast a FMA costs a load each; from three vectors on a broadcast register is cheaper.
+    const bool embedded = simd.avx512() && !needs_broadcast(context_.plan.dot) && (block.vectors <= 2 || broadcasts < 1);
     int turn = 0;
     for (const std::int64_t p : pixels) {
         const Xbyak::RegExp from = pixel_address(p, kw, group);
@@ -221,6 +225,7 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
     switch (context_.plan.dot) {
         case Dot::f32: code_.vfmadd231ps(a, weight, pixel); break;
         case Dot::bf16: code_.vdpbf16ps(a, weight, pixel); break;
+        case Dot::f16: code_.vfmadd231ph(a, weight, pixel); break;
         case Dot::int8: code_.vpdpbusd(a, Simd::like(a, pixel.getIdx()), weight, evex ? Xbyak::EvexEncoding : Xbyak::VexEncoding); break;
         case Dot::int16: {
             const Vec sum = Simd::like(a, product);
@@ -235,11 +240,20 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
     }
 }
 
+// Accumulators of two f16 become f32, whole registers whatever the width of their sums: the upper half of a narrower one is zero.
+void DenseBody::emit_f32_sums(const Block& block) {
+    const Simd& simd = context_.simd;
+    const Vec order = simd.vec(first_free(block)), temp = simd.vec(first_free(block) + 1);
+    emit_pair_order(simd, order);
+    for (int i = 0; i < first_free(block); ++i) emit_pair_sums(simd, simd.vec(i), order, temp);
+}
+
 void DenseBody::emit_post_ops_and_store(const Block& block) {
     const Simd& simd = context_.simd;
     const Gpr group = group_, out = out_, residual = residual_;
     const auto panel = [&](std::int64_t offset) { return code_.ptr[group + static_cast<std::size_t>(offset)]; };
     const QuantAddress quant = [&](QuantVector vector) { return panel(context_.panel.quant_offset(vector)); };
+    if (sums_f16_pairs(context_.plan.dot)) emit_f32_sums(block);
     std::vector<int> temps;
     for (int i = first_free(block); i < simd.registers(); ++i) temps.push_back(i);
     const std::string chain = post_ops_.text();
@@ -263,7 +277,8 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
                 emit_real_numbers(context_, a, panel(context_.panel.factors_offset(block.vectors) + v * context_.panel.vector_bytes),
                                   post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps[0]);
             }
-            post_ops_.apply(simd, a, temps, operands);
+            if (sums_f16_pairs(context_.plan.dot)) post_ops_.apply_all(simd, a, temps, operands);
+            else post_ops_.apply(simd, a, temps, operands);
             emit_rounding(context_, a, quant, temps);
         }
     }

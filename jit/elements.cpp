@@ -1,5 +1,7 @@
 #include "jit/elements.hpp"
 
+#include <array>
+
 namespace tandem::jit {
 namespace {
 
@@ -189,6 +191,26 @@ void emit_store_pair(const Simd& simd, Element element, const PairStore& to, con
             code.vextracti32x8(moved(to.second, i * to.part), low, 1);
         }
     }
+}
+
+void emit_pair_order(const Simd& simd, const Vec& order) {
+    std::array<std::uint32_t, 16> words{};  // even ones to the lower half, odd ones to the upper
+    const auto lanes = static_cast<std::uint32_t>(simd.lanes), halves = lanes / 2;
+    for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+        const std::uint32_t from = lane < halves ? 4 * lane : 4 * (lane - halves) + 1;
+        words[lane] = from | (from + 2) << 16;
+    }
+    simd.code.vmovups(order, simd.code.constant_line(words));
+}
+
+void emit_pair_sums(const Simd& simd, const Vec& v, const Vec& order, const Vec& temp) {
+    CodeBlock& code = simd.code;
+    code.vpermw(v, order, v);
+    if (v.isZMM()) code.vextracti64x4(half(temp), Xbyak::Zmm(v.getIdx()), 1);
+    else code.vextracti32x4(half(temp), Xbyak::Ymm(v.getIdx()), 1);
+    code.vcvtph2ps(temp, half(temp));
+    code.vcvtph2ps(v, half(v));
+    code.vaddps(v, v, temp);
 }
 
 void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const int> temps) {

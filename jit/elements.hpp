@@ -29,6 +29,11 @@ struct PairStore {
 };
 void emit_store_pair(const Simd& simd, Element element, const PairStore& to, const Vec& first, const Vec& second, std::span<const int> temps);
 
+/// Before the next: `order` = which of a register's f16 go where.
+void emit_pair_order(const Simd& simd, const Vec& order);
+/// v = the sums of the two f16 in each of its lanes, as f32. Whole registers only.
+void emit_pair_sums(const Simd& simd, const Vec& v, const Vec& order, const Vec& temp);
+
 /// v = the nearest numbers that bf16 or f16 can hold, still as f32.
 void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const int> temps);
 

@@ -85,6 +85,24 @@ TEST_CASE("kernels: every layer of the paper in every other data type") {
     check(cases);
 }
 
+TEST_CASE("kernels: every layer of the paper with sums in f16") {
+    const Isa isa = host_isas(DataType::f16, Math::f16).back();
+    if (!has_fp16(isa)) {
+        MESSAGE("skipped: this machine has no AVX512-FP16");
+        return;
+    }
+    const auto& layers = tool::find_suite("paper")->layers;
+    std::vector<Case> cases;
+    for (std::size_t i = 0; i < layers.size(); i += sanitized ? 8 : 1)
+        for (const DataKind data : {DataKind::integers, DataKind::random}) {
+            cases.push_back({pair_of(layers[i].pair, (data == DataKind::integers) == (i % 2 == 0) ? Layout::nhwc : native_layout(isa)),
+                             {.dispatch = {.isa = isa, .threads = 2}, .threads = 2, .data = data}});
+            cases.back().pair.dtype = DataType::f16;
+            cases.back().pair.math = Math::f16;
+        }
+    check(cases);
+}
+
 TEST_CASE("kernels: a blocked layout of the other ISA's width") {
     std::vector<Case> cases;
     for (const std::string_view name : {"mv1_6", "mv1_13", "mv2_2_1", "mna1_4_2", "res_3x_s2"}) {

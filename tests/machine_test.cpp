@@ -60,13 +60,25 @@ TEST_CASE("ISA names and their parsing agree") {
     REQUIRE(!wrong.ok());
     CHECK(wrong.error().code == tandem::ErrorCode::parse_error);
     CHECK(mentions(wrong.error(), "'sse9'"));
-    CHECK(mentions(wrong.error(), "avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, amx"));
+    CHECK(mentions(wrong.error(), "avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, avx512_fp16, amx"));
 }
 
 TEST_CASE("the best available ISA is the default") {
     CHECK(*choose_isa({}, {}, both) == Isa::avx512);
     CHECK(*choose_isa({}, "", both) == Isa::avx512);
     CHECK(*choose_isa({}, {}, only_avx2) == Isa::avx2);
+}
+
+TEST_CASE("AVX512-FP16 matters to f16 tensors in math f16 only") {
+    using tandem::DataType, tandem::Math, tandem::least_isa;
+    CHECK(least_isa(DataType::f16, Math::f16, Isa::amx) == Isa::avx512_fp16);
+    CHECK(least_isa(DataType::f16, Math::f16, Isa::avx512_fp16) == Isa::avx512_fp16);
+    CHECK(least_isa(DataType::f16, Math::f16, Isa::avx512_bf16) == Isa::avx512);
+    CHECK(least_isa(DataType::f16, Math::f16, Isa::avx2_vnni) == Isa::avx2);
+    CHECK(least_isa(DataType::f16, Math::fast, Isa::avx512_fp16) == Isa::avx512);
+    CHECK(least_isa(DataType::f32, Math::fast, Isa::avx512_fp16) == Isa::avx512);
+    CHECK(least_isa(DataType::bf16, Math::fast, Isa::avx512_fp16) == Isa::avx512_bf16);
+    CHECK(least_isa(DataType::u8, Math::fast, Isa::avx512_fp16) == Isa::avx512_vnni);
 }
 
 TEST_CASE("TANDEM_ISA overrides the default, an explicit ISA overrides both") {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
@@ -47,6 +48,7 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
             stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.block_rows)
                                                            : accumulator_budget(isa) / stage.block_vectors);
             stage.channels_inner = engine() % 2;
+            if (dot_applies(problem, isa, i, Dot::f16)) stage.dot = Dot::f16;  // as the planner has it
             const int k_steps = static_cast<int>(max_block_channels(problem.stage(i)) / block_channels_step);
             stage.block_channels = engine() % 2 ? 0 : static_cast<int>(block_channels_step) * pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
         }
@@ -68,13 +70,14 @@ Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, con
 }
 
 /// Compares `count` random plans of one random pair with the planner's own.
-std::string compare_plans(std::int64_t seed, int count) {
+std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math) {
     std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
-    const RandomPairOptions options{.kinds = seed % 3 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any, .max_flops = 3e6};
-    const ConvPair pair = random_pair(engine, options);
+    const RandomPairOptions options{.kinds = seed % 3 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any, .max_flops = 3e6, .dtype = dtype};
+    ConvPair pair = random_pair(engine, options);
+    if (math) pair.math = *math;
     const Problem problem = *make_problem(pair);
     Context context;
-    for (const Isa isa : host_isas(DataType::f32)) {
+    for (const Isa isa : host_isas(dtype, pair.math)) {
         const auto expected = output_of(context, pair, {.isa = isa}, 1);
         if (!expected) return fmt::format("{}: {}", problem.name(), expected.error().message);
         for (int i = 0; i < count; ++i) {
@@ -181,6 +184,34 @@ TEST_CASE("plan: whatever a decision of a plan is, another one is another plan")
 
 TEST_CASE("plan: recompute or sliding, any tiles, blocks, channel splits and parts: the same bits") {
     const int plans = sanitized ? 2 : 8;
-    const auto failures = run_forked(sanitized ? 10 : 120, 10, [&](std::int64_t i) { return compare_plans(i, plans); });
+    const auto failures = run_forked(sanitized ? 10 : 120, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f32, {}); });
     for (const JobFailure& failure : failures) FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+}
+
+TEST_CASE("plan: the same bits where sums are f16, too") {
+    const int plans = sanitized ? 2 : 8;
+    const auto failures = run_forked(sanitized ? 10 : 60, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f16, Math::f16); });
+    for (const JobFailure& failure : failures) FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+}
+
+TEST_CASE("plan: sums in f16 are for f16 tensors, math f16 and an ISA that has them") {
+    ConvPair pair = *ConvPair::parse("1x20x10x12:dw3+bias:conv1o40");
+    pair.dtype = DataType::f16;
+    pair.math = Math::f16;
+    Machine machine;
+    machine.isa = Isa::avx512_fp16;
+    const Problem problem = *make_problem(pair);
+    Plan plan = rules_plan(problem, machine, 1);
+    CHECK(plan.stages[0].dot == Dot::f32);
+    CHECK(plan.stages[1].dot == Dot::f16);
+    CHECK(check_plan(problem, plan).ok());
+    Plan without = plan;
+    without.isa = Isa::avx512_bf16;
+    CHECK(check_plan(problem, without).error().message == "plan.stages[1].dot is f16; f32 is accepted for f16 on avx512_bf16.");
+    for (const Math math : {Math::fast, Math::strict}) {
+        pair.math = math;
+        const Problem summed = *make_problem(pair);
+        CHECK(check_plan(summed, plan).error().message == "plan.stages[1].dot is f16; f32 is accepted for f16 on avx512_fp16.");
+        CHECK(rules_plan(summed, machine, 1).stages[1].dot == Dot::f32);
+    }
 }

@@ -98,6 +98,10 @@ TEST_CASE("random kernels: math bf16") {
     check_random({"random kernels: math bf16", PairKinds::depthwise_pointwise, 350, DataType::f32, Math::bf16});
     check_random({"random kernels: math bf16", PairKinds::any, 650, DataType::f32, Math::bf16});
 }
+TEST_CASE("random kernels: math f16") {
+    check_random({"random kernels: math f16", PairKinds::depthwise_pointwise, 700, DataType::f16, Math::f16});
+    check_random({"random kernels: math f16", PairKinds::any, 1300, DataType::f16, Math::f16});
+}
 TEST_CASE("random kernels: bf16") { check_random(DataType::bf16); }
 TEST_CASE("random kernels: f16") { check_random(DataType::f16); }
 TEST_CASE("random kernels: u8") { check_random(DataType::u8); }

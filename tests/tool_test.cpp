@@ -84,6 +84,8 @@ TEST_CASE("tool: check runs every data type and says which") {
     CHECK(tandem("check " + small_pair + " --dtype int8 --isa avx2 --layout blocked").contains(" avx2 nchw8c u8: passed"));
     // An ISA's instructions that the data type has no use for are left out, and the kernel named without them.
     CHECK(tandem("check " + small_pair + " --dtype f16").output.find("_bf16") == std::string::npos);
+    CHECK(tandem("check " + small_pair + " --dtype f16 --math f16").contains(" nhwc f16: passed: integers equal"));
+    CHECK(tandem("plan " + small_pair + " --dtype f16 --math f16").contains("/nhwc/f16/f16/"));
 }
 
 TEST_CASE("tool: data types of intermediate and output, of a pair and of its halves") {
@@ -122,7 +124,8 @@ TEST_CASE("tool: wrong options are refused with what would be accepted") {
         CHECK(outcome.code == 2);
         CHECK(outcome.contains(text));
     };
-    refuses("check " + small_pair + " --isa sse9", "--isa: ISA 'sse9' is not known; accepted: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16");
+    refuses("check " + small_pair + " --isa sse9", "--isa: ISA 'sse9' is not known; accepted: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, avx512_fp16");
+    refuses("check " + small_pair + " --math f64", "--math is 'f64'; accepted: strict, fast, bf16, f16.");
     refuses("check " + small_pair + " --layout chwn", "accepted: nhwc, blocked");
     refuses("check " + small_pair + " --dtype f64", "--dtype is 'f64'; accepted: f32, bf16, f16, u8, s8, int8 (u8).");
     refuses("check " + small_pair + " --output-dtype u8", "--output-dtype is 'u8'; accepted: f32 (as --dtype is f32).");

@@ -108,6 +108,23 @@ TEST_CASE("verification data: tensors hold numbers of their types, whatever the 
     }
 }
 
+TEST_CASE("verification data: integers of math f16 are exact in f16, sums included") {
+    std::mt19937_64 engine(18);
+    int exact = 0;
+    for (int i = 0; i < 60; ++i) {
+        ConvPair pair = test::random_pair(engine, {.max_flops = 2e5, .exact_post_ops = true});
+        pair.dtype = DataType::f16;
+        pair.math = Math::f16;
+        const VerificationData data = make_verification_data(*make_problem(pair), DataKind::integers, 7);
+        CAPTURE(to_string(pair));
+        if (!data.exact) continue;
+        ++exact;
+        const std::vector<double> output = reference_on(pair, data);
+        CHECK(std::ranges::all_of(output, [](double y) { return std::abs(y) <= 2048 && std::trunc(y) == y; }));
+    }
+    CHECK(exact >= 30);
+}
+
 TEST_CASE("verification data: integers of bf16 and f16 are exact in f32, and their sums have bits to round") {
     std::mt19937_64 engine(17);
     for (const DataType dtype : {DataType::bf16, DataType::f16}) {

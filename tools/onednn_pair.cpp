@@ -331,7 +331,8 @@ Status limit_onednn(Isa isa) {
             case Isa::avx2_vnni: return cpu_isa::avx2_vnni;
             case Isa::avx512: return cpu_isa::avx512_core;
             case Isa::avx512_vnni: return cpu_isa::avx512_core_vnni;
-            case Isa::avx512_bf16: return cpu_isa::avx512_core_bf16;
+            case Isa::avx512_bf16:
+            case Isa::avx512_fp16: return cpu_isa::avx512_core_bf16;
             case Isa::amx: return cpu_isa::avx512_core_amx;
         }
         return cpu_isa::avx2;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 
 namespace tandem::tool {
@@ -48,13 +50,13 @@ Status read_dtypes(const CommonOptions& options, Settings& settings) {
 }  // namespace
 
 void add_common_options(CLI::App& app, CommonOptions& options) {
-    app.add_option("--isa", options.isa, "Instruction set to generate for: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16 or amx (default: TANDEM_ISA, else the best here); what the data type has no use for is left out");
+    app.add_option("--isa", options.isa, "Instruction set to generate for: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, avx512_fp16 or amx (default: TANDEM_ISA, else the best here); what the data type has no use for is left out");
     app.add_option("--layout", options.layout, "Of the tensors: nhwc, blocked (nchw16c or nchw8c, as fits the ISA), nchw16c, nchw8c")
         ->capture_default_str();
     app.add_option("--dtype", options.dtype, "Of the tensors: f32, bf16, f16, or quantised: u8, s8, int8 (u8)")->capture_default_str();
     app.add_option("--intermediate-dtype", options.intermediate_dtype, "Of the tensor between the convolutions, where quantised: u8 or s8 (default: as --dtype)");
     app.add_option("--output-dtype", options.output_dtype, "Of the output, where quantised: u8, s8 or f32 (default: as --dtype)");
-    app.add_option("--math", options.math, "Of Tandem's kernels: strict (sums in a fixed order), fast (any algorithm within 1e-5 of max|y|, Winograd included) or bf16 (f32 tensors; dense stages may round their operands to bf16)")->capture_default_str();
+    app.add_option("--math", options.math, "Of Tandem's kernels: strict (sums in a fixed order), fast (any algorithm within 1e-5 of max|y|, Winograd included), bf16 (f32 tensors; dense stages may round their operands to bf16) or f16 (f16 tensors; dense stages may keep their sums in f16)")->capture_default_str();
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
 
@@ -69,8 +71,10 @@ Result<Settings> resolve(const CommonOptions& options) {
     if (!machine) return machine.error();
     Settings settings;
     if (const Status status = read_dtypes(options, settings); !status) return status.error();
-    if (options.math != "strict" && options.math != "fast" && options.math != "bf16") return invalid("--math", options.math, "strict, fast, bf16");
-    settings.math = options.math == "strict" ? Math::strict : options.math == "bf16" ? Math::bf16 : Math::fast;
+    constexpr std::array maths{Math::strict, Math::fast, Math::bf16, Math::f16};
+    const auto math = std::ranges::find(maths, options.math, [](Math mode) { return std::string(to_string(mode)); });
+    if (math == maths.end()) return invalid("--math", options.math, "strict, fast, bf16, f16");
+    settings.math = *math;
     settings.machine = *machine;
     settings.machine.isa = least_isa(settings.dtype, settings.math, machine->isa);
     const Result<Layout> layout = read_layout(options.layout, settings.isa());

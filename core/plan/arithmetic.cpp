@@ -19,6 +19,7 @@ Element dot_source(Dot dot) noexcept {
         case Dot::f32: return Element::f32;
         case Dot::bf16:
         case Dot::amx_bf16: return Element::bf16;
+        case Dot::f16: return Element::f16;
         case Dot::int8:
         case Dot::amx_int8: return Element::u8;
         case Dot::int16: return Element::s16;
@@ -45,7 +46,8 @@ double dot_speed(Dot dot) noexcept {
     switch (dot) {
         case Dot::f32:
         case Dot::int16: return 1;
-        case Dot::bf16: return 2;
+        case Dot::bf16:
+        case Dot::f16: return 2;
         case Dot::int8: return 4;
         case Dot::amx_bf16: return 2 * amx;
         case Dot::amx_int8: return 4 * amx;
@@ -72,6 +74,7 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
         case Dot::amx_int8: return problem.quantized() && has_amx(isa) && whole_vectors;
         case Dot::f32: return !problem.quantized();
         case Dot::bf16: return bf16_operands && has_bf16(isa);
+        case Dot::f16: return problem.math == Math::f16 && has_fp16(isa);
         case Dot::int8: return problem.quantized() && has_vnni(isa);
         case Dot::int16: return problem.quantized();
     }
@@ -80,7 +83,7 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
 
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
     std::vector<Dot> result;
-    for (const Dot dot : {Dot::amx_int8, Dot::int8, Dot::amx_bf16, Dot::amx_x3, Dot::bf16, Dot::int16, Dot::f32, Dot::amx_x6})
+    for (const Dot dot : {Dot::amx_int8, Dot::int8, Dot::amx_bf16, Dot::amx_x3, Dot::bf16, Dot::f16, Dot::int16, Dot::f32, Dot::amx_x6})
         if (dot_applies(problem, isa, i, dot)) result.push_back(dot);
     return result;
 }

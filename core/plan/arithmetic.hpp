@@ -1,11 +1,12 @@
 // Arithmetic: which multiply instructions a dense stage's GEMM uses, and what its operands look like in memory. Pure functions.
 //
-// Every GEMM instruction here takes 4 bytes of a pixel's channels at a time, its dot group: one f32, two bf16 or s16, four u8. Depthwise
+// Every GEMM instruction here takes 4 bytes of a pixel's channels at a time, its dot group: one f32, two bf16, f16 or s16, four u8. Depthwise
 // stages compute in f32 whatever the tensors are: for quantised ones that is exact, as their sums have fewer than 2^24.
 //
 //   dot    source in memory     weights      sums   per group and vector of output channels
 //   f32    f32                  f32          f32    vfmadd231ps
 //   bf16   bf16                 bf16         f32    vdpbf16ps
+//   f16    f16                  f16          f16    vfmadd231ph; two sums a lane, of even and of odd channels, added up in f32 at the end
 //   int8   u8 (s8: plus 128)    s8           s32    vpdpbusd; the zero point is taken off by precomputed sums of weights
 //   int16  s16, less zero point s16          s32    vpmaddwd, vpaddd
 //   amx_bf16, amx_int8: as bf16 and int8, on AMX tiles of 16 pixels, 16 output channels and 16 dot groups at a time
@@ -61,6 +62,11 @@ Element dot_source(Dot dot) noexcept;
 Element dot_weight(Dot dot) noexcept;
 /// Sums are 32-bit integers.
 constexpr bool sums_integers(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::int16 || dot == Dot::amx_int8; }
+/// Sums are two f16 in each lane, which are added up as f32 before the post-ops.
+constexpr bool sums_f16_pairs(Dot dot) noexcept { return dot == Dot::f16; }
+/// The pixel's dot group has to be broadcast to a register: integer products take it from nowhere else, and f16 ones embed broadcasts of 16
+/// bits only.
+constexpr bool needs_broadcast(Dot dot) noexcept { return sums_integers(dot) || sums_f16_pairs(dot); }
 /// A kernel row of the panel begins with the zero point's share.
 constexpr bool has_zero_point_sums(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::amx_int8; }
 

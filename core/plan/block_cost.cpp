@@ -84,7 +84,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * channels * share.row_taps * share.column_taps;
         const double vectors = run.vectors - 1 + last_vector_cost(run, lanes, rates.fast_ymm);
-        const bool embedded = is_avx512(plan.isa) && run.vectors <= 2 && !sums_integers(block.dot);
+        const bool embedded = is_avx512(plan.isa) && run.vectors <= 2 && !needs_broadcast(block.dot);
         for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
             const double w = static_cast<double>(width), accumulators = w * run.vectors;
             const double fma = k * w * vectors / issue.fmas;

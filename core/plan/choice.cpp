@@ -67,8 +67,8 @@ private:
         for (const Shape& shape : shapes) {
             Plan plan = start;
             for (int i = 0; i < problem_.stage_count; ++i) {
-                // Integer products take each pixel from a register: with a single vector that is an instruction for each product.
-                if (shape.vectors == 1 && sums_integers(start.stages[static_cast<std::size_t>(i)].dot)) continue;
+                // With a single vector each product would need an instruction to broadcast its pixel.
+                if (shape.vectors == 1 && needs_broadcast(start.stages[static_cast<std::size_t>(i)].dot)) continue;
                 if (problem_.stage(i).depthwise() || problem_.stage(i).out_channels <= std::int64_t{lanes} * (shape.vectors - 1)) continue;
                 StagePlan& block = plan.stages[static_cast<std::size_t>(i)];
                 block.block_pixels = shape.pixels;

@@ -172,6 +172,7 @@ const char* to_string(Math math) noexcept {
         case Math::fast: return "fast";
         case Math::strict: return "strict";
         case Math::bf16: return "bf16";
+        case Math::f16: return "f16";
     }
     return "unknown";
 }

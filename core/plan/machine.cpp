@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array all_isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx};
+constexpr std::array all_isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
 
 std::string list_of(std::span<const Isa> isas) {
     std::string text;
@@ -52,7 +52,8 @@ bool saves_tiles() {
     return (Cpu::getXfeature() & tiles) == tiles;
 }
 
-/// Xbyak reports AVX, FMA and AVX-512 only where XCR0 says that the OS saves the registers they need.
+/// Xbyak reports AVX, FMA and AVX-512 only where XCR0 says that the OS saves the registers they need. Each ISA of AVX-512 includes the one
+/// before it: a machine that has AMX and hides FP16, which only a hypervisor does, counts as avx512_bf16.
 std::vector<Isa> detect_isas(const Cpu& cpu) {
     std::vector<Isa> isas;
     if (!cpu.has(Cpu::Type(Cpu::tAVX2) | Cpu::tFMA | Cpu::tF16C)) {
@@ -70,8 +71,11 @@ std::vector<Isa> detect_isas(const Cpu& cpu) {
         isas.push_back(Isa::avx512_vnni);
         if (cpu.has(Cpu::tAVX512_BF16)) {
             isas.push_back(Isa::avx512_bf16);
-            if (cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8) && saves_tiles()) {
-                isas.push_back(Isa::amx);
+            if (cpu.has(Cpu::tAVX512_FP16)) {
+                isas.push_back(Isa::avx512_fp16);
+                if (cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8) && saves_tiles()) {
+                    isas.push_back(Isa::amx);
+                }
             }
         }
     }
@@ -242,6 +246,7 @@ const char* to_string(Isa isa) noexcept {
         case Isa::avx512: return "avx512";
         case Isa::avx512_vnni: return "avx512_vnni";
         case Isa::avx512_bf16: return "avx512_bf16";
+        case Isa::avx512_fp16: return "avx512_fp16";
         case Isa::amx: return "amx";
     }
     return "unknown";
@@ -323,7 +328,7 @@ std::vector<Isa> host_isas(DataType dtype, Math math) {
 Isa least_isa(DataType dtype, Math math, Isa isa) noexcept {
     const Isa plain = is_avx512(isa) ? Isa::avx512 : Isa::avx2;
     if (dtype == DataType::f16) {
-        return plain;
+        return math == Math::f16 && has_fp16(isa) ? Isa::avx512_fp16 : plain;
     }
     if (has_amx(isa)) {
         return isa;

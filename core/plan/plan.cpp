@@ -30,6 +30,7 @@ const char* to_string(Dot dot) noexcept {
     switch (dot) {
         case Dot::f32: return "f32";
         case Dot::bf16: return "bf16";
+        case Dot::f16: return "f16";
         case Dot::int8: return "int8";
         case Dot::int16: return "int16";
         case Dot::amx_bf16: return "amx_bf16";

@@ -261,9 +261,11 @@ Status resolve_input(const Descriptor& descriptor, Problem& problem) {
     Checks options("descriptor");
     options.range("dtype", static_cast<int>(descriptor.dtype), 0, static_cast<int>(DataType::s8), "f32, bf16, f16, u8 or s8");
     options.range("layout", static_cast<int>(descriptor.layout), 0, 2, "nhwc, nchw16c or nchw8c");
-    options.range("math", static_cast<int>(descriptor.math), 0, static_cast<int>(Math::bf16), "fast, strict or bf16");
-    if (descriptor.math == Math::bf16 && descriptor.dtype != DataType::f32)
-        options.fail(ErrorCode::invalid_argument, "{}.math is bf16; fast or strict is accepted where dtype is {}", options.part(), to_string(descriptor.dtype));
+    options.range("math", static_cast<int>(descriptor.math), 0, static_cast<int>(Math::f16), "fast, strict, bf16 or f16");
+    const Math of_type = descriptor.dtype == DataType::f32 ? Math::bf16 : descriptor.dtype == DataType::f16 ? Math::f16 : Math::fast;
+    if ((descriptor.math == Math::bf16 || descriptor.math == Math::f16) && descriptor.math != of_type)
+        options.fail(ErrorCode::invalid_argument, "{}.math is {}; fast{} strict is accepted where dtype is {}", options.part(), to_string(descriptor.math),
+                     of_type == Math::fast ? " or" : std::string(", ") + to_string(of_type) + " or", to_string(descriptor.dtype));
     if (!options.ok()) return std::move(options).status();
     const InputShape& input = descriptor.input;
     Checks check("input");

@@ -83,7 +83,7 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
     int vectors = 1;
     for (const GroupRun& run : panel_layout(problem, plan, i).runs) vectors = std::max(vectors, run.vectors);
     const int product = plan.stages[static_cast<std::size_t>(i)].dot == Dot::int16 ? 1 : 0;
-    const bool broadcasts = !is_avx512(plan.isa) || sums_integers(plan.stages[static_cast<std::size_t>(i)].dot);
+    const bool broadcasts = !is_avx512(plan.isa) || needs_broadcast(plan.stages[static_cast<std::size_t>(i)].dot);
     const int left = (is_avx512(plan.isa) ? 32 : 16) - vectors - (broadcasts ? 1 : 0) - product;
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }

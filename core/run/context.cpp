@@ -31,7 +31,7 @@ std::size_t capacity_of(const ContextOptions& options) {
 // The least ISA, or the next weaker one where AMX may not be used.
 Isa usable_isa(const Problem& problem, Isa isa) {
     const Isa least = least_isa(problem.dtype, problem.math, isa);
-    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, problem.math, Isa::avx512_bf16) : least;
+    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, problem.math, Isa::avx512_fp16) : least;
 }
 
 // Why a CPU with AMX does without it; empty where it does not, or has none.

@@ -176,6 +176,7 @@ private:
             case Element::bf16:
             case Element::bf16x2:
             case Element::bf16x3: numbers<std::uint16_t>(offset)[at] = to_bf16(value); break;
+            case Element::f16: numbers<std::uint16_t>(offset)[at] = to_f16(value); break;
             case Element::s8: numbers<std::int8_t>(offset)[at] = static_cast<std::int8_t>(value); break;
             case Element::s16: numbers<std::int16_t>(offset)[at] = static_cast<std::int16_t>(value); break;
             default: numbers<float>(offset)[at] = value; break;

@@ -40,11 +40,11 @@ void each_stage_field(AnyStage& stage, Visit&& visit) {
     visit("block_channels", block_channels);
 }
 
-constexpr std::array isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx};
+constexpr std::array isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
 constexpr std::array fusions{Fusion::recompute, Fusion::sliding, Fusion::single};
 constexpr std::array backends{Backend::tandem, Backend::libxsmm};
 constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
-constexpr std::array dots{Dot::f32, Dot::bf16, Dot::int8, Dot::int16, Dot::amx_bf16, Dot::amx_int8, Dot::amx_x3, Dot::amx_x6};
+constexpr std::array dots{Dot::f32, Dot::bf16, Dot::f16, Dot::int8, Dot::int16, Dot::amx_bf16, Dot::amx_int8, Dot::amx_x3, Dot::amx_x6};
 constexpr const auto& values_of(Isa) { return isas; }
 constexpr const auto& values_of(Fusion) { return fusions; }
 constexpr const auto& values_of(Backend) { return backends; }

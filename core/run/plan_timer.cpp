@@ -21,7 +21,7 @@ double agreement(const Problem& problem) {
     switch (problem.dtype) {
         case DataType::f32: return problem.math == Math::bf16 ? 1.0 / 16 : 1e-3;
         case DataType::bf16: return 1.0 / 16;
-        case DataType::f16: return 1.0 / 128;
+        case DataType::f16: return problem.math == Math::f16 ? 1.0 / 16 : 1.0 / 128;
         case DataType::u8:
         case DataType::s8: return 0;
     }

@@ -39,6 +39,15 @@ double f32_tolerance(const Problem& problem) {
     return tolerance;
 }
 
+/// Math mode f16, of max|ref|: every addition in f16 rounds a sum that grows like the square root of its terms, half of them in each of two
+/// chains, so that errors do, too. Measured are 0.25 u sqrt(n) at most (docs/math-modes.md).
+double f16_sums_tolerance(const Problem& problem) {
+    double tolerance = 0;
+    for (int i = 0; i < problem.stage_count && problem.math == Math::f16; ++i)
+        if (!problem.stage(i).depthwise()) tolerance += unit_roundoff(DataType::f16) * std::sqrt(static_cast<double>(fan_in(problem.stage(i))));
+    return tolerance;
+}
+
 double max_abs(std::span<const float> values) {
     double largest = 0;
     for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
@@ -84,9 +93,10 @@ bool rounds_intermediate(const Problem& problem, const VerificationData& data) n
     return problem.stage_count == 2 && problem.output_dtype(0) != DataType::f32 && !data.exact_intermediate;
 }
 
-std::size_t most_different(DataType output, std::size_t count) noexcept {
+std::size_t most_different(const Problem& problem, std::size_t count) noexcept {
     constexpr std::size_t few = 16;  // which says nothing of a small tensor
-    return output == DataType::f32 ? count : few + count / 6;
+    const bool hides_differences = problem.output_dtype(problem.stage_count - 1) != DataType::f32 && problem.math != Math::f16;
+    return hides_differences ? few + count / 6 : count;
 }
 
 Tolerance tolerance_of(const Problem& problem, const VerificationData& data, const Magnitudes& magnitudes) {
@@ -95,7 +105,8 @@ Tolerance tolerance_of(const Problem& problem, const VerificationData& data, con
     if (is_quantized(type)) return {1 + std::floor(flips / data.stages[static_cast<std::size_t>(problem.stage_count - 1)].output.scale), 0};
     const double u = unit_roundoff(type);
     if (problem.math == Math::bf16) return {bf16_tolerance * std::max(1.0, magnitudes.output), 0};
-    return {(relative_tolerance * magnitudes.output + f32_tolerance(problem) + flips) / (1 - u), 2 * u / (1 - u)};
+    const double sums = f16_sums_tolerance(problem) * std::max(1.0, magnitudes.output);
+    return {(relative_tolerance * magnitudes.output + f32_tolerance(problem) + flips + sums) / (1 - u), 2 * u / (1 - u)};
 }
 
 }  // namespace tandem

@@ -21,7 +21,7 @@ struct Magnitudes {
 bool rounds_intermediate(const Problem& problem, const VerificationData& data) noexcept;
 
 /// Of so many outputs, how many may differ from the reference at all.
-std::size_t most_different(DataType output, std::size_t count) noexcept;
+std::size_t most_different(const Problem& problem, std::size_t count) noexcept;
 
 Tolerance tolerance_of(const Problem& problem, const VerificationData& data, const Magnitudes& magnitudes);
 

@@ -231,7 +231,7 @@ void compare_with_reference(Check& check, const Output& bytes) {
         const auto& [index, where] = *difference;
         check.fail(fmt::format("output {} is {}, the reference has {}; a difference of {} is accepted", where, output[index],
                                check.reference[index], accepted(index, in_padding)));
-    } else if (const std::size_t most = most_different(check.type(), output.size()); different > most) {
+    } else if (const std::size_t most = most_different(check.problem, output.size()); different > most) {
         check.fail(fmt::format("{} of {} outputs are not the reference's, if within tolerance; {} are accepted", different, output.size(), most));
     }
 }

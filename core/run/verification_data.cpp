@@ -12,18 +12,19 @@ namespace {
 // Integer data. 2^22 leaves two bits of a float's 24 for partial sums; 2^11 for the intermediate splits that evenly between
 // the stages. Few shapes reach either: those get zeros among their weights until they keep within them.
 constexpr double max_input = 4, max_weight = 2, max_bias = 8;
-constexpr double exact_limit = 1 << 24, f16_max = 65504;
+constexpr double f16_max = 65504;
 
 /// What the numbers of integer data are multiples of, and how many of it. Types of few bits get fractions in their inputs: sums then
-/// have more bits than the type, and are rounded as exactly as they were added up. f16's stay within its range.
+/// have more bits than the type, and are rounded as exactly as they were added up. f16's stay within its range, and where they may be
+/// added up in f16, within the integers that it has.
 struct Grid {
-    double quantum, intermediate_limit, output_limit;
+    double quantum, intermediate_limit, output_limit, exact_limit = 1 << 24;
 };
 
-Grid grid_of(DataType type) {
-    switch (type) {
+Grid grid_of(const Problem& problem) {
+    switch (problem.dtype) {
         case DataType::bf16: return {0x1p-4, 1 << 13, 1 << 22};
-        case DataType::f16: return {0x1p-7, 1 << 15, 1 << 22};
+        case DataType::f16: return problem.math == Math::f16 ? Grid{1, 1 << 6, 1 << 11, 1 << 11} : Grid{0x1p-7, 1 << 15, 1 << 22};
         default: return {1, 1 << 11, 1 << 22};
     }
 }
@@ -120,13 +121,13 @@ std::vector<float> integer_weights(const Stage& stage, double allowance, Numbers
 /// Returns the largest |value| that the stage may put out.
 double make_integer_stage(const Problem& problem, int i, double input_bound, Numbers& numbers, VerificationData& data) {
     const Stage& stage = problem.stage(i);
-    const Grid grid = grid_of(problem.dtype);
+    const Grid grid = grid_of(problem);
     const double limit = grid.quantum * (i + 1 == problem.stage_count ? grid.output_limit : grid.intermediate_limit);
     const double taps = static_cast<double>(fan_in(stage));
     const double growth = std::max(1.0, chain_bound(stage.conv, limit).highest / limit);
     const double allowance = std::max(max_weight, std::min(max_weight * taps, std::floor(limit / growth / input_bound)));
     const ChainBound bound = chain_bound(stage.conv, allowance * input_bound);
-    data.exact = data.exact && bound.highest < exact_limit * grid.quantum && (problem.dtype != DataType::f16 || bound.last <= f16_max);
+    data.exact = data.exact && bound.highest <= grid.exact_limit * grid.quantum && (problem.dtype != DataType::f16 || bound.last <= f16_max);
     const auto per_channel = [&](PostOpKind kind, double magnitude) {
         return filled(stage.conv.has(kind) ? stage.out_channels : 0, [&] { return numbers.integer(magnitude); });
     };
@@ -139,7 +140,7 @@ double make_integer_stage(const Problem& problem, int i, double input_bound, Num
 }
 
 void make_integers(const Problem& problem, Numbers& numbers, VerificationData& data) {
-    const double quantum = grid_of(problem.dtype).quantum;
+    const double quantum = grid_of(problem).quantum;
     const auto multiple = [&] { return numbers.integer(max_input / quantum) * static_cast<float>(quantum); };
     data.exact = true;
     data.input = activations(problem.input_shape(), problem.layout, multiple);

@@ -21,7 +21,8 @@ enum class Isa : std::uint8_t {
     avx512,       // F, BW, DQ, VL, CD
     avx512_vnni,  // vpdpbusd
     avx512_bf16,  // the same and vdpbf16ps, vcvtneps2bf16
-    amx,          // the same and AMX-TILE, AMX-BF16, AMX-INT8
+    avx512_fp16,  // the same and vfmadd231ph
+    amx,          // the same and AMX-TILE, AMX-BF16, AMX-INT8; every CPU that has them has FP16 too
 };
 const char* to_string(Isa isa) noexcept;
 Result<Isa> parse_isa(std::string_view text);

@@ -36,6 +36,7 @@ enum class Math : std::uint8_t {
     fast,    // any algorithm within 1e-5 of max|y|
     strict,  // sums of products in a fixed order, exact on small integers, no less accurate than f32 FMAs
     bf16,    // f32 tensors only: fast, and dense stages may round their operands to bf16
+    f16,     // f16 tensors only: fast, and dense stages may keep their sums in f16
 };
 
 enum class ConvKind : std::uint8_t { depthwise, dense };
