@@ -112,12 +112,12 @@ Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& 
 std::function<void()> probe(const BenchSetup& setup) {
     const Isa isa = setup.settings.isa();
     ThreadPool* const pool = setup.pool;
-    if (!pool) return [isa] { run_fmas(isa, probe_iterations); };
-    return [isa, pool] { static_cast<void>(pool->parallel([isa](int) { run_fmas(isa, 4 * probe_iterations); })); };
+    if (!pool) return [isa] { run_dots(Dot::f32, isa, probe_iterations); };
+    return [isa, pool] { static_cast<void>(pool->parallel([isa](int) { run_dots(Dot::f32, isa, 4 * probe_iterations); })); };
 }
 
 double probe_flops(const BenchSetup& setup) {
-    const double burst = fma_flops_per_iteration(setup.settings.isa()) * static_cast<double>(probe_iterations);
+    const double burst = dot_ops_per_iteration(Dot::f32, setup.settings.isa()) * static_cast<double>(probe_iterations);
     return setup.pool ? 4 * burst * setup.settings.threads : burst;
 }
 

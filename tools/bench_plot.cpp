@@ -173,7 +173,7 @@ Roofs measure_roofs(const BenchSetup& setup) {
     const int threads = setup.settings.threads;
     const ParallelFor parallel = [&](const std::function<void(int)>& fn) { static_cast<void>(setup.pool->parallel(fn)); };
     Roofs roofs;
-    roofs.gflops = fma_peak_gflops(isa, threads, parallel);
+    roofs.gflops = dot_peak_gflops(Dot::f32, isa, threads, parallel);
     const CacheSizes& caches = setup.settings.machine.caches;
     const auto count = static_cast<std::size_t>(threads);
     const std::size_t bytes[level_count] = {caches.l1 / 2, caches.l2 / 2, std::max(caches.l2 * 2, caches.l3 / 4 / count),

@@ -69,6 +69,10 @@ double dot_speed(Dot dot) noexcept;
 /// Register blocks that AMX takes: sums of two vectors at most, which few pixels at a time come back from.
 void set_amx_shape(StagePlan& stage) noexcept;
 
+/// The ISA has the instruction.
+constexpr bool has_dot(Isa isa, Dot dot) noexcept {
+    return uses_amx(dot) ? has_amx(isa) : dot == Dot::bf16 ? has_bf16(isa) : dot == Dot::int8 ? has_vnni(isa) : true;
+}
 /// Whether stage i, dense, of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;
 /// Those that apply, the fastest by instruction count first.

@@ -14,7 +14,7 @@ constexpr std::size_t largest_probe = std::size_t{1} << 27;  // 128 MB: filling 
 MachineRates measure(const Machine& machine) {
     MachineRates rates = default_rates(machine);
     const CacheSizes& caches = machine.caches;
-    rates.gflops = fma_peak_gflops(machine.isa);
+    rates.gflops = dot_peak_gflops(Dot::f32, machine.isa);
     const std::size_t bytes[level_count] = {caches.l1 / 2, caches.l2 / 2, std::max(caches.l2 * 2, caches.l3 / 4),
                                             std::min(largest_probe, std::max(caches.l3, caches.l2) * 3)};
     for (std::size_t i = 0; i < level_count; ++i) {
