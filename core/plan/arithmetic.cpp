@@ -40,6 +40,17 @@ bool uses_amx(const Problem& problem, const Plan& plan) noexcept {
     return false;
 }
 
+Dot main_dot(const Problem& problem, const Plan& plan) noexcept {
+    Dot dot = Dot::f32;
+    double most = 0;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        if (problem.stage(i).depthwise() || problem.stage(i).flops() <= most) continue;
+        most = problem.stage(i).flops();
+        dot = dot_of(plan, i);
+    }
+    return dot;
+}
+
 double dot_speed(Dot dot) noexcept {
     constexpr double amx = 4;  // against the vector instruction of the same operands
     switch (dot) {

@@ -54,6 +54,8 @@ constexpr std::int64_t element_parts(Element element) noexcept { return element 
 inline constexpr std::int64_t amx_rows = 16, amx_row_bytes = 64;
 /// Some stage of the plan runs on AMX.
 bool uses_amx(const Problem& problem, const Plan& plan) noexcept;
+/// The dot of the dense stage with the most work; f32 where there is none.
+Dot main_dot(const Problem& problem, const Plan& plan) noexcept;
 /// What a dot instruction reads of the pixels, and of the weights.
 Element dot_source(Dot dot) noexcept;
 Element dot_weight(Dot dot) noexcept;
