@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "amx_tiles.hpp"
+#include "bf16_conversion.hpp"
 
 namespace tandem::test {
 
@@ -171,10 +172,21 @@ void pass_on(int signal, siginfo_t* info, void* context) {
     if (info->si_code <= 0) raise(signal);
 }
 
+// The one instruction of AVX512-BF16 that AMX kernels have.
+bool convert_to_bf16(ucontext_t& context) {
+    greg_t& rip = context.uc_mcontext.gregs[REG_RIP];
+    const auto conversion = decode_bf16_conversion(reinterpret_cast<const std::uint8_t*>(rip));
+    if (!conversion) return false;
+    execute(*conversion, context);
+    rip += conversion->length;
+    return true;
+}
+
 void on_illegal_instruction(int signal, siginfo_t* info, void* context) {
     const int saved_errno = errno;
     Registers& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
     const bool trapped = info->si_code > 0;  // else sent by a process, and RIP is anywhere
+    if (trapped && convert_to_bf16(*static_cast<ucontext_t*>(context))) return;
     const auto decoded = trapped ? decode(registers) : std::nullopt;
     if (!decoded) return pass_on(signal, info, context);
     ThreadState& state = this_thread();

@@ -2,8 +2,9 @@
 //
 // Used by tests only: those that call code emitted for AMX hold an AmxEmulator meanwhile. On a machine without AMX each of its
 // instructions raises SIGILL; the handler decodes the instruction, does to the calling thread's emulated tiles and to memory what
-// Intel's manual (SDM volume 2, "Operation") says, and goes on behind it. All other instructions run natively. On a machine with
-// AMX the emulator stands aside and the same test checks the hardware, with the same expectations.
+// Intel's manual (SDM volume 2, "Operation") says, and goes on behind it. So does vcvtneps2bf16, where the CPU lacks that too
+// (bf16_conversion.hpp). All other instructions run natively. On a machine with AMX the emulator stands aside and the same test
+// checks the hardware, with the same expectations.
 //
 // What it does not do: count cycles, TSX, segment overrides (reported as a fault), or NaN payloads beyond those of the host's FMA.
 // Arithmetic follows the manual's order of operations; no AMX hardware was at hand to compare every last bit with.

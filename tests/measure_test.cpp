@@ -50,7 +50,7 @@ TEST_CASE("measure: functions take turns, each sample long enough") {
     options.seconds = 0;
     options.min_rounds = 4;
     std::vector<int> order;
-    const auto burn = [] { run_fmas(Isa::avx2, 100); };
+    const auto burn = [] { run_dots(Dot::f32, Isa::avx2, 100); };
     const std::vector<Series> all = interleave({[&] { order.push_back(0); burn(); }, [&] { order.push_back(1); burn(); }}, options);
     REQUIRE(all.size() == 2);
     for (const Series& one : all) {
@@ -68,9 +68,9 @@ TEST_CASE("measure: functions take turns, each sample long enough") {
 }
 
 TEST_CASE("probes: twice the FMAs take about twice as long") {
-    const std::vector<Series> all = interleave({[] { run_fmas(Isa::avx2, 2000); }, [] { run_fmas(Isa::avx2, 4000); }});
+    const std::vector<Series> all = interleave({[] { run_dots(Dot::f32, Isa::avx2, 2000); }, [] { run_dots(Dot::f32, Isa::avx2, 4000); }});
     CHECK(ratio(all[1], all[0]).of_medians == doctest::Approx(2).epsilon(0.3));
-    CHECK(fma_peak_gflops(Isa::avx2) > 1);
+    CHECK(dot_peak_gflops(Dot::f32, Isa::avx2) > 1);
     CHECK(read_bandwidth(Isa::avx2, 16 * 1024) > 1);
     CHECK(std::isfinite(read_bandwidth(Isa::avx2, 1)));
 }

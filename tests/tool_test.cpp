@@ -188,6 +188,14 @@ TEST_CASE("tool: bench writes JSON and CSV, on one thread and on two") {
             CHECK_MESSAGE(result.contains(key), key);
         CHECK(result.at("ours_us").get<double>() > 0);
         CHECK(result.at("fused").is_boolean());
+        CHECK(result.at("peak_of").get<std::string>() == "vfmadd231ps");
+        CHECK(result.at("fma_gflops") == result.at("peak_gflops"));
+        REQUIRE(result.at("phases").size() >= 1);
+        for (const nlohmann::json& phase : result.at("phases")) {
+            CHECK(phase.at("rounds").get<int>() > 0);
+            CHECK(phase.at("separate_ratio").get<double>() > 0);
+            CHECK(phase.at("phase").get<std::string>() == (result.at("phases").size() == 1 ? "only" : &phase == &result.at("phases").front() ? "fast" : "slow"));
+        }
         CHECK(result.at("threads").get<int>() == std::stoi(threads));
         CHECK(csv_file.text().starts_with("layer,pair,isa,layout,dtype,math"));
     }
@@ -201,6 +209,7 @@ TEST_CASE("tool: bench times every data type, and oneDNN's kernels agree with it
         CHECK(own.code == 0);
         const nlohmann::json result = nlohmann::json::parse(file.text()).at("results").at(0);
         CHECK(result.at("separate_us").get<double>() > 0);
+        CHECK((result.at("peak_of") == "vfmadd231ps") == (result.at("fma_gflops") == result.at("peak_gflops")));
         CHECK(options.starts_with("--dtype " + result.at("dtype").get<std::string>().substr(0, 2)));
         const Outcome outcome = tandem("bench " + small_pair + " 1x16x9x9:dw3+bias+swish:conv1o16+sum+hswish --seconds 0.01 --layout blocked --against onednn " + options);
         INFO(outcome.output);

@@ -1,6 +1,7 @@
 // tandem bench: Tandem's kernels against other ways to compute the same layer, interleaved in one process.
 //
-// A round is one sample of every contender and one of the FMA probe, so that a slow moment of the machine hits all alike.
+// A round is one sample of every contender and one of the probes of f32 FMAs and of the kernel's own multiply instruction, so that a
+// slow moment of the machine hits all alike, and shows.
 // Before anything is timed, every contender's output is compared with Tandem's: no speed without the same result.
 #include <fmt/format.h>
 
@@ -9,8 +10,11 @@
 #include <memory>
 #include <sstream>
 
+#include "core/plan/arithmetic.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/run/phases.hpp"
 #include "core/run/probes.hpp"
+#include "core/run/tolerance.hpp"
 #include "tools/bench_plot.hpp"
 #include "tools/bench_report.hpp"
 #include "tools/commands.hpp"
@@ -22,19 +26,6 @@
 namespace tandem::tool {
 
 namespace {
-
-// Of the largest output: far above what any algorithm's rounding comes to, far below what a wrong result comes to. Where tensors are
-// rounded, a few steps of their type: oneDNN scales and adds in another order, so that some numbers are rounded the other way.
-double agreement(const Problem& problem) {
-    switch (problem.dtype) {
-        case DataType::f32: return problem.math == Math::bf16 ? 1.0 / 16 : 1e-3;
-        case DataType::f16: return problem.math == Math::f16 ? 1.0 / 16 : 1.0 / 128;
-        case DataType::bf16:
-        case DataType::u8:
-        case DataType::s8: return 1.0 / 16;
-    }
-    return 0;
-}
 
 constexpr std::int64_t probe_iterations = 5000;  // some 30 us
 constexpr double sample_seconds_many = 1e-3;     // several threads: a sample has to hide that its first call wakes them
@@ -96,7 +87,7 @@ Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& 
         const Result<std::vector<float>> its = other->prepare(*field.workload);
         if (its) {
             result.description = other->description();
-            if (const double error = difference(*output, *its); !(error <= agreement(field.workload->problem)))
+            if (const double error = difference(*output, *its); !(error <= rough_agreement(field.workload->problem)))
                 return Error{ErrorCode::unsupported, fmt::format("Results differ: {} is {:.1e} of max|y| away from Tandem.", name, error)};
         } else {
             result.problem = its.error().message;
@@ -109,19 +100,35 @@ Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& 
 }
 
 /// One thread's burst, or one of every worker's at once.
-std::function<void()> probe(const BenchSetup& setup) {
-    const Isa isa = setup.settings.isa();
+std::function<void()> probe(const BenchSetup& setup, Dot dot, Isa isa) {
     ThreadPool* const pool = setup.pool;
-    if (!pool) return [isa] { run_fmas(isa, probe_iterations); };
-    return [isa, pool] { static_cast<void>(pool->parallel([isa](int) { run_fmas(isa, 4 * probe_iterations); })); };
+    if (!pool) return [=] { run_dots(dot, isa, probe_iterations); };
+    return [=] { static_cast<void>(pool->parallel([=](int) { run_dots(dot, isa, 4 * probe_iterations); })); };
 }
 
-double probe_flops(const BenchSetup& setup) {
-    const double burst = fma_flops_per_iteration(setup.settings.isa()) * static_cast<double>(probe_iterations);
-    return setup.pool ? 4 * burst * setup.settings.threads : burst;
+double probe_gflops(const BenchSetup& setup, Dot dot, Isa isa, double seconds) {
+    const double burst = dot_ops_per_iteration(dot, isa) * static_cast<double>(probe_iterations);
+    return (setup.pool ? 4 * burst * setup.settings.threads : burst) / seconds * 1e-9;
 }
 
-void measure(const BenchSetup& setup, double seconds, Field& field, LayerResult& layer) {
+PhaseResult phase_result(const Phase& phase, const std::vector<Series>& series, const Field& field, std::size_t first_other) {
+    PhaseResult result;
+    result.rounds = phase.count;
+    const Series ours = during(phase, series[0]);
+    for (const auto& other : field.others) result.ratios.push_back(other ? ratio(during(phase, series[first_other++]), ours) : Ratio{});
+    return result;
+}
+
+void add_phases(const BenchSetup& setup, Dot dot, Isa isa, const std::vector<Series>& series, const Field& field, std::size_t first_other, LayerResult& layer) {
+    const std::vector<Phase> phases = split_phases(series[1]);
+    for (const Phase& phase : phases) {
+        layer.phases.push_back(phase_result(phase, series, field, first_other));
+        layer.phases.back().peak_gflops = probe_gflops(setup, dot, isa, phase.seconds);
+        if (phases.size() > 1) layer.phases.back().name = &phase == &phases.front() ? "fast" : "slow";
+    }
+}
+
+void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Field& field, LayerResult& layer) {
     InterleaveOptions timing;
     timing.seconds = seconds;
     if (setup.pool) {
@@ -129,13 +136,20 @@ void measure(const BenchSetup& setup, double seconds, Field& field, LayerResult&
         timing.idle_seconds = idle_seconds_many;
         timing.whole_process = true;
     }
-    std::vector<std::function<void()>> functions{[&] { field.ours->run(); }, probe(setup)};
+    const Isa isa = kernel.plan().isa;
+    const Dot dot = main_dot(field.workload->problem, kernel.plan());
+    std::vector<std::function<void()>> functions{[&] { field.ours->run(); }, probe(setup, dot, isa)};
+    if (dot != Dot::f32) functions.push_back(probe(setup, Dot::f32, isa));
+    const std::size_t first_other = functions.size();
     for (const auto& other : field.others)
         if (other) functions.push_back([&contender = *other] { contender.run(); });
     std::vector<Series> series = interleave(functions, timing);
     for (const Series& one : series) layer.dropped += one.dropped;
-    layer.peak_gflops = probe_flops(setup) / series[1].median * 1e-9;
-    std::size_t next = 2;
+    layer.peak_of = dot_instruction(dot);
+    layer.peak_gflops = probe_gflops(setup, dot, isa, series[1].median);
+    layer.fma_gflops = dot != Dot::f32 ? probe_gflops(setup, Dot::f32, isa, series[2].median) : layer.peak_gflops;
+    add_phases(setup, dot, isa, series, field, first_other, layer);
+    std::size_t next = first_other;
     for (std::size_t i = 0; i < field.others.size(); ++i) {
         if (!field.others[i]) continue;
         layer.others[i].ratio = ratio(series[next], series[0]);
@@ -154,17 +168,18 @@ LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlaceme
         return layer;
     }
     const Result<Kernel> kernel = dispatch(*report.setup.context, *work, report.setup.settings.dispatch());
-    if (kernel) {
-        layer.kernel = kernel->name();
-        layer.fused = kernel->fused();
+    if (!kernel) {
+        layer.error = kernel.error().message;
+        return layer;
     }
+    layer.kernel = kernel->name();
+    layer.fused = kernel->fused();
     const Problem& problem = field->workload->problem;
-    const MachineRates rates = default_rates(report.setup.settings.machine);
     layer.flops = problem.flops();
-    layer.fused_intensity = roofline(problem, rates, 1, false).intensity();
-    layer.separate_intensity = roofline(problem, rates, 1, true).intensity();
+    layer.fused_intensity = intensity(problem, false);
+    layer.separate_intensity = intensity(problem, true);
     if (placement) placement->bind_new_threads();
-    measure(report.setup, seconds, *field, layer);
+    measure(report.setup, seconds, *kernel, *field, layer);
     return layer;
 }
 

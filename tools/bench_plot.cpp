@@ -120,7 +120,7 @@ std::string roofline_chart(const BenchReport& report, const std::vector<const La
     for (std::size_t i = 0; i < level_count; ++i)
         fmt::format_to(out, "$roof{0} with lines lw 2 dt {1} lc rgb '#777777' title {2}, ", i, i + 1,
                        quoted(fmt::format("{} {:.0f} GB/s", level_names[i], roofs.gb_per_s[i])));
-    fmt::format_to(out, "{} with lines lw 2 lc rgb 'black' title {}", roofs.gflops, quoted(fmt::format("FMA peak {:.0f} GFLOP/s", roofs.gflops)));
+    fmt::format_to(out, "{} with lines lw 2 lc rgb 'black' title {}", roofs.gflops, quoted(fmt::format("{} peak {:.0f} GFLOP/s", roofs.peak_of, roofs.gflops)));
     if (any(layers, [](const LayerResult& layer) { return comparable(layer, "separate") != nullptr; }))
         fmt::format_to(out, ", $moves with lines lw 1 lc rgb '#BBBBBB' notitle, $separate with points pt 6 ps 1.1 lw 1.5 lc rgb '{}' title 'separate'",
                        colours[1]);
@@ -168,12 +168,12 @@ bool ends_with(const std::string& path, const char* ending) { return std::string
 
 Roofs measure_roofs(const BenchSetup& setup) {
     const MachineRates& one = measured_rates(setup.settings.machine);
-    if (!setup.pool) return {one.gflops, one.gb_per_s};
+    if (!setup.pool) return {"FMA", one.gflops, one.gb_per_s};
     const Isa isa = setup.settings.isa();
     const int threads = setup.settings.threads;
     const ParallelFor parallel = [&](const std::function<void(int)>& fn) { static_cast<void>(setup.pool->parallel(fn)); };
     Roofs roofs;
-    roofs.gflops = fma_peak_gflops(isa, threads, parallel);
+    roofs.gflops = dot_peak_gflops(Dot::f32, isa, threads, parallel);
     const CacheSizes& caches = setup.settings.machine.caches;
     const auto count = static_cast<std::size_t>(threads);
     const std::size_t bytes[level_count] = {caches.l1 / 2, caches.l2 / 2, std::max(caches.l2 * 2, caches.l3 / 4 / count),
@@ -198,7 +198,11 @@ Status draw_plot(const BenchReport& report, const Roofs& measured_roofs, const s
     if (layers.empty()) return Error{ErrorCode::invalid_argument, "--plot has nothing to draw: no layer was measured."};
     const std::vector<std::string> names = contenders(report);
     Roofs roofs = measured_roofs;
-    for (const LayerResult* const layer : layers) roofs.gflops = std::max(roofs.gflops, layer->peak_gflops);  // a better moment than the probe's
+    for (const LayerResult* const layer : layers) {
+        if (layer->peak_gflops <= roofs.gflops) continue;
+        roofs.gflops = layer->peak_gflops;  // of a faster instruction, or in a better moment
+        if (layer->peak_of != dot_instruction(Dot::f32)) roofs.peak_of = layer->peak_of;
+    }
     const bool bars = !names.empty();
     const int wide = std::max(width, 260 + pixels_per_bar * static_cast<int>(layers.size() * (names.size() + 1)));
     const int high = roofline_height + (bars ? bars_height : 0);

@@ -15,6 +15,7 @@ namespace tandem::tool {
 
 /// What the machine can do at best, on as many threads as the report.
 struct Roofs {
+    std::string peak_of = "FMA";
     double gflops = 0;
     std::array<double, level_count> gb_per_s{};  // reading from each level
 };

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "core/run/probes.hpp"
 #include "tools/onednn_pair.hpp"
 
 namespace tandem::tool {
@@ -46,6 +47,17 @@ void add_contender(nlohmann::json& json, const ContenderResult& other, bool main
     json["ratio_quartiles"] = quartiles;
 }
 
+nlohmann::json phase_json(const LayerResult& layer, const PhaseResult& phase) {
+    nlohmann::json json{{"phase", phase.name}, {"rounds", phase.rounds}, {"peak_gflops", phase.peak_gflops}};
+    for (std::size_t i = 0; i < layer.others.size(); ++i) {
+        if (!layer.others[i].problem.empty()) continue;
+        const Ratio& ratio = phase.ratios[i];
+        json[key_of(layer.others[i].name) + "_ratio"] = ratio.of_medians;
+        json[key_of(layer.others[i].name) + "_ratio_quartiles"] = {ratio.lower_quartile, ratio.upper_quartile};
+    }
+    return json;
+}
+
 nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
     const Settings& settings = report.setup.settings;
     nlohmann::json json{{"layer", layer.item.name},
@@ -71,9 +83,12 @@ nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
     json["dropped"] = layer.dropped;
     json["disturbed"] = layer.disturbed();
     json["gflops"] = layer.gflops();
+    json["peak_of"] = layer.peak_of;
     json["peak_gflops"] = layer.peak_gflops;
+    json["fma_gflops"] = layer.fma_gflops;
     json["peak_fraction"] = layer.peak_fraction();
     for (const ContenderResult& other : layer.others) add_contender(json, other, &other == &layer.others.front());
+    for (const PhaseResult& phase : layer.phases) json["phases"].push_back(phase_json(layer, phase));
     return json;
 }
 
@@ -82,6 +97,20 @@ std::string column_text(const ContenderResult& other) {
     if (!other.problem.empty()) return fmt::format("{:>15} {:>7}  {:<14}", other.problem.find("not offered") == std::string::npos ? "-" : "not offered", "-", "");
     return fmt::format("{:>15.1f} {:>6.2f}x  {:<14}", other.series.median * 1e6, other.ratio.of_medians,
                        fmt::format("[{:.2f}, {:.2f}]", other.ratio.lower_quartile, other.ratio.upper_quartile));
+}
+
+/// A line for each of two phases; nothing where there is one.
+std::string phases_text(const LayerResult& layer) {
+    std::string text;
+    for (const PhaseResult& phase : layer.phases) {
+        if (layer.phases.size() == 1) break;
+        text += fmt::format("    {} phase, {} rounds, {} at {:.0f}:", phase.name, phase.rounds, layer.peak_of, phase.peak_gflops);
+        for (std::size_t i = 0; i < layer.others.size(); ++i)
+            if (const Ratio& ratio = phase.ratios[i]; layer.others[i].problem.empty())
+                text += fmt::format("  {} {:.2f}x [{:.2f}, {:.2f}]", layer.others[i].name, ratio.of_medians, ratio.lower_quartile, ratio.upper_quartile);
+        text += "\n";
+    }
+    return text;
 }
 
 /// What ran for oneDNN; onednn-auto only where that differs.
@@ -122,6 +151,15 @@ std::pair<double, int> BenchReport::geomean(const std::string& contender, const 
     return {geometric_mean(ratios), static_cast<int>(ratios.size())};
 }
 
+std::pair<double, int> BenchReport::phase_geomean(const std::string& contender, const std::string& phase) const {
+    std::vector<double> ratios;
+    for (const LayerResult& layer : layers)
+        for (const PhaseResult& result : layer.phases)
+            for (std::size_t i = 0; i < layer.others.size() && result.name == phase; ++i)
+                if (layer.others[i].name == contender && result.ratios[i].of_medians > 0) ratios.push_back(result.ratios[i].of_medians);
+    return {geometric_mean(ratios), static_cast<int>(ratios.size())};
+}
+
 std::vector<std::string> BenchReport::suites() const {
     std::vector<std::string> names;
     for (const LayerResult& layer : layers)
@@ -145,9 +183,9 @@ void print_header(const BenchReport& report) {
                    settings.isa() == host_isas(settings.dtype).back() ? "any instructions" : fmt::format("nothing beyond {}", to_string(settings.isa())));
     else
         fmt::print("# built without oneDNN\n");
-    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the probe of f32 FMAs in the same rounds;\n"
-               "# FLOPs are direct convolution's, so that Winograd can exceed the peak\n");
-    fmt::print("{:<16} {:>9} {:>8} {:>12}", "layer", "Tandem us", "GFLOP/s", "% of peak");
+    fmt::print("# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the probe, in the same rounds, of the instruction that multiplies\n"
+               "# in the largest dense stage; FLOPs are direct convolution's, so that Winograd can exceed the peak\n");
+    fmt::print("{:<16} {:>9} {:>8} {:>12} {:<11}", "layer", "Tandem us", "GFLOP/s", "% of peak", "of");
     for (const std::string& name : report.against) fmt::print("{:>15} {:>7}  {:<14}", name + " us", "ratio", "quartiles");
     fmt::print("\n");
 }
@@ -157,10 +195,11 @@ void print_layer(const LayerResult& layer) {
         fmt::print("{:<16} FAILED: {}\n", layer.item.name, layer.error);
         return;
     }
-    fmt::print("{:<16} {:>9.1f} {:>8.1f} {:>12}", layer.item.name, layer.ours.median * 1e6, layer.gflops(),
-               fmt::format("{:.0f} of {:.0f}", layer.peak_fraction() * 100, layer.peak_gflops));
+    fmt::print("{:<16} {:>9.1f} {:>8.1f} {:>12} {:<11}", layer.item.name, layer.ours.median * 1e6, layer.gflops(),
+               fmt::format("{:.0f} of {:.0f}", layer.peak_fraction() * 100, layer.peak_gflops), layer.peak_of);
     for (const ContenderResult& other : layer.others) fmt::print("{}", column_text(other));
-    fmt::print("{}{}{}\n", layer.fused ? "" : "  not fused", layer.disturbed() ? "  disturbed" : "", implementations_text(layer));
+    const std::string fma = layer.peak_of == dot_instruction(Dot::f32) ? "" : fmt::format("  FMA {:.0f}", layer.fma_gflops);
+    fmt::print("{}{}{}{}\n{}", fma, layer.fused ? "" : "  not fused", layer.disturbed() ? "  disturbed" : "", implementations_text(layer), phases_text(layer));
     for (const ContenderResult& other : layer.others)
         if (!other.problem.empty()) fmt::print("    {} not comparable: {}\n", other.name, other.problem);
 }
@@ -175,6 +214,10 @@ void print_summary(const BenchReport& report) {
     for (const std::string& suite : suites) print(suite, " of " + suite);
     const bool others = std::any_of(report.layers.begin(), report.layers.end(), [](const LayerResult& layer) { return layer.item.suite.empty(); });
     if (suites.size() != 1 || others) print({}, suites.empty() ? "" : " in all");
+    for (const char* phase : {"fast", "slow"})
+        for (const std::string& name : report.against)
+            if (const auto [mean, count] = report.phase_geomean(name, phase); count > 0)
+                fmt::print("geomean against {} in the {} phase: {:.3f}x over the {} layers that had two\n", name, phase, mean, count);
     fmt::print("dropped samples: {}\n", report.dropped());
 }
 
@@ -202,20 +245,23 @@ nlohmann::json to_json(const BenchReport& report) {
     for (const std::string& suite : report.suites())
         for (const std::string& name : report.against)
             if (const auto [mean, count] = report.geomean(name, suite); count > 0) json["geomean_by_suite"][suite][name] = mean;
+    for (const char* phase : {"fast", "slow"})
+        for (const std::string& name : report.against)
+            if (const auto [mean, count] = report.phase_geomean(name, phase); count > 0) json["geomean_by_phase"][phase][name] = mean;
     return json;
 }
 
 std::string to_csv(const BenchReport& report) {
     const Settings& settings = report.setup.settings;
-    std::string text = "layer,pair,isa,layout,dtype,math,threads,ours_us,ours_lower_us,ours_upper_us,gflops,peak_gflops,peak_fraction,dropped,suite";
+    std::string text = "layer,pair,isa,layout,dtype,math,threads,ours_us,ours_lower_us,ours_upper_us,gflops,peak_of,peak_gflops,peak_fraction,fma_gflops,dropped,suite";
     const auto out = std::back_inserter(text);
     for (const std::string& name : report.against) fmt::format_to(out, ",{0}_us,{0}_lower_us,{0}_upper_us,{0}_ratio,{0}_ratio_lower,{0}_ratio_upper", key_of(name));
     text += '\n';
     for (const LayerResult& layer : report.layers) {
         if (!layer.error.empty()) continue;
-        fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(layer.item.name), quoted(layer.item.text), to_string(settings.isa()),
+        fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(layer.item.name), quoted(layer.item.text), to_string(settings.isa()),
                        to_string(settings.layout), quoted(dtypes_text(settings)), to_string(settings.math), settings.threads, layer.ours.median * 1e6, layer.ours.lower_quartile * 1e6,
-                       layer.ours.upper_quartile * 1e6, layer.gflops(), layer.peak_gflops, layer.peak_fraction(), layer.dropped, layer.item.suite);
+                       layer.ours.upper_quartile * 1e6, layer.gflops(), layer.peak_of, layer.peak_gflops, layer.peak_fraction(), layer.fma_gflops, layer.dropped, layer.item.suite);
         for (const std::string& name : report.against) {
             const ContenderResult* const other = find(layer, name);
             if (other && other->problem.empty())

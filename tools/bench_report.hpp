@@ -19,6 +19,14 @@ struct ContenderResult {
     Ratio ratio{};                         // its time / Tandem's
 };
 
+/// The rounds in which the probe was fast, or slow, or all of them (core/run/phases.hpp).
+struct PhaseResult {
+    const char* name = "only";
+    int rounds = 0;
+    double peak_gflops = 0;
+    std::vector<Ratio> ratios;  // of LayerResult::others
+};
+
 struct LayerResult {
     Item item;
     std::string error;  // nothing was measured: why
@@ -27,7 +35,10 @@ struct LayerResult {
     double flops = 0;
     double fused_intensity = 0, separate_intensity = 0;  // FLOP/byte of tensors, without and with the intermediate's traffic
     Series ours{};
-    double peak_gflops = 0;  // the FMA probe, taken in the same rounds
+    std::string peak_of;     // the instruction of the kernel's dot, as in dot_instruction()
+    double peak_gflops = 0;  // its probe, taken in the same rounds
+    double fma_gflops = 0;   // the probe of f32 FMAs: the same, where the dot is that
+    std::vector<PhaseResult> phases;
     int dropped = 0;         // samples, the probe's and all contenders' together
     std::vector<ContenderResult> others;
 
@@ -45,6 +56,8 @@ struct BenchReport {
     /// Geometric mean of a contender's ratios over the layers where it is comparable, and how many those are: of one suite's layers,
     /// or, with an empty name, of all.
     std::pair<double, int> geomean(const std::string& contender, const std::string& suite = {}) const;
+    /// The same in the "fast" or the "slow" phase, over the layers that had both.
+    std::pair<double, int> phase_geomean(const std::string& contender, const std::string& phase) const;
     /// Those that layers came from, in order.
     std::vector<std::string> suites() const;
     int dropped() const;

@@ -4,6 +4,8 @@
 
 #include <memory>
 
+#include "core/plan/arithmetic.hpp"
+#include "core/run/amx_permission.hpp"
 #include "core/run/probes.hpp"
 #include "core/run/topology.hpp"
 #include "tools/commands.hpp"
@@ -30,13 +32,32 @@ void print_placement() {
     }
 }
 
+/// Of one thread, and of one a core.
+void print_peak(Dot dot, Isa isa, ThreadPool* pool) {
+    const double one = dot_peak_gflops(dot, isa);
+    std::string text = fmt::format("{:<11} {:.1f} {}, one thread", dot == Dot::f32 ? "FMA peak" : "peak", one, sums_integers(dot) ? "GOP/s" : "GFLOP/s");
+    if (pool) {
+        const ParallelFor parallel = [&](const std::function<void(int)>& fn) { static_cast<void>(pool->parallel(fn)); };
+        text += fmt::format(", {:.1f} with {}", dot_peak_gflops(dot, isa, pool->threads(), parallel), pool->threads());
+    }
+    fmt::print("{}; {}, {}\n", text, dot_instruction(dot), to_string(isa));
+}
+
+// Of every dot that the ISA has; x3 and x6 run the instruction of another.
+void print_peaks(Isa isa) {
+    Result<ThreadPool> pool = ThreadPool::create();
+    for (const Dot dot : all_dots) {
+        if (!has_dot(isa, dot) || dot_parts(dot) > 1) continue;
+        if (const Status allowed = uses_amx(dot) ? request_amx() : Status(); !allowed)
+            fmt::print("{:<11} unknown: {}; {}\n", "peak", allowed.error().message, dot_instruction(dot));
+        else
+            print_peak(dot, isa, pool && pool->threads() > 1 ? &*pool : nullptr);
+    }
+}
+
 void print_speed(const Machine& machine) {
     const Isa isa = machine.isa;
-    fmt::print("FMA peak    {:.1f} GFLOP/s, one thread, f32, {}\n", fma_peak_gflops(isa), to_string(isa));
-    if (Result<ThreadPool> pool = ThreadPool::create(); pool && pool->threads() > 1) {
-        const ParallelFor parallel = [&](const std::function<void(int)>& fn) { static_cast<void>(pool->parallel(fn)); };
-        fmt::print("            {:.1f} GFLOP/s, {} threads\n", fma_peak_gflops(isa, pool->threads(), parallel), pool->threads());
-    }
+    print_peaks(isa);
     const CacheSizes& caches = machine.caches;
     const std::size_t dram = std::min(largest_probe, std::max(caches.l3, caches.l2) * dram_probe_factor);
     const std::pair<const char*, std::size_t> probes[] = {
@@ -48,9 +69,9 @@ void print_speed(const Machine& machine) {
 int run_machine(const std::string& isa_text) {
     CommonOptions common;
     common.isa = isa_text;
-    const Result<Settings> settings = resolve(common);
-    if (!settings) return complain(settings.error().message, exit_usage);
-    const Machine& machine = settings->machine;
+    const Result<Machine> host = chosen_machine(common);
+    if (!host) return complain(host.error().message, exit_usage);
+    const Machine& machine = *host;
     std::string isas;
     for (const Isa isa : host_isas()) isas += fmt::format("{}{}", isas.empty() ? "" : ", ", to_string(isa));
     fmt::print("CPU         {}\n", machine.cpu_name);
@@ -70,7 +91,7 @@ void add_machine(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("machine", "Describe this machine and measure its peaks");
     command->footer("Example: tandem machine --isa avx2");
     const auto isa = std::make_shared<std::string>();
-    command->add_option("--isa", *isa, "Instruction set to measure with: avx2 or avx512 (default: the best here)");
+    command->add_option("--isa", *isa, "Instruction set to measure with (default: TANDEM_ISA, else the best here)");
     command->callback([isa, &exit_code] { exit_code = run_machine(*isa); });
 }
 

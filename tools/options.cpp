@@ -60,14 +60,15 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
 
+Result<Machine> chosen_machine(const CommonOptions& options) {
+    if (options.isa.empty()) return host_machine();
+    const Result<Isa> parsed = parse_isa(options.isa);
+    if (!parsed) return Error{parsed.error().code, "--isa: " + parsed.error().message};
+    return host_machine(*parsed);
+}
+
 Result<Settings> resolve(const CommonOptions& options) {
-    std::optional<Isa> isa;
-    if (!options.isa.empty()) {
-        const Result<Isa> parsed = parse_isa(options.isa);
-        if (!parsed) return Error{parsed.error().code, "--isa: " + parsed.error().message};
-        isa = *parsed;
-    }
-    Result<Machine> machine = host_machine(isa);
+    const Result<Machine> machine = chosen_machine(options);
     if (!machine) return machine.error();
     Settings settings;
     if (const Status status = read_dtypes(options, settings); !status) return status.error();

@@ -40,6 +40,8 @@ struct Settings {
     }
 };
 Result<Settings> resolve(const CommonOptions& options);
+/// The host as --isa has it.
+Result<Machine> chosen_machine(const CommonOptions& options);
 /// "f32", or "u8, output f32".
 std::string dtypes_text(const Settings& settings);
 

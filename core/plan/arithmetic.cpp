@@ -41,6 +41,17 @@ bool uses_amx(const Problem& problem, const Plan& plan) noexcept {
     return false;
 }
 
+Dot main_dot(const Problem& problem, const Plan& plan) noexcept {
+    Dot dot = Dot::f32;
+    double most = 0;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        if (problem.stage(i).depthwise() || problem.stage(i).flops() <= most) continue;
+        most = problem.stage(i).flops();
+        dot = dot_of(plan, i);
+    }
+    return dot;
+}
+
 double dot_speed(Dot dot) noexcept {
     constexpr double amx = 5;  // against the vector instruction of the same operands
     switch (dot) {
@@ -65,17 +76,18 @@ void set_amx_shape(StagePlan& stage) noexcept {
 
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
     if (problem.stage(i).depthwise()) return dot == Dot::f32;
+    if (!has_dot(isa, dot)) return false;
     const bool bf16_operands = problem.dtype == DataType::bf16 || problem.math == Math::bf16;
     const bool whole_vectors = problem.layout != Layout::nchw8c;  // a tile's 16 output channels are one vector
     switch (dot) {
-        case Dot::amx_bf16: return bf16_operands && has_amx(isa) && whole_vectors;
-        case Dot::amx_x3: return problem.dtype == DataType::f32 && problem.math != Math::strict && has_amx(isa) && whole_vectors;
-        case Dot::amx_x6: return problem.dtype == DataType::f32 && has_amx(isa) && whole_vectors;
-        case Dot::amx_int8: return problem.quantized() && has_amx(isa) && whole_vectors;
+        case Dot::amx_bf16: return bf16_operands && whole_vectors;
+        case Dot::amx_x3: return problem.dtype == DataType::f32 && problem.math != Math::strict && whole_vectors;
+        case Dot::amx_x6: return problem.dtype == DataType::f32 && whole_vectors;
+        case Dot::amx_int8: return problem.quantized() && whole_vectors;
         case Dot::f32: return !problem.quantized();
-        case Dot::bf16: return bf16_operands && has_bf16(isa);
-        case Dot::f16: return problem.math == Math::f16 && has_fp16(isa);
-        case Dot::int8: return problem.quantized() && has_vnni(isa);
+        case Dot::bf16: return bf16_operands;
+        case Dot::f16: return problem.math == Math::f16;
+        case Dot::int8: return problem.quantized();
         case Dot::int16: return problem.quantized();
     }
     return false;

@@ -57,6 +57,8 @@ inline constexpr std::int64_t amx_rows = 16, amx_row_bytes = 64;
 inline constexpr std::int64_t amx_tiles = 2;
 /// Some stage of the plan runs on AMX.
 bool uses_amx(const Problem& problem, const Plan& plan) noexcept;
+/// The dot of the dense stage with the most work; f32 where there is none.
+Dot main_dot(const Problem& problem, const Plan& plan) noexcept;
 /// What a dot instruction reads of the pixels, and of the weights.
 Element dot_source(Dot dot) noexcept;
 Element dot_weight(Dot dot) noexcept;
@@ -77,6 +79,10 @@ double dot_speed(Dot dot) noexcept;
 /// Register blocks that AMX takes: sums of two vectors at most, which few pixels at a time come back from.
 void set_amx_shape(StagePlan& stage) noexcept;
 
+/// The ISA has the instruction.
+constexpr bool has_dot(Isa isa, Dot dot) noexcept {
+    return uses_amx(dot) ? has_amx(isa) : dot == Dot::bf16 ? has_bf16(isa) : dot == Dot::f16 ? has_fp16(isa) : dot == Dot::int8 ? has_vnni(isa) : true;
+}
 /// Whether stage i, dense, of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;
 /// Those that apply, the fastest by instruction count first.

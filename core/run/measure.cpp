@@ -55,22 +55,6 @@ void take_sample(const std::function<void()>& function, const InterleaveOptions&
     series.kept.push_back(undisturbed);
 }
 
-void summarise(Series& series) {
-    std::vector<double> values;
-    for (std::size_t i = 0; i < series.seconds.size(); ++i)
-        if (series.kept[i]) values.push_back(series.seconds[i]);
-    series.samples = static_cast<int>(values.size());
-    series.dropped = static_cast<int>(series.seconds.size()) - series.samples;
-    if (series.samples < min_kept_samples) {
-        series.disturbed = true;
-        values = series.seconds;
-    }
-    series.median = quantile(values, 0.5);
-    series.lower_quartile = quantile(values, 0.25);
-    series.upper_quartile = quantile(values, 0.75);
-    series.fastest = quantile(values, 0);
-}
-
 }  // namespace
 
 double now_seconds() noexcept {
@@ -92,6 +76,22 @@ std::vector<Series> interleave(const std::vector<std::function<void()>>& functio
     }
     for (Series& series : all) summarise(series);
     return all;
+}
+
+void summarise(Series& series) {
+    std::vector<double> values;
+    for (std::size_t i = 0; i < series.seconds.size(); ++i)
+        if (series.kept[i]) values.push_back(series.seconds[i]);
+    series.samples = static_cast<int>(values.size());
+    series.dropped = static_cast<int>(series.seconds.size()) - series.samples;
+    if (series.samples < min_kept_samples) {
+        series.disturbed = true;
+        values = series.seconds;
+    }
+    series.median = quantile(values, 0.5);
+    series.lower_quartile = quantile(values, 0.25);
+    series.upper_quartile = quantile(values, 0.75);
+    series.fastest = quantile(values, 0);
 }
 
 Ratio ratio(const Series& numerator, const Series& denominator) {

@@ -36,6 +36,9 @@ struct Series {
     std::vector<char> kept;        // one a round
 };
 
+/// Fills in the statistics of `seconds` and `kept`.
+void summarise(Series& series);
+
 /// Times every function in turn until `options.seconds` have passed. The functions must not throw.
 std::vector<Series> interleave(const std::vector<std::function<void()>>& functions, const InterleaveOptions& options = {});
 

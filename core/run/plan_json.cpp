@@ -44,12 +44,11 @@ constexpr std::array isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vn
 constexpr std::array fusions{Fusion::recompute, Fusion::sliding, Fusion::single};
 constexpr std::array backends{Backend::tandem, Backend::libxsmm};
 constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
-constexpr std::array dots{Dot::f32, Dot::bf16, Dot::f16, Dot::int8, Dot::int16, Dot::amx_bf16, Dot::amx_int8, Dot::amx_x3, Dot::amx_x6};
 constexpr const auto& values_of(Isa) { return isas; }
 constexpr const auto& values_of(Fusion) { return fusions; }
 constexpr const auto& values_of(Backend) { return backends; }
 constexpr const auto& values_of(Algorithm) { return algorithms; }
-constexpr const auto& values_of(Dot) { return dots; }
+constexpr const auto& values_of(Dot) { return all_dots; }
 
 template <class Value>
 Json value_to_json(const Value& value) {

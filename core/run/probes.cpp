@@ -1,58 +1,119 @@
 #include "core/run/probes.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 
-#include "core/plan/machine.hpp"
+#include "core/plan/arithmetic.hpp"
+#include "core/run/amx_permission.hpp"
 #include "core/run/measure.hpp"
 
 namespace tandem {
 
 namespace {
 
-// Accumulators in flight: latency (4, Haswell 5) times pipes (2) is 10 at most. AVX2 has 16 registers, AVX-512 has 32.
+// Accumulators in flight: latency (4, Haswell and integer products 5) times pipes (2) is 10 at most; an AMX product takes 52 cycles, one
+// starts every 16. AVX2 has 16 registers, AVX-512 has 32, AMX 8.
 constexpr int avx2_accumulators = 12;
 constexpr int avx512_accumulators = 24;
+constexpr int amx_accumulators = 4;
 constexpr std::size_t block_bytes = 1024;
 constexpr std::size_t page_bytes = 4096;
 
-#define TANDEM_FMA_Y(n) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #n "\n\t"
-#define TANDEM_FMA_Z(n) "vfmadd231ps %%zmm30, %%zmm31, %%zmm" #n "\n\t"
-#define TANDEM_ZERO_Y(n) "vxorps %%ymm" #n ", %%ymm" #n ", %%ymm" #n "\n\t"
-#define TANDEM_ZERO_Z(n) "vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
-#define TANDEM_12(op) op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11)
-#define TANDEM_24(op) TANDEM_12(op) op(12) op(13) op(14) op(15) op(16) op(17) op(18) op(19) op(20) op(21) op(22) op(23)
+// Two bf16 of 0.37, nearly that as f32, and two and four integers: neither 0 nor 1 as anything, so that the multipliers burn the power they
+// burn in real work.
+constexpr std::uint32_t operand = 0x3ebd3ebd;
 
-// Operands are neither 0 nor 1, so that the multipliers burn the power they burn in real work.
-const float fma_operand = 0.37f;
+#define TANDEM_CLOBBERS_12 "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm13", "xmm14", "xmm15"
+#define TANDEM_CLOBBERS_24 TANDEM_CLOBBERS_12, "xmm12", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm29", "xmm30", "xmm31"
 
-__attribute__((target("avx2,fma"))) void run_fmas_avx2(std::int64_t iterations) noexcept {
-    asm volatile("vbroadcastss %1, %%ymm14\n\t"
-                 "vmovaps %%ymm14, %%ymm15\n\t" TANDEM_12(TANDEM_ZERO_Y)  //
-                 "1:\n\t" TANDEM_12(TANDEM_FMA_Y)                         //
-                 "dec %0\n\t"
-                 "jnz 1b\n\t"
-                 "vzeroupper"
-                 : "+r"(iterations)
-                 : "m"(fma_operand)
-                 : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                   "xmm14", "xmm15");
-}
+// A loop of `instructions` for each accumulator ymm\n; operands in ymm14 and ymm15, ymm13 is free.
+#define TANDEM_PROBE_Y(name, features, instructions)                                                     \
+    __attribute__((target(features))) void name(std::int64_t iterations) noexcept {                      \
+        asm volatile("vbroadcastss %1, %%ymm14\n\t"                                                      \
+                     "vmovaps %%ymm14, %%ymm15\n\t"                                                      \
+                     ".irp n,0,1,2,3,4,5,6,7,8,9,10,11\n\t"                                              \
+                     "vxorps %%ymm\\n, %%ymm\\n, %%ymm\\n\n\t.endr\n"                                    \
+                     "1:\n\t.irp n,0,1,2,3,4,5,6,7,8,9,10,11\n\t" instructions "\n\t.endr\n\t"           \
+                     "dec %0\n\tjnz 1b\n\tvzeroupper"                                                    \
+                     : "+r"(iterations)                                                                  \
+                     : "m"(operand)                                                                      \
+                     : TANDEM_CLOBBERS_12);                                                              \
+    }
+// The same with zmm30 and zmm31, and zmm29 free.
+#define TANDEM_PROBE_Z(name, features, instructions)                                                     \
+    __attribute__((target(features))) void name(std::int64_t iterations) noexcept {                      \
+        asm volatile("vbroadcastss %1, %%zmm30\n\t"                                                      \
+                     "vmovaps %%zmm30, %%zmm31\n\t"                                                      \
+                     ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n\t"          \
+                     "vpxord %%zmm\\n, %%zmm\\n, %%zmm\\n\n\t.endr\n"                                    \
+                     "1:\n\t.irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23\n\t" instructions "\n\t.endr\n\t" \
+                     "dec %0\n\tjnz 1b\n\tvzeroupper"                                                    \
+                     : "+r"(iterations)                                                                  \
+                     : "m"(operand)                                                                      \
+                     : TANDEM_CLOBBERS_24);                                                              \
+    }
 
-__attribute__((target("avx512f"))) void run_fmas_avx512(std::int64_t iterations) noexcept {
-    asm volatile("vbroadcastss %1, %%zmm30\n\t"
-                 "vmovaps %%zmm30, %%zmm31\n\t" TANDEM_24(TANDEM_ZERO_Z)  //
-                 "1:\n\t" TANDEM_24(TANDEM_FMA_Z)                         //
-                 "dec %0\n\t"
-                 "jnz 1b\n\t"
-                 "vzeroupper"
-                 : "+r"(iterations)
-                 : "m"(fma_operand)
-                 : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                   "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
-                   "xmm30", "xmm31");
+TANDEM_PROBE_Y(f32_avx2, "avx2,fma", "vfmadd231ps %%ymm14, %%ymm15, %%ymm\\n")
+TANDEM_PROBE_Z(f32_avx512, "avx512f", "vfmadd231ps %%zmm30, %%zmm31, %%zmm\\n")
+TANDEM_PROBE_Z(bf16_avx512, "avx512f,avx512bf16", "vdpbf16ps %%zmm30, %%zmm31, %%zmm\\n")
+TANDEM_PROBE_Z(f16_avx512, "avx512fp16", "vfmadd231ph %%zmm30, %%zmm31, %%zmm\\n")
+TANDEM_PROBE_Y(int8_avx2, "avx2,avxvnni", "%{vex%} vpdpbusd %%ymm14, %%ymm15, %%ymm\\n")
+TANDEM_PROBE_Z(int8_avx512, "avx512f,avx512vnni", "vpdpbusd %%zmm30, %%zmm31, %%zmm\\n")
+TANDEM_PROBE_Y(int16_avx2, "avx2", "vpmaddwd %%ymm14, %%ymm15, %%ymm13\n\tvpaddd %%ymm13, %%ymm\\n, %%ymm\\n")
+TANDEM_PROBE_Z(int16_avx512, "avx512f,avx512bw", "vpmaddwd %%zmm30, %%zmm31, %%zmm29\n\tvpaddd %%zmm29, %%zmm\\n, %%zmm\\n")
+
+// Palette 1, all tiles of 16 rows of 64 bytes.
+struct alignas(64) TileConfig {
+    std::uint8_t palette = 1, start_row = 0, reserved_2[14] = {};
+    std::uint16_t row_bytes[8] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t reserved_32[16] = {}, rows[8] = {16, 16, 16, 16, 16, 16, 16, 16}, reserved_56[8] = {};
+};
+static_assert(sizeof(TileConfig) == 64);
+const TileConfig tile_config;
+alignas(64) const std::array<std::uint32_t, 16> tile_row = [] {
+    std::array<std::uint32_t, 16> row;
+    row.fill(operand);
+    return row;
+}();
+
+// Two tiles of pixels by two of weights, as kernels multiply them.
+#define TANDEM_PROBE_T(name, features, product)                                                          \
+    __attribute__((target(features))) void name(std::int64_t iterations) noexcept {                      \
+        asm volatile("ldtilecfg %1\n\t"                                                                  \
+                     ".irp n,4,5,6,7\n\ttileloadd (%2,%3,1), %%tmm\\n\n\t.endr\n\t"                      \
+                     ".irp n,0,1,2,3\n\ttilezero %%tmm\\n\n\t.endr\n"                                    \
+                     "1:\n\t" product " %%tmm6, %%tmm4, %%tmm0\n\t" product " %%tmm7, %%tmm4, %%tmm1\n\t" \
+                     product " %%tmm6, %%tmm5, %%tmm2\n\t" product " %%tmm7, %%tmm5, %%tmm3\n\t"         \
+                     "dec %0\n\tjnz 1b\n\ttilerelease"                                                   \
+                     : "+r"(iterations)                                                                  \
+                     : "m"(tile_config), "r"(tile_row.data()), "r"(std::int64_t{0}), "m"(tile_row)       \
+                     : "cc");                                                                            \
+    }
+TANDEM_PROBE_T(bf16_amx, "amx-tile,amx-bf16", "tdpbf16ps")
+TANDEM_PROBE_T(int8_amx, "amx-tile,amx-int8", "tdpbusd")
+
+struct Probe {
+    const char* instruction;
+    void (*run)(std::int64_t iterations) noexcept;
+};
+
+Probe probe_of(Dot dot, Isa isa) noexcept {
+    const bool wide = is_avx512(isa);
+    switch (dot) {
+        case Dot::f32: break;
+        case Dot::bf16: return {"vdpbf16ps", bf16_avx512};
+        case Dot::f16: return {"vfmadd231ph", f16_avx512};
+        case Dot::int8: return {"vpdpbusd", wide ? int8_avx512 : int8_avx2};
+        case Dot::int16: return {"vpmaddwd", wide ? int16_avx512 : int16_avx2};
+        case Dot::amx_int8: return {"tdpbusd", int8_amx};
+        case Dot::amx_bf16: return {"tdpbf16ps", bf16_amx};
+        case Dot::amx_x3: return {"tdpbf16ps/3", bf16_amx};
+        case Dot::amx_x6: return {"tdpbf16ps/6", bf16_amx};
+    }
+    return {"vfmadd231ps", wide ? f32_avx512 : f32_avx2};
 }
 
 #define TANDEM_LOAD_Y(n) "vmovups " #n "*32(%0), %%ymm" #n "\n\t"
@@ -79,31 +140,33 @@ constexpr std::int64_t burst_iterations = 20000;  // 240,000 to 480,000 FMAs: so
 
 }  // namespace
 
-void run_fmas(Isa isa, std::int64_t iterations) noexcept {
-    if (iterations <= 0) return;
-    if (is_avx512(isa))
-        run_fmas_avx512(iterations);
-    else
-        run_fmas_avx2(iterations);
+void run_dots(Dot dot, Isa isa, std::int64_t iterations) noexcept {
+    if (iterations > 0) probe_of(dot, isa).run(iterations);
 }
 
-double fma_flops_per_iteration(Isa isa) noexcept {
-    return is_avx512(isa) ? 2.0 * 16 * avx512_accumulators : 2.0 * 8 * avx2_accumulators;
+double dot_ops_per_iteration(Dot dot, Isa isa) noexcept {
+    constexpr double per_tile = amx_rows * amx_rows * amx_row_bytes / 4;
+    const double groups = uses_amx(dot) ? amx_accumulators * per_tile : is_avx512(isa) ? 16 * avx512_accumulators : 8 * avx2_accumulators;
+    const std::int64_t parts = dot_parts(dot), products = parts * (parts + 1) / 2;
+    return 2 * static_cast<double>(dot_channels(dot)) * groups / static_cast<double>(products);
 }
 
-double fma_peak_gflops(Isa isa) {
-    return fma_peak_gflops(isa, 1, [](const std::function<void(int)>& fn) { fn(0); });
+const char* dot_instruction(Dot dot) noexcept { return probe_of(dot, Isa::avx2).instruction; }
+
+double dot_peak_gflops(Dot dot, Isa isa) {
+    return dot_peak_gflops(dot, isa, 1, [](const std::function<void(int)>& fn) { fn(0); });
 }
 
-double fma_peak_gflops(Isa isa, int threads, const ParallelFor& parallel) {
+double dot_peak_gflops(Dot dot, Isa isa, int threads, const ParallelFor& parallel) {
+    if (uses_amx(dot) && !request_amx()) return 0;
     // Longer bursts for several threads, so that starting and joining them does not count.
     const std::int64_t iterations = threads > 1 ? 5 * burst_iterations : burst_iterations;
     double best = 0;
     for (int i = 0; i < bursts; ++i) {
         const double start = now_seconds();
-        parallel([&](int) { run_fmas(isa, iterations); });
+        parallel([&](int) { run_dots(dot, isa, iterations); });
         const double seconds = now_seconds() - start;
-        best = std::max(best, fma_flops_per_iteration(isa) * static_cast<double>(iterations) * threads / seconds);
+        best = std::max(best, dot_ops_per_iteration(dot, isa) * static_cast<double>(iterations) * threads / seconds);
     }
     return best * 1e-9;
 }

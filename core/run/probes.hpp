@@ -6,21 +6,26 @@
 #include <cstdint>
 #include <functional>
 
-#include "tandem/context.hpp"
+#include "core/plan/plan.hpp"
 
 namespace tandem {
 
 /// Runs `fn(part)` for every part at once, e.g. ThreadPool::parallel.
 using ParallelFor = std::function<void(const std::function<void(int)>&)>;
 
-/// f32 FMAs from registers only, on the calling thread; `isa` must be one of host_isas().
-/// One iteration is fma_flops_per_iteration(isa) operations; a multiplication and an addition count as two.
-void run_fmas(Isa isa, std::int64_t iterations) noexcept;
-double fma_flops_per_iteration(Isa isa) noexcept;
+/// The multiplications and additions of a dot (core/plan/arithmetic.hpp) from registers only, on the calling thread. `isa` must be one of
+/// host_isas() and have the dot; AMX: only after request_amx() went well. Tiles are configured and released inside.
+/// One iteration is dot_ops_per_iteration() operations; a multiplication and an addition count as two, and x3 and x6 count what they are
+/// worth in f32: a third and a sixth of the products.
+void run_dots(Dot dot, Isa isa, std::int64_t iterations) noexcept;
+double dot_ops_per_iteration(Dot dot, Isa isa) noexcept;
+/// "vdpbf16ps"; "tdpbf16ps/3" for x3.
+const char* dot_instruction(Dot dot) noexcept;
 
-/// Best of a few bursts of some hundred microseconds, in GFLOP/s: of one thread, or of `threads` at once.
-double fma_peak_gflops(Isa isa);
-double fma_peak_gflops(Isa isa, int threads, const ParallelFor& parallel);
+/// Best of a few bursts of some hundred microseconds, in GFLOP/s (1e9 operations a second): of one thread, or of `threads` at once. 0: the
+/// operating system refuses the use of AMX.
+double dot_peak_gflops(Dot dot, Isa isa);
+double dot_peak_gflops(Dot dot, Isa isa, int threads, const ParallelFor& parallel);
 
 /// GB/s (1e9 bytes) of one thread that reads a buffer of `bytes` bytes (rounded to whole blocks of 1 KB) again and again.
 double read_bandwidth(Isa isa, std::size_t bytes);
