@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/ceil_div.hpp"
+#include "jit/quantize.hpp"
 
 namespace tandem::jit {
 namespace {
@@ -239,7 +240,8 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
     const Simd& simd = context_.simd;
     const Gpr group = group_, out = out_, residual = residual_;
     const auto panel = [&](std::int64_t offset) { return code_.ptr[group + static_cast<std::size_t>(offset)]; };
-    const QuantAddress quant = [&](QuantVector vector) { return panel(context_.panel.quant_offset(vector)); };
+    const QuantAddress quant = [&](QuantNumber number) { return panel(context_.panel.quant_offset(number)); };
+    const auto tail_lanes = [&](int v) { return v == block.vectors - 1 ? block.tail_lanes : 0; };
     std::vector<int> temps;
     for (int i = first_free(block); i < simd.registers(); ++i) temps.push_back(i);
     const std::string chain = post_ops_.text();
@@ -264,7 +266,8 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
                                   post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps[0]);
             }
             post_ops_.apply(simd, a, temps, operands);
-            emit_rounding(context_, a, quant, temps);
+            if (is_quantized(context_.out_dtype)) emit_quantization(context_, a, quant, temps, packs_pixels(context_, tail_lanes(v)));
+            else emit_rounding(context_, a, temps);
         }
     }
     const int mask = simd.avx512() ? output_mask : temps[0];
@@ -272,8 +275,14 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
     const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         for (int v = 0; v < block.vectors; ++v) {
-            const auto at = static_cast<std::size_t>(p * context_.out.pixel + context_.out.channel(std::int64_t{v} * simd.lanes));
-            emit_store(context_, code_.ptr[out + at], acc(block, p, v), v == block.vectors - 1 ? block.tail_lanes : 0, mask, free);
+            const Address to = code_.ptr[out + static_cast<std::size_t>(p * context_.out.pixel + context_.out.channel(std::int64_t{v} * simd.lanes))];
+            if (!packs_pixels(context_, tail_lanes(v))) {
+                emit_store(context_, to, acc(block, p, v), tail_lanes(v), mask, free);
+            } else if (p % packed_pixels == 0) {
+                std::vector<Vec> pixels;
+                for (std::int64_t i = p; i < std::min<std::int64_t>(p + packed_pixels, block.run.width); ++i) pixels.push_back(acc(block, i, v));
+                emit_packed_store(context_, to, pixels, tail_lanes(v), quant, free);
+            }
         }
         const auto behind = p * context_.out.pixel + context_.out.channel(std::int64_t{block.vectors - 1} * simd.lanes) + simd.lanes * context_.out.element;
         emit_pad_block(context_, block.group, code_.ptr[out + static_cast<std::size_t>(behind)], temps.back());

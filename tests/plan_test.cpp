@@ -44,7 +44,7 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
             const bool depthwise = problem.stage(i).depthwise();
             stage.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(problem.stage(i))) : 1;
             stage.block_vectors = depthwise ? 1 : pick(engine, 1, 6);
-            stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.block_rows)
+            stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.dot, stage.block_rows)
                                                            : accumulator_budget(isa) / stage.block_vectors);
             stage.channels_inner = engine() % 2;
             const int k_steps = static_cast<int>(max_block_channels(problem.stage(i)) / block_channels_step);

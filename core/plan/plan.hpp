@@ -13,7 +13,7 @@ namespace tandem {
 
 /// Counts up whenever a plan means other code than before, or when the rules change so much that measured ratios to them say
 /// nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
-inline constexpr int emitter_version = 2;
+inline constexpr int emitter_version = 3;
 
 /// How the second stage gets the rows of the intermediate that neighbouring tiles both need.
 enum class Fusion : std::uint8_t {
@@ -35,7 +35,7 @@ enum class Algorithm : std::uint8_t {
 };
 const char* to_string(Algorithm algorithm) noexcept;
 
-/// The multiply instructions of a dense stage (core/plan/arithmetic.hpp). Depthwise stages: f32.
+/// The multiply instructions of a stage (core/plan/arithmetic.hpp). Depthwise stages: f32 or int8.
 enum class Dot : std::uint8_t { f32, bf16, int8, int16, amx_bf16, amx_int8, amx_x3, amx_x6 };
 const char* to_string(Dot dot) noexcept;
 

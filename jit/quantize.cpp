@@ -1,0 +1,99 @@
+#include "jit/quantize.hpp"
+
+namespace tandem::jit {
+
+void emit_real_numbers(const StageContext& context, const Vec& acc, const Address& factors, const std::optional<Address>& bias, int temp) {
+    CodeBlock& code = context.simd.code;
+    if (!bias) return code.vmulps(acc, acc, factors);
+    const Vec factor = Simd::like(acc, temp);
+    code.vmovups(factor, factors);
+    code.vfmadd213ps(acc, factor, *bias);
+}
+
+bool packs_pixels(const StageContext& context, int tail_lanes) noexcept {
+    const bool masked = context.tail_store == TailStore::masked && tail_lanes > 0;
+    return context.simd.lanes == 16 && is_quantized(context.out_dtype) && element_bytes(context.out_element) == 1 && !masked;
+}
+
+void emit_quantization(const StageContext& context, const Vec& acc, const QuantAddress& quant, std::span<const int> temps, bool packs) {
+    constexpr std::uint8_t nearest_even = 0;
+    const Simd& simd = context.simd;
+    CodeBlock& code = simd.code;
+    const Vec factor = Simd::like(acc, temps[0]);
+    using Operand = Xbyak::Operand;
+    const auto with = [&](QuantNumber number, const auto& use) { simd.with_number(acc, quant(number), temps[1], use); };
+    code.vbroadcastss(factor, quant(QuantNumber::output_inverse_scale));
+    with(QuantNumber::output_zero, [&](const Operand& zero) { code.vfmadd213ps(acc, factor, zero); });
+    if (packs) {
+        code.vbroadcastss(factor, quant(QuantNumber::output_highest));
+        code.vminps(acc, factor, acc);  // in this order a NaN stays
+        code.vcvtps2dq(acc, acc);
+        return;
+    }
+    with(QuantNumber::output_lowest, [&](const Operand& lowest) { code.vmaxps(acc, acc, lowest); });
+    with(QuantNumber::output_highest, [&](const Operand& highest) { code.vminps(acc, acc, highest); });
+    const std::int32_t bias = stored_bias(context.out_dtype, context.out_element);
+    if (!loses_zero_point(context.out_element) && bias == 0) return;  // the store's conversion rounds
+    if (simd.avx512()) code.vrndscaleps(acc, acc, nearest_even);
+    else code.vroundps(acc, acc, nearest_even);
+    if (loses_zero_point(context.out_element)) with(QuantNumber::output_zero, [&](const Operand& zero) { code.vsubps(acc, acc, zero); });
+    if (bias != 0) code.vaddps(acc, acc, code.constant(static_cast<float>(bias)));
+}
+
+namespace {
+
+// Bytes of up to four pixels' 16 channels, one pixel behind the other.
+void emit_pack(const StageContext& context, std::span<const Vec> pixels, const QuantAddress& quant, const Xbyak::Zmm& temp) {
+    CodeBlock& code = context.simd.code;
+    const auto pixel = [&](std::size_t i) { return Xbyak::Zmm(pixels[std::min(i, pixels.size() - 1)].getIdx()); };
+    const Xbyak::Zmm packed = pixel(0), behind = pixels.size() > 2 ? pixel(2) : packed;
+    const bool is_signed = context.out_dtype == DataType::s8;
+    code.vpackssdw(packed, packed, pixel(1));
+    if (pixels.size() > 2) code.vpackssdw(behind, behind, pixel(3));
+    if (is_signed) code.vpacksswb(packed, packed, behind);
+    else code.vpackuswb(packed, packed, behind);
+    if (final_clamp(context.stage->conv)) {
+        code.vpbroadcastd(temp, quant(QuantNumber::output_lowest_bytes));
+        if (is_signed) code.vpmaxsb(packed, packed, temp);
+        else code.vpmaxub(packed, packed, temp);
+    }
+    if (stored_bias(context.out_dtype, context.out_element) != 0) code.vpxord(packed, packed, code.constant_bits(0x80808080));
+    code.vmovdqu32(temp, transposed_dwords(code));
+    code.vpermd(packed, temp, packed);
+}
+
+}  // namespace
+
+void emit_packed_store(const StageContext& context, const Address& to, std::span<const Vec> pixels, int tail_lanes, const QuantAddress& quant,
+                       std::span<const int> temps) {
+    CodeBlock& code = context.simd.code;
+    const int index = pixels[0].getIdx();
+    const Xbyak::Zmm packed(index);
+    emit_pack(context, pixels, quant, Xbyak::Zmm(temps[0]));
+    if (tail_lanes > 0 && context.tail_store != TailStore::anything) {
+        const std::uint32_t lanes = (1u << tail_lanes) - 1;
+        code.kmovq(byte_mask, code.constant_bits(lanes << 16 | lanes));
+        code.vmovdqu8(packed | byte_mask | code.T_z, packed);
+    }
+    const auto at = [&](std::size_t pixel) { return code.ptr[to.getRegExp() + pixel * static_cast<std::size_t>(context.out.pixel)]; };
+    const bool adjacent = context.out.pixel == 16;
+    std::size_t stored = 1;
+    if (adjacent && pixels.size() == std::size_t{packed_pixels}) {
+        code.vmovdqu32(to, packed);
+        stored = packed_pixels;
+    } else if (adjacent && pixels.size() > 1) {
+        code.vmovdqu32(to, Xbyak::Ymm(index));
+        stored = 2;
+    } else {
+        code.vmovdqu32(to, Xbyak::Xmm(index));
+    }
+    for (; stored < pixels.size(); ++stored) code.vextracti32x4(at(stored), packed, static_cast<std::uint8_t>(stored));
+}
+
+Address transposed_dwords(CodeBlock& code) {
+    std::array<std::uint32_t, 16> words{};
+    for (std::uint32_t i = 0; i < 16; ++i) words[i] = i % 4 * 4 + i / 4;
+    return code.constant_line(words);
+}
+
+}  // namespace tandem::jit
