@@ -49,13 +49,21 @@ void DenseBody::emit_block(const Block& block) {
     }
 }
 
+// The only kernel row's zero points, which then cost no addition.
+bool DenseBody::starts_from_zero_points(const Block& block) const {
+    const Size2& kernel = context_.stage->conv.kernel;
+    return context_.panel.zero_point_taps > 0 && kernel.h * kernel.w == 1 && block.pass.kernel_rows.size() > 0;
+}
+
 // Accumulators begin with the bias, or zero.
 void DenseBody::emit_start(const Block& block) {
     const Gpr group = group_;
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         for (int v = 0; v < block.vectors; ++v) {
             const Vec a = acc(block, p, v);
-            if (!post_ops_.starts_with_bias() || context_.panel.quantized) {
+            if (starts_from_zero_points(block) && has_column(block, p, 0)) {
+                code_.vmovdqu32(a, code_.ptr[group + static_cast<std::size_t>(context_.panel.weights_offset(block.vectors) + v * context_.panel.vector_bytes)]);
+            } else if (!post_ops_.starts_with_bias() || context_.panel.quantized) {
                 context_.simd.zero(a);
             } else if (p == 0) {
                 code_.vmovups(a, code_.ptr[group + static_cast<std::size_t>(context_.panel.params_offset() + v * context_.panel.vector_bytes)]);
@@ -111,7 +119,7 @@ void DenseBody::emit_zero_points(const Block& block) {
             code_.vpaddd(a, a, code_.ptr[weights + static_cast<std::size_t>(tap * step + v * context_.panel.vector_bytes)]);
         }
     };
-    for (std::int64_t p = 0; p < block.run.width; ++p) {
+    for (std::int64_t p = 0; p < block.run.width && !starts_from_zero_points(block); ++p) {
         std::vector<std::int64_t> present;
         for (std::int64_t kw = 0; kw < columns; ++kw)
             if (has_column(block, p, kw)) present.push_back(kw);
@@ -246,6 +254,13 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
     for (int i = first_free(block); i < simd.registers(); ++i) temps.push_back(i);
     const std::string chain = post_ops_.text();
     code_.note(fmt::format("{}: {}{}store", context_.name(), chain, chain.empty() ? "" : ", "));
+    for (int v = 0; v < block.vectors && context_.panel.quantized; ++v) {
+        std::vector<Vec> sums;
+        for (std::int64_t p = 0; p < block.run.width; ++p) sums.push_back(acc(block, p, v));
+        const std::int64_t at = v * context_.panel.vector_bytes;
+        emit_real_numbers(context_, sums, panel(context_.panel.factors_offset(block.vectors) + at),
+                          post_ops_.starts_with_bias() ? std::optional(panel(context_.panel.params_offset() + at)) : std::nullopt, temps);
+    }
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         for (int v = 0; v < block.vectors; ++v) {
             PostOpOperands operands;
@@ -260,15 +275,14 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
             operands.residual_element = element_of(context_.out_dtype);
             operands.quant = quant;
             const Vec a = acc(block, p, v);
-            if (context_.panel.quantized) {
-                code_.vcvtdq2ps(a, a);
-                emit_real_numbers(context_, a, panel(context_.panel.factors_offset(block.vectors) + v * context_.panel.vector_bytes),
-                                  post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps[0]);
-            }
             post_ops_.apply(simd, a, temps, operands);
-            if (is_quantized(context_.out_dtype)) emit_quantization(context_, a, quant, temps, packs_pixels(context_, tail_lanes(v)));
-            else emit_rounding(context_, a, temps);
+            emit_rounding(context_, a, temps);
         }
+    }
+    if (is_quantized(context_.out_dtype)) {
+        emit_quantization_numbers(context_, quant, temps);
+        for (std::int64_t p = 0; p < block.run.width; ++p)
+            for (int v = 0; v < block.vectors; ++v) emit_quantization(context_, acc(block, p, v), temps, packs_pixels(context_, tail_lanes(v)));
     }
     const int mask = simd.avx512() ? output_mask : temps[0];
     if (!simd.avx512()) simd.set_mask({block.tail_lanes, mask}, group);

@@ -237,6 +237,12 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
     operands.residual_element = element_of(context_.out_dtype);
     operands.quant = quant;
     operands.param = [&](int param) { return panel_vector(context_.panel.params_offset() + param * context_.panel.vector_bytes); };
+    std::vector<Vec> accs;
+    for (std::size_t row = 0; row < group.taps.size(); ++row)
+        for (std::int64_t p = 0; p < block.width; ++p) accs.push_back(acc(group, run, row, p));
+    if (context_.panel.quantized)
+        emit_real_numbers(context_, accs, panel_vector(context_.panel.factors_offset(1)),
+                          post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps);
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         for (std::int64_t p = 0; p < block.width; ++p) {
             operands.residual = [&, row, p] {
@@ -244,14 +250,13 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
                 return code_.ptr[residual + static_cast<std::size_t>(p * context_.residual.pixel)];
             };
             const Vec a = acc(group, run, row, p);
-            if (by_windows()) code_.vcvtdq2ps(a, a);
-            if (context_.panel.quantized)
-                emit_real_numbers(context_, a, panel_vector(context_.panel.factors_offset(1)),
-                                  post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps[0]);
             post_ops_.apply(simd, a, temps, operands);
-            if (is_quantized(context_.out_dtype)) emit_quantization(context_, a, quant, temps, packs);
-            else emit_rounding(context_, a, temps);
+            emit_rounding(context_, a, temps);
         }
+    }
+    if (is_quantized(context_.out_dtype)) {
+        emit_quantization_numbers(context_, quant, temps);
+        for (const Vec& a : accs) emit_quantization(context_, a, temps, packs);
     }
     const int mask = simd.avx512() ? output_mask : temps.front();
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel_);

@@ -2,12 +2,16 @@
 
 namespace tandem::jit {
 
-void emit_real_numbers(const StageContext& context, const Vec& acc, const Address& factors, const std::optional<Address>& bias, int temp) {
+void emit_real_numbers(const StageContext& context, std::span<const Vec> sums, const Address& factors, const std::optional<Address>& bias, std::span<const int> temps) {
     CodeBlock& code = context.simd.code;
-    if (!bias) return code.vmulps(acc, acc, factors);
-    const Vec factor = Simd::like(acc, temp);
+    const Vec factor = Simd::like(sums[0], temps[0]), addend = Simd::like(sums[0], temps[1]);
     code.vmovups(factor, factors);
-    code.vfmadd213ps(acc, factor, *bias);
+    if (bias) code.vmovups(addend, *bias);
+    for (const Vec& sum : sums) {
+        if (sums_integers(context.plan.dot)) code.vcvtdq2ps(sum, sum);
+        if (bias) code.vfmadd213ps(sum, factor, addend);
+        else code.vmulps(sum, sum, factor);
+    }
 }
 
 bool packs_pixels(const StageContext& context, int tail_lanes) noexcept {
@@ -15,28 +19,31 @@ bool packs_pixels(const StageContext& context, int tail_lanes) noexcept {
     return context.simd.lanes == 16 && is_quantized(context.out_dtype) && element_bytes(context.out_element) == 1 && !masked;
 }
 
-void emit_quantization(const StageContext& context, const Vec& acc, const QuantAddress& quant, std::span<const int> temps, bool packs) {
+void emit_quantization_numbers(const StageContext& context, const QuantAddress& quant, std::span<const int> temps) {
+    using enum QuantNumber;
+    std::size_t temp = 0;
+    for (const QuantNumber number : {output_inverse_scale, output_zero, output_lowest, output_highest})
+        context.simd.code.vbroadcastss(context.simd.vec(temps[temp++]), quant(number));
+}
+
+void emit_quantization(const StageContext& context, const Vec& acc, std::span<const int> temps, bool packs) {
     constexpr std::uint8_t nearest_even = 0;
-    const Simd& simd = context.simd;
-    CodeBlock& code = simd.code;
-    const Vec factor = Simd::like(acc, temps[0]);
-    using Operand = Xbyak::Operand;
-    const auto with = [&](QuantNumber number, const auto& use) { simd.with_number(acc, quant(number), temps[1], use); };
-    code.vbroadcastss(factor, quant(QuantNumber::output_inverse_scale));
-    with(QuantNumber::output_zero, [&](const Operand& zero) { code.vfmadd213ps(acc, factor, zero); });
+    CodeBlock& code = context.simd.code;
+    const auto number = [&](std::size_t i) { return Simd::like(acc, temps[i]); };
+    const Vec inverse_scale = number(0), zero = number(1), lowest = number(2), highest = number(3);
+    code.vfmadd213ps(acc, inverse_scale, zero);
     if (packs) {
-        code.vbroadcastss(factor, quant(QuantNumber::output_highest));
-        code.vminps(acc, factor, acc);  // in this order a NaN stays
+        code.vminps(acc, highest, acc);  // in this order a NaN stays, and converts to what saturates to the lowest
         code.vcvtps2dq(acc, acc);
         return;
     }
-    with(QuantNumber::output_lowest, [&](const Operand& lowest) { code.vmaxps(acc, acc, lowest); });
-    with(QuantNumber::output_highest, [&](const Operand& highest) { code.vminps(acc, acc, highest); });
+    code.vmaxps(acc, acc, lowest);
+    code.vminps(acc, acc, highest);
     const std::int32_t bias = stored_bias(context.out_dtype, context.out_element);
     if (!loses_zero_point(context.out_element) && bias == 0) return;  // the store's conversion rounds
-    if (simd.avx512()) code.vrndscaleps(acc, acc, nearest_even);
+    if (context.simd.avx512()) code.vrndscaleps(acc, acc, nearest_even);
     else code.vroundps(acc, acc, nearest_even);
-    if (loses_zero_point(context.out_element)) with(QuantNumber::output_zero, [&](const Operand& zero) { code.vsubps(acc, acc, zero); });
+    if (loses_zero_point(context.out_element)) code.vsubps(acc, acc, zero);
     if (bias != 0) code.vaddps(acc, acc, code.constant(static_cast<float>(bias)));
 }
 

@@ -13,18 +13,22 @@
 
 namespace tandem::jit {
 
-/// Turns sums of a quantised stage into real numbers: acc times `factors`, plus `bias` where the chain starts with one.
-void emit_real_numbers(const StageContext& context, const Vec& acc, const Address& factors, const std::optional<Address>& bias, int temp);
+/// Vector registers that each of the functions below needs besides the accumulators.
+inline constexpr int quantization_temps = 4;
+
+/// Turns the sums of one vector of channels into real numbers: times `factors`, plus `bias` where the chain starts with one.
+void emit_real_numbers(const StageContext& context, std::span<const Vec> sums, const Address& factors, const std::optional<Address>& bias, std::span<const int> temps);
 
 /// Whether outputs are stored by emit_packed_store(); `tail_lanes`: of their vector.
 bool packs_pixels(const StageContext& context, int tail_lanes) noexcept;
 inline constexpr std::int64_t packed_pixels = 4;
 
-/// Real numbers to integers of the tensor: in f32, as emit_store() takes them, or in s32, as emit_packed_store() does. A NaN becomes the
-/// lowest. `temps`: element_temps of them.
-void emit_quantization(const StageContext& context, const Vec& acc, const QuantAddress& quant, std::span<const int> temps, bool packs);
+/// Loads what emit_quantization() needs into `temps`, which stay as they are.
+void emit_quantization_numbers(const StageContext& context, const QuantAddress& quant, std::span<const int> temps);
+/// A real number to an integer of the tensor: in f32, as emit_store() takes it, or in s32, as emit_packed_store() does. A NaN becomes the lowest.
+void emit_quantization(const StageContext& context, const Vec& acc, std::span<const int> temps, bool packs);
 
-/// Stores the accumulators of up to packed_pixels pixels, one behind the other from `to` on. Clobbers them. `temps`: element_temps of them.
+/// Stores the accumulators of up to packed_pixels pixels, one behind the other from `to` on. Clobbers them.
 void emit_packed_store(const StageContext& context, const Address& to, std::span<const Vec> pixels, int tail_lanes, const QuantAddress& quant,
                        std::span<const int> temps);
 

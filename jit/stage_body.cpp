@@ -83,7 +83,7 @@ void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value) {
 }
 
 void emit_rounding(const StageContext& context, const Vec& acc, std::span<const int> temps) {
-    if (context.out_dtype == DataType::f32) return;
+    if (context.out_dtype == DataType::f32 || is_quantized(context.out_dtype)) return;
     const Element element = element_of(context.out_dtype);
     if (element != context.out_element) emit_round(context.simd, element, acc, temps);  // else the store rounds
 }

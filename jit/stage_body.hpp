@@ -114,7 +114,7 @@ std::uint32_t immediate(std::int64_t value);
 /// reg += value, nothing for 0. Magnitudes as in immediate().
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
 
-/// Rounds an accumulator to the output's data type, which is no integer; nothing for f32. `temps`: element_temps of them.
+/// Rounds an accumulator to bf16 or f16 where that is the output's data type (integers: jit/quantize.hpp). `temps`: element_temps of them.
 void emit_rounding(const StageContext& context, const Vec& acc, std::span<const int> temps);
 
 /// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes;
