@@ -279,10 +279,12 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
             emit_rounding(context_, a, temps);
         }
     }
-    if (is_quantized(context_.out_dtype)) {
-        emit_quantization_numbers(context_, quant, temps);
+    for (const bool packs : {true, false}) {
+        std::vector<Vec> accs;
         for (std::int64_t p = 0; p < block.run.width; ++p)
-            for (int v = 0; v < block.vectors; ++v) emit_quantization(context_, acc(block, p, v), temps, packs_pixels(context_, tail_lanes(v)));
+            for (int v = 0; v < block.vectors; ++v)
+                if (packs_pixels(context_, tail_lanes(v)) == packs) accs.push_back(acc(block, p, v));
+        if (is_quantized(context_.out_dtype)) emit_quantization(context_, accs, packs, code_.qword[group + offsetof(GroupHeader, far)], quant, temps);
     }
     const int mask = simd.avx512() ? output_mask : temps[0];
     if (!simd.avx512()) simd.set_mask({block.tail_lanes, mask}, group);

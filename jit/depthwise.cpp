@@ -231,6 +231,8 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
     for (int i = first_free(group, block); i < simd.registers() - reserved_registers(run); ++i) temps.push_back(i);
     const QuantAddress quant = [&](QuantNumber number) { return panel_vector(context_.panel.quant_offset(number)); };
     const bool packs = packs_pixels(context_, run.tail_lanes);
+    const Gpr panel = panel_;
+    const Address far = code_.qword[panel + offsetof(GroupHeader, far)];
     PostOpOperands operands;
     operands.has_residual = run.residual_vectors > 0;
     operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
@@ -254,10 +256,7 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
             emit_rounding(context_, a, temps);
         }
     }
-    if (is_quantized(context_.out_dtype)) {
-        emit_quantization_numbers(context_, quant, temps);
-        for (const Vec& a : accs) emit_quantization(context_, a, temps, packs);
-    }
+    if (is_quantized(context_.out_dtype)) emit_quantization(context_, accs, packs, far, quant, temps);
     const int mask = simd.avx512() ? output_mask : temps.front();
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel_);
     const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);

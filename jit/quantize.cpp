@@ -1,6 +1,15 @@
 #include "jit/quantize.hpp"
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 namespace tandem::jit {
+namespace {
+
+enum Temp : std::size_t { inverse_scale, zero, lowest, highest };  // registers of emit_quantization()
+
+}  // namespace
 
 void emit_real_numbers(const StageContext& context, std::span<const Vec> sums, const Address& factors, const std::optional<Address>& bias, std::span<const int> temps) {
     CodeBlock& code = context.simd.code;
@@ -19,32 +28,44 @@ bool packs_pixels(const StageContext& context, int tail_lanes) noexcept {
     return context.simd.lanes == 16 && is_quantized(context.out_dtype) && element_bytes(context.out_element) == 1 && !masked;
 }
 
-void emit_quantization_numbers(const StageContext& context, const QuantAddress& quant, std::span<const int> temps) {
-    using enum QuantNumber;
-    std::size_t temp = 0;
-    for (const QuantNumber number : {output_inverse_scale, output_zero, output_lowest, output_highest})
-        context.simd.code.vbroadcastss(context.simd.vec(temps[temp++]), quant(number));
-}
+namespace {
 
-void emit_quantization(const StageContext& context, const Vec& acc, std::span<const int> temps, bool packs) {
+// As emit_store() takes it.
+void emit_number(const StageContext& context, const Vec& acc, std::span<const int> temps) {
     constexpr std::uint8_t nearest_even = 0;
     CodeBlock& code = context.simd.code;
-    const auto number = [&](std::size_t i) { return Simd::like(acc, temps[i]); };
-    const Vec inverse_scale = number(0), zero = number(1), lowest = number(2), highest = number(3);
-    code.vfmadd213ps(acc, inverse_scale, zero);
-    if (packs) {
-        code.vminps(acc, highest, acc);  // in this order a NaN stays, and converts to what saturates to the lowest
-        code.vcvtps2dq(acc, acc);
-        return;
-    }
-    code.vmaxps(acc, acc, lowest);
-    code.vminps(acc, acc, highest);
+    code.vmaxps(acc, acc, Simd::like(acc, temps[lowest]));
+    code.vminps(acc, acc, Simd::like(acc, temps[highest]));
     const std::int32_t bias = stored_bias(context.out_dtype, context.out_element);
     if (!loses_zero_point(context.out_element) && bias == 0) return;  // the store's conversion rounds
     if (context.simd.avx512()) code.vrndscaleps(acc, acc, nearest_even);
     else code.vroundps(acc, acc, nearest_even);
-    if (loses_zero_point(context.out_element)) code.vsubps(acc, acc, zero);
+    if (loses_zero_point(context.out_element)) code.vsubps(acc, acc, Simd::like(acc, temps[zero]));
     if (bias != 0) code.vaddps(acc, acc, code.constant(static_cast<float>(bias)));
+}
+
+// As emit_packed_store() takes them. What does not fit converts to the lowest s32, which is right for a NaN and below, but not above.
+void emit_integers(const StageContext& context, std::span<const Vec> accs, const Address& far, std::span<const int> temps) {
+    CodeBlock& code = context.simd.code;
+    Label near;
+    code.cmp(far, 0);
+    code.je(near, CodeBlock::T_NEAR);
+    for (const Vec& acc : accs) code.vminps(acc, Simd::like(acc, temps[highest]), acc);  // in this order a NaN stays
+    code.L(near);
+    for (const Vec& acc : accs) code.vcvtps2dq(acc, acc);
+}
+
+}  // namespace
+
+void emit_quantization(const StageContext& context, std::span<const Vec> accs, bool packs, const Address& far, const QuantAddress& quant, std::span<const int> temps) {
+    using enum QuantNumber;
+    if (accs.empty()) return;
+    CodeBlock& code = context.simd.code;
+    for (const auto& [temp, number] : {std::pair(inverse_scale, output_inverse_scale), {zero, output_zero}, {lowest, output_lowest}, {highest, output_highest}})
+        code.vbroadcastss(context.simd.vec(temps[temp]), quant(number));
+    for (const Vec& acc : accs) code.vfmadd213ps(acc, Simd::like(acc, temps[inverse_scale]), Simd::like(acc, temps[zero]));
+    if (packs) return emit_integers(context, accs, far, temps);
+    for (const Vec& acc : accs) emit_number(context, acc, temps);
 }
 
 namespace {
@@ -59,10 +80,16 @@ void emit_pack(const StageContext& context, std::span<const Vec> pixels, const Q
     if (pixels.size() > 2) code.vpackssdw(behind, behind, pixel(3));
     if (is_signed) code.vpacksswb(packed, packed, behind);
     else code.vpackuswb(packed, packed, behind);
-    if (final_clamp(context.stage->conv)) {
+    const std::optional<Clamp> clamp = final_clamp(context.stage->conv);
+    if (clamp) {
         code.vpbroadcastd(temp, quant(QuantNumber::output_lowest_bytes));
         if (is_signed) code.vpmaxsb(packed, packed, temp);
         else code.vpmaxub(packed, packed, temp);
+    }
+    if (clamp && std::isfinite(clamp->high)) {
+        code.vpbroadcastd(temp, quant(QuantNumber::output_highest_bytes));
+        if (is_signed) code.vpminsb(packed, packed, temp);
+        else code.vpminub(packed, packed, temp);
     }
     if (stored_bias(context.out_dtype, context.out_element) != 0) code.vpxord(packed, packed, code.constant_bits(0x80808080));
     code.vmovdqu32(temp, transposed_dwords(code));

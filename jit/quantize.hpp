@@ -23,10 +23,9 @@ void emit_real_numbers(const StageContext& context, std::span<const Vec> sums, c
 bool packs_pixels(const StageContext& context, int tail_lanes) noexcept;
 inline constexpr std::int64_t packed_pixels = 4;
 
-/// Loads what emit_quantization() needs into `temps`, which stay as they are.
-void emit_quantization_numbers(const StageContext& context, const QuantAddress& quant, std::span<const int> temps);
-/// A real number to an integer of the tensor: in f32, as emit_store() takes it, or in s32, as emit_packed_store() does. A NaN becomes the lowest.
-void emit_quantization(const StageContext& context, const Vec& acc, std::span<const int> temps, bool packs);
+/// Real numbers to integers of the tensor: in f32, as emit_store() takes them, or in s32, as emit_packed_store() does, which clamps further. A NaN
+/// becomes the lowest. `far`: GroupHeader::far.
+void emit_quantization(const StageContext& context, std::span<const Vec> accs, bool packs, const Address& far, const QuantAddress& quant, std::span<const int> temps);
 
 /// Stores the accumulators of up to packed_pixels pixels, one behind the other from `to` on. Clobbers them.
 void emit_packed_store(const StageContext& context, const Address& to, std::span<const Vec> pixels, int tail_lanes, const QuantAddress& quant,

@@ -21,16 +21,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/tile_geometry.hpp"
 
 namespace tandem {
 
-/// Byte offsets of a group's first channel from a pixel; they fill one 8-lane vector.
+/// Byte offsets of a group's first channel from a pixel, and a flag; they fill one 8-lane vector.
 struct GroupHeader {
     std::int64_t input = 0;     // depthwise: of the input channels it reads
     std::int64_t output = 0;
     std::int64_t residual = 0;  // 0 where the residual has no such channel
-    std::int64_t unused = 0;
+    std::int64_t far = 0;       // not 0: some output, before it is clamped, may be too large for an s32
 };
 
 /// A run of equal groups, one after the other in the panel: the same code serves them all.
@@ -46,18 +47,19 @@ struct GroupRun {
     std::int64_t offset = 0;          // of the first group, from the panel's start, in bytes
 };
 
-/// Numbers of a quantised stage that its code takes from the panel and broadcasts. They fill one 8-lane vector.
+/// Numbers of a quantised stage that its code takes from the panel and broadcasts.
 enum class QuantNumber : std::uint8_t {
     input_fill,            // four bytes: the zero point as it lies in what the stage reads
     output_inverse_scale,  // f32, as are the others
     output_zero,
     output_lowest,         // bounds of the output, those of a clamp before it included (final_clamp())
     output_highest,
-    output_lowest_bytes,   // the lower one as four bytes
+    output_lowest_bytes,   // the same as four bytes
+    output_highest_bytes,
     residual_scale,
     residual_zero,
 };
-inline constexpr std::size_t quant_number_count = 8;
+inline constexpr std::size_t quant_number_count = 9;
 
 /// Order of a dense group's weights within one kernel row.
 enum class WeightOrder : std::uint8_t {
@@ -81,7 +83,9 @@ struct PanelLayout {
 
     std::int64_t input_zero_offset() const noexcept { return vector_bytes; }
     std::int64_t quant_offset(QuantNumber number) const noexcept { return 2 * vector_bytes + 4 * static_cast<std::int64_t>(number); }
-    std::int64_t params_offset() const noexcept { return (quantized ? 3 : 1) * vector_bytes; }
+    std::int64_t params_offset() const noexcept {
+        return quantized ? 2 * vector_bytes + ceil_div(4 * static_cast<std::int64_t>(quant_number_count), vector_bytes) * vector_bytes : vector_bytes;
+    }
     std::int64_t factors_offset(int vectors) const noexcept { return params_offset() + param_count * vectors * vector_bytes; }
     std::int64_t permute_offset(int vectors) const noexcept { return factors_offset(vectors) + (quantized ? vectors * vector_bytes : 0); }
     std::int64_t weights_offset(int vectors) const noexcept { return permute_offset(vectors) + (permute ? vector_bytes : 0); }

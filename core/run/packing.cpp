@@ -90,12 +90,13 @@ QuantNumbers quant_numbers(const Problem& problem, const Plan& plan, int i, cons
     set_bits(QuantNumber::input_fill, four_bytes(w.input.zero_point + stored_bias(problem.input_dtype(i), source_element(problem, plan, i))));
     if (!is_quantized(output)) return numbers;
     const Clamp bounds = final_clamp(problem.stage(i).conv).value_or(Clamp{-HUGE_VALF, HUGE_VALF});
-    const float lowest = quantized(output, w.output, bounds.low);
+    const float lowest = quantized(output, w.output, bounds.low), highest = quantized(output, w.output, bounds.high);
     set(QuantNumber::output_inverse_scale, 1.0f / w.output.scale);
     set(QuantNumber::output_zero, static_cast<float>(w.output.zero_point));
     set(QuantNumber::output_lowest, lowest);
-    set(QuantNumber::output_highest, quantized(output, w.output, bounds.high));
+    set(QuantNumber::output_highest, highest);
     set_bits(QuantNumber::output_lowest_bytes, four_bytes(static_cast<std::int32_t>(lowest)));
+    set_bits(QuantNumber::output_highest_bytes, four_bytes(static_cast<std::int32_t>(highest)));
     set(QuantNumber::residual_scale, w.residual.scale);
     set(QuantNumber::residual_zero, static_cast<float>(w.residual.zero_point));
     return numbers;
@@ -140,7 +141,27 @@ private:
         if (stage_.depthwise()) header.input = strides_.in.channel(input_vector * layout_.lanes);
         header.output = strides_.out.channel(first_channel_);
         if (run.residual_vectors > 0) header.residual = strides_.residual.channel(first_channel_);
+        header.far = layout_.quantized && !outputs_fit_s32() ? 1 : 0;
         std::memcpy(group_, &header, sizeof header);
+    }
+
+    // Whether no output of the group can leave the range of s32 before it is clamped. Known of sums with a bias, a residual and a clamp.
+    bool outputs_fit_s32() const {
+        constexpr double steps = 255, limit = 0x1p30;
+        double added = 0;
+        for (const PostOp& op : stage_.conv.chain()) {
+            if (op.kind == PostOpKind::sum) added += steps * params_.residual.scale;
+            else if (op.kind != PostOpKind::bias && !(&op == &stage_.conv.chain().back() && final_clamp(stage_.conv))) return false;
+        }
+        const std::int64_t products = inputs() * stage_.conv.kernel.h * stage_.conv.kernel.w;
+        for (std::int64_t c = first_channel_; c < first_channel_ + channels(); ++c) {
+            double sum = 0;
+            for (std::int64_t i = 0; i < products; ++i) sum += std::abs(static_cast<double>(params_.quantized_weights[static_cast<std::size_t>(c * products + i)]));
+            const double bias = params_.bias.empty() ? 0 : std::abs(params_.bias[static_cast<std::size_t>(c)]);
+            const double real = steps * sum * quant_.input_scale * std::abs(params_.weight_scales[static_cast<std::size_t>(c)]) + bias + added;
+            if (!(real / params_.output.scale < limit)) return false;
+        }
+        return true;
     }
 
     void write_params() {
