@@ -8,10 +8,10 @@ namespace {
 
 Dot dot_of(const Plan& plan, int i) noexcept { return plan.stages[static_cast<std::size_t>(i)].dot; }
 
-// Windows of up to 8 columns, two vectors of four, of a channel each lane.
+// A window's lanes are channels, its bytes neighbouring columns (jit/depthwise_int8.cpp).
 bool has_windows(const Problem& problem, Isa isa, int i) noexcept {
     const Conv& conv = problem.stage(i).conv;
-    return is_avx512(isa) && problem.layout != Layout::nchw8c && conv.multiplier == 1 && conv.dilation.w == 1 && conv.stride.w <= 2 && conv.kernel.w <= 7;
+    return is_avx512(isa) && problem.layout != Layout::nchw8c && conv.multiplier == 1 && conv.dilation.w == 1 && conv.stride.w <= 2;
 }
 
 // Winograd's input transform loads any type, as depthwise stages do.

@@ -73,7 +73,8 @@ struct QuantNumbers {
 
 // What the generated code makes of a real number.
 float quantized(DataType dtype, const Quantization& q, float value) {
-    return rounded(dtype, std::fma(value, 1.0f / q.scale, static_cast<float>(q.zero_point)));
+    const float stored = std::fma(value, 1.0f / q.scale, static_cast<float>(q.zero_point));
+    return rounded(dtype, std::isnan(stored) ? -HUGE_VALF : stored);
 }
 
 std::uint32_t four_bytes(std::int32_t value) { return 0x01010101u * static_cast<std::uint8_t>(value); }
