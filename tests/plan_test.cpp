@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
@@ -42,6 +43,7 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
         for (int i = 0; i < problem.stage_count; ++i) {
             StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
             const bool depthwise = problem.stage(i).depthwise();
+            if (const std::vector<Dot> usable = dots(problem, isa, i); problem.quantized()) stage.dot = usable[engine() % usable.size()];
             stage.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(problem.stage(i))) : 1;
             stage.block_vectors = depthwise ? 1 : pick(engine, 1, 6);
             stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.dot, stage.block_rows)
@@ -70,11 +72,12 @@ Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, con
 /// Compares `count` random plans of one random pair with the planner's own.
 std::string compare_plans(std::int64_t seed, int count) {
     std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
-    const RandomPairOptions options{.kinds = seed % 3 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any, .max_flops = 3e6};
+    const DataType dtype = seed % 3 == 1 ? DataType::u8 : DataType::f32;
+    const RandomPairOptions options{.kinds = seed % 2 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any, .max_flops = 3e6, .dtype = dtype};
     const ConvPair pair = random_pair(engine, options);
     const Problem problem = *make_problem(pair);
     Context context;
-    for (const Isa isa : host_isas(DataType::f32)) {
+    for (const Isa isa : host_isas(dtype)) {
         const auto expected = output_of(context, pair, {.isa = isa}, 1);
         if (!expected) return fmt::format("{}: {}", problem.name(), expected.error().message);
         for (int i = 0; i < count; ++i) {
