@@ -19,7 +19,7 @@ std::optional<RegPool::Lease> lease_if(bool wanted, RegPool& pool, const char* n
 }  // namespace
 
 DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, PrefetchPlan prefetch)
-    : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv), args_(args), prefetch_(prefetch),
+    : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args), prefetch_(prefetch),
       group_(gprs.lease("group panel")), rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
       residuals_(gprs.lease("residual rows")), out_(gprs.lease("output pixel")), residual_(gprs.lease("residual pixel")),
       column_(gprs.lease("input column")), table_(lease_if(!blocked(context_), gprs, "tap rows")),

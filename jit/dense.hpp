@@ -78,6 +78,7 @@ private:
     void emit_row(const StageTile& tile, const GroupRun& run, const Pass& pass, std::int64_t ahead_lines);
     void emit_operands(const Block& block);
     void emit_block(const Block& block);
+    bool starts_from_zero_points(const Block& block) const;
     void emit_start(const Block& block);
     void emit_resume(const Block& block);
     void emit_park(const Block& block);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/ceil_div.hpp"
+#include "jit/quantize.hpp"
 
 namespace tandem::jit {
 namespace {
@@ -53,13 +54,21 @@ bool DenseBody::starts_from_bias() const {
     return post_ops_.starts_with_bias() && !context_.panel.quantized && !sums_f16_pairs(context_.plan.dot);
 }
 
+// The only kernel row's zero points, which then cost no addition.
+bool DenseBody::starts_from_zero_points(const Block& block) const {
+    const Size2& kernel = context_.stage->conv.kernel;
+    return context_.panel.zero_point_taps > 0 && kernel.h * kernel.w == 1 && block.pass.kernel_rows.size() > 0;
+}
+
 // Accumulators begin with the bias, or zero.
 void DenseBody::emit_start(const Block& block) {
     const Gpr group = group_;
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         for (int v = 0; v < block.vectors; ++v) {
             const Vec a = acc(block, p, v);
-            if (!starts_from_bias()) {
+            if (starts_from_zero_points(block) && has_column(block, p, 0)) {
+                code_.vmovdqu32(a, code_.ptr[group + static_cast<std::size_t>(context_.panel.weights_offset(block.vectors) + v * context_.panel.vector_bytes)]);
+            } else if (!starts_from_bias()) {
                 context_.simd.zero(a);
             } else if (p == 0) {
                 code_.vmovups(a, code_.ptr[group + static_cast<std::size_t>(context_.panel.params_offset() + v * context_.panel.vector_bytes)]);
@@ -115,7 +124,7 @@ void DenseBody::emit_zero_points(const Block& block) {
             code_.vpaddd(a, a, code_.ptr[weights + static_cast<std::size_t>(tap * step + v * context_.panel.vector_bytes)]);
         }
     };
-    for (std::int64_t p = 0; p < block.run.width; ++p) {
+    for (std::int64_t p = 0; p < block.run.width && !starts_from_zero_points(block); ++p) {
         std::vector<std::int64_t> present;
         for (std::int64_t kw = 0; kw < columns; ++kw)
             if (has_column(block, p, kw)) present.push_back(kw);
@@ -252,12 +261,20 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
     const Simd& simd = context_.simd;
     const Gpr group = group_, out = out_, residual = residual_;
     const auto panel = [&](std::int64_t offset) { return code_.ptr[group + static_cast<std::size_t>(offset)]; };
-    const QuantAddress quant = [&](QuantVector vector) { return panel(context_.panel.quant_offset(vector)); };
+    const QuantAddress quant = [&](QuantNumber number) { return panel(context_.panel.quant_offset(number)); };
+    const auto tail_lanes = [&](int v) { return v == block.vectors - 1 ? block.tail_lanes : 0; };
     if (sums_f16_pairs(context_.plan.dot)) emit_f32_sums(block);
     std::vector<int> temps;
     for (int i = first_free(block); i < simd.registers(); ++i) temps.push_back(i);
     const std::string chain = post_ops_.text();
     code_.note(fmt::format("{}: {}{}store", context_.name(), chain, chain.empty() ? "" : ", "));
+    for (int v = 0; v < block.vectors && context_.panel.quantized; ++v) {
+        std::vector<Vec> sums;
+        for (std::int64_t p = 0; p < block.run.width; ++p) sums.push_back(acc(block, p, v));
+        const std::int64_t at = v * context_.panel.vector_bytes;
+        emit_real_numbers(context_, sums, panel(context_.panel.factors_offset(block.vectors) + at),
+                          post_ops_.starts_with_bias() ? std::optional(panel(context_.panel.params_offset() + at)) : std::nullopt, temps);
+    }
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         for (int v = 0; v < block.vectors; ++v) {
             PostOpOperands operands;
@@ -272,15 +289,17 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
             operands.residual_element = element_of(context_.out_dtype);
             operands.quant = quant;
             const Vec a = acc(block, p, v);
-            if (context_.panel.quantized) {
-                code_.vcvtdq2ps(a, a);
-                emit_real_numbers(context_, a, panel(context_.panel.factors_offset(block.vectors) + v * context_.panel.vector_bytes),
-                                  post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps[0]);
-            }
             if (sums_f16_pairs(context_.plan.dot)) post_ops_.apply_all(simd, a, temps, operands);
             else post_ops_.apply(simd, a, temps, operands);
-            emit_rounding(context_, a, quant, temps);
+            emit_rounding(context_, a, temps);
         }
+    }
+    for (const bool packs : {true, false}) {
+        std::vector<Vec> accs;
+        for (std::int64_t p = 0; p < block.run.width; ++p)
+            for (int v = 0; v < block.vectors; ++v)
+                if (packs_pixels(context_, tail_lanes(v)) == packs) accs.push_back(acc(block, p, v));
+        if (is_quantized(context_.out_dtype)) emit_quantization(context_, accs, packs, code_.qword[group + offsetof(GroupHeader, far)], quant, temps);
     }
     const int mask = simd.avx512() ? output_mask : temps[0];
     if (!simd.avx512()) simd.set_mask({block.tail_lanes, mask}, group);
@@ -289,8 +308,17 @@ void DenseBody::emit_post_ops_and_store(const Block& block) {
         return code_.ptr[out + static_cast<std::size_t>(p * context_.out.pixel + context_.out.channel(std::int64_t{v} * simd.lanes))];
     };
     std::vector<VectorStore> stores;
-    for (std::int64_t p = 0; p < block.run.width; ++p)
-        for (int v = 0; v < block.vectors; ++v) stores.push_back({at(p, v), acc(block, p, v), v == block.vectors - 1 ? block.tail_lanes : 0});
+    for (std::int64_t p = 0; p < block.run.width; ++p) {
+        for (int v = 0; v < block.vectors; ++v) {
+            if (!packs_pixels(context_, tail_lanes(v))) {
+                stores.push_back({at(p, v), acc(block, p, v), tail_lanes(v)});
+            } else if (p % packed_pixels == 0) {
+                std::vector<Vec> pixels;
+                for (std::int64_t i = p; i < std::min<std::int64_t>(p + packed_pixels, block.run.width); ++i) pixels.push_back(acc(block, i, v));
+                emit_packed_store(context_, at(p, v), pixels, tail_lanes(v), quant, free);
+            }
+        }
+    }
     emit_stores(context_, stores, mask, free);
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         const auto behind = p * context_.out.pixel + context_.out.channel(std::int64_t{block.vectors - 1} * simd.lanes) + simd.lanes * context_.out.element;

@@ -5,10 +5,11 @@
 #include <fmt/format.h>
 
 #include "core/plan/tiling.hpp"
+#include "jit/quantize.hpp"
 
 namespace tandem::jit {
 DepthwiseBody::DepthwiseBody(StageContext context, const Gpr& args, RegPool& gprs)
-    : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv), args_(args),
+    : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args),
       rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")), residuals_(gprs.lease("residual rows")),
       panel_(gprs.lease("channel panel")) {
     const int rows = context_.plan.block_rows;
@@ -93,7 +94,7 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
     const Axis axis = column_axis(*context_.stage);
     emit_loop(code_, local(Local::groups), run.count, [&] {
         emit_pointers(group, false);
-        for (const BlockRun& block : block_runs(axis, group.segment, context_.plan.block_pixels)) {
+        for (const BlockRun& block : blocks(group)) {
             emit_loop(code_, local(Local::blocks), block.count, [&] {
                 emit_block(group, run, block);
                 const std::size_t inputs = input_rows(group).size();
@@ -111,7 +112,7 @@ void DepthwiseBody::emit_channels_inner(const RowGroup& group, const GroupRun& r
     const Gpr panel = panel_;
     const Axis axis = column_axis(*context_.stage);
     for (const Local x : {Local::input_x, Local::output_x, Local::residual_x}) code_.mov(local(x), 0);
-    for (const BlockRun& block : block_runs(axis, group.segment, context_.plan.block_pixels)) {
+    for (const BlockRun& block : blocks(group)) {
         emit_loop(code_, local(Local::blocks), block.count, [&] {
             emit_loop(code_, local(Local::groups), run.count, [&] {
                 emit_pointers(group, true);
@@ -125,6 +126,13 @@ void DepthwiseBody::emit_channels_inner(const RowGroup& group, const GroupRun& r
         });
     }
     emit_add(code_, panel, run.count * context_.panel.group_bytes(1));
+}
+
+// Windows come in pairs and outputs are packed by fours: blocks of whole fours, but for the last.
+std::vector<BlockRun> DepthwiseBody::blocks(const RowGroup& group) const {
+    const int at_most = context_.plan.block_pixels;
+    const bool fours = by_windows() && at_most >= packed_pixels;
+    return block_runs(column_axis(*context_.stage), group.segment, at_most, fours ? packed_pixels : 1);
 }
 
 // Points input_, output_ and residual_ at the current channels of the first pixel of the row, or of the current block.
@@ -148,6 +156,7 @@ void DepthwiseBody::emit_pointers(const RowGroup& group, bool with_columns) {
 void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
     code_.note(fmt::format("{}: depthwise block, {} rows x {} px, input columns {}-{}{}", context_.name(), group.taps.size(), block.width,
                            block.columns.begin, block.columns.end, run.tail_lanes ? fmt::format(", tail of {} channels", run.tail_lanes) : ""));
+    if (by_windows()) return emit_block_by_windows(group, run, block);
     if (context_.panel.permute)
         code_.vmovups(context_.simd.vec(permute_register()), panel_vector(context_.panel.permute_offset(1)));
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
@@ -166,39 +175,44 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
     emit_post_ops_and_store(group, run, block);
 }
 
+std::vector<DepthwiseBody::Use> DepthwiseBody::uses_of(const RowGroup& group, std::size_t input_index) const {
+    const Axis y = row_axis(*context_.stage);
+    std::vector<Use> uses;
+    for (std::size_t row = 0; row < group.taps.size(); ++row) {
+        const std::int64_t distance = input_rows(group)[input_index] - static_cast<std::int64_t>(row) * y.stride;
+        const std::int64_t tap = distance / y.dilation;
+        if (distance >= 0 && distance % y.dilation == 0 && tap >= group.taps[row].begin && tap < group.taps[row].end) uses.push_back({row, tap});
+    }
+    return uses;
+}
+
 // One input row into every accumulator it reaches.
 void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index) {
     const Simd& simd = context_.simd;
-    const Axis y = row_axis(*context_.stage), x = column_axis(*context_.stage);
-    const std::int64_t input_row = input_rows(group)[input_index];
+    const Axis x = column_axis(*context_.stage);
     const Gpr input = input_[input_index];
-    struct Use { std::size_t row; int first_weight; };
-    std::vector<Use> uses;
-    int next = first_free(group, block);
-    for (std::size_t row = 0; row < group.taps.size(); ++row) {
-        const std::int64_t distance = input_row - static_cast<std::int64_t>(row) * y.stride;
-        const std::int64_t tap = distance / y.dilation;
-        if (distance < 0 || distance % y.dilation != 0 || tap < group.taps[row].begin || tap >= group.taps[row].end) continue;
-        uses.push_back({row, next});
+    const int first_weight = first_free(group, block);
+    int next = first_weight;
+    const std::vector<Use> uses = uses_of(group, input_index);
+    for (const Use& use : uses)
         for (std::int64_t kw = 0; kw < x.kernel; ++kw)
-            code_.vmovups(in_width(run, next++), panel_vector(context_.panel.weights_offset(1) + (tap * x.kernel + kw) * context_.panel.vector_bytes));
-    }
+            code_.vmovups(in_width(run, next++), panel_vector(context_.panel.weights_offset(1) + (use.tap * x.kernel + kw) * context_.panel.vector_bytes));
     const int loaders = simd.registers() - reserved_registers(run) - next;
     const Simd::Lanes lanes = input_lanes(run);
     int turn = 0;
     for (std::int64_t column = block.columns.begin; column < block.columns.end; ++column) {
         struct Tap { Vec acc, weight; };
         std::vector<Tap> taps;
-        for (const Use& use : uses) {
+        for (std::size_t i = 0; i < uses.size(); ++i) {
             for (std::int64_t kw = 0; kw < x.kernel; ++kw) {
                 const std::int64_t distance = column - kw * x.dilation;
                 if (distance < 0 || distance % x.stride != 0 || distance / x.stride >= block.width) continue;
-                taps.push_back({acc(group, run, use.row, distance / x.stride), in_width(run, use.first_weight + static_cast<int>(kw))});
+                taps.push_back({acc(group, run, uses[i].row, distance / x.stride), in_width(run, first_weight + static_cast<int>(static_cast<std::int64_t>(i) * x.kernel + kw))});
             }
         }
         if (taps.empty()) continue;
         const Address from = code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel)];
-        if (fetches_ahead(group, input_index) && starts_line(column)) code_.prefetcht1(code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel + context_.rows_ahead)]);
+        emit_ahead(group, input_index, {column, column + 1});
         if (taps.size() == 1 && lanes.count == 0 && !context_.panel.permute && context_.in_element == Element::f32) {
             code_.vfmadd231ps(taps.front().acc, taps.front().weight, from);
             continue;
@@ -206,35 +220,43 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
         const Vec value = in_width(run, next + turn++ % loaders);
         emit_load(simd, context_.in_element, value, from, lanes);
         if (context_.in_element == Element::u8 || context_.in_element == Element::s8)
-            code_.vsubps(value, value, panel_vector(context_.panel.quant_offset(QuantVector::input_zero)));
+            code_.vsubps(value, value, panel_vector(context_.panel.input_zero_offset()));
         if (context_.panel.permute) simd.permute(value, permute_register(), value);
         for (const Tap& tap : taps) code_.vfmadd231ps(tap.acc, tap.weight, value);
     }
 }
 
-// Rows that a row group reads beyond those of the group above it: as far below them lie those that the next tile is the first to read.
-bool DepthwiseBody::fetches_ahead(const RowGroup& group, std::size_t input_index) const {
+// Prefetches columns of a row that the next tile is the first to read: it lies as far below this one as the tiles are high, and this one is
+// among those that the row group above did not read. A line that neighbouring pixels share is fetched once.
+void DepthwiseBody::emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns) {
     const std::size_t fresh = group.taps.size() * static_cast<std::size_t>(context_.stage->conv.stride.h);
-    return context_.rows_ahead > 0 && input_index + fresh >= input_rows(group).size();
-}
-
-// One prefetch a cache line is enough where neighbouring pixels share it.
-bool DepthwiseBody::starts_line(std::int64_t column) const {
-    const std::int64_t pixels = std::max<std::int64_t>(1, 64 / context_.in.pixel);
-    return column % pixels == 0;
+    if (context_.rows_ahead == 0 || input_index + fresh < input_rows(group).size()) return;
+    const Gpr input = input_[input_index];
+    const std::int64_t pixels_a_line = std::max<std::int64_t>(1, 64 / context_.in.pixel);
+    for (std::int64_t column = columns.begin; column < columns.end; ++column)
+        if (column % pixels_a_line == 0) code_.prefetcht1(code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel + context_.rows_ahead)]);
 }
 
 void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
     const Simd& simd = context_.simd;
     std::vector<int> temps;
     for (int i = first_free(group, block); i < simd.registers() - reserved_registers(run); ++i) temps.push_back(i);
-    const QuantAddress quant = [&](QuantVector vector) { return panel_vector(context_.panel.quant_offset(vector)); };
+    const QuantAddress quant = [&](QuantNumber number) { return panel_vector(context_.panel.quant_offset(number)); };
+    const bool packs = packs_pixels(context_, run.tail_lanes);
+    const Gpr panel = panel_;
+    const Address far = code_.qword[panel + offsetof(GroupHeader, far)];
     PostOpOperands operands;
     operands.has_residual = run.residual_vectors > 0;
     operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
     operands.residual_element = element_of(context_.out_dtype);
     operands.quant = quant;
     operands.param = [&](int param) { return panel_vector(context_.panel.params_offset() + param * context_.panel.vector_bytes); };
+    std::vector<Vec> accs;
+    for (std::size_t row = 0; row < group.taps.size(); ++row)
+        for (std::int64_t p = 0; p < block.width; ++p) accs.push_back(acc(group, run, row, p));
+    if (context_.panel.quantized)
+        emit_real_numbers(context_, accs, panel_vector(context_.panel.factors_offset(1)),
+                          post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps);
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         for (std::int64_t p = 0; p < block.width; ++p) {
             operands.residual = [&, row, p] {
@@ -242,23 +264,29 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
                 return code_.ptr[residual + static_cast<std::size_t>(p * context_.residual.pixel)];
             };
             const Vec a = acc(group, run, row, p);
-            if (context_.panel.quantized)
-                emit_real_numbers(context_, a, panel_vector(context_.panel.factors_offset(1)),
-                                  post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps[0]);
             post_ops_.apply(simd, a, temps, operands);
-            emit_rounding(context_, a, quant, temps);
+            emit_rounding(context_, a, temps);
         }
     }
+    if (is_quantized(context_.out_dtype)) emit_quantization(context_, accs, packs, far, quant, temps);
     const int mask = simd.avx512() ? output_mask : temps.front();
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel_);
     const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         const Gpr output = output_[row];
+        const auto at = [&](std::int64_t p) { return code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)]; };
         std::vector<VectorStore> stores;
-        for (std::int64_t p = 0; p < block.width; ++p)
-            stores.push_back({code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)], acc(group, run, row, p), run.tail_lanes});
+        for (std::int64_t p = 0; p < block.width; ++p) {
+            if (!packs) {
+                stores.push_back({at(p), acc(group, run, row, p), run.tail_lanes});
+            } else if (p % packed_pixels == 0) {
+                std::vector<Vec> pixels;
+                for (std::int64_t i = p; i < std::min<std::int64_t>(p + packed_pixels, block.width); ++i) pixels.push_back(acc(group, run, row, i));
+                emit_packed_store(context_, at(p), pixels, run.tail_lanes, quant, free);
+            }
+        }
         emit_stores(context_, stores, mask, free);
-        for (std::int64_t p = 0; p < block.width; ++p)
+        for (std::int64_t p = 0; p < block.width && !packs; ++p)
             emit_pad_block(context_, run, code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel + simd.lanes * context_.out.element)], temps.back());
     }
 }
@@ -266,6 +294,7 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
 // Which lanes an input load may touch. Blocked tensors and scratch hold whole vectors.
 Simd::Lanes DepthwiseBody::input_lanes(const GroupRun& run) const {
     if (context_.in.block % context_.simd.lanes == 0 && context_.in.block != context_.stage->in_channels) return {0, input_mask_register()};
+    if (by_windows()) return {run.input_tail_lanes, input_mask_register()};
     const int lanes = context_.tail_vector(run.tail_lanes).half ? context_.tail_vector(run.tail_lanes).lanes : run.input_tail_lanes;
     return {lanes, input_mask_register()};
 }

@@ -27,17 +27,34 @@ private:
         std::vector<GroupRun> runs;
         std::string key() const;
     };
+    struct Use {  // of an input row
+        std::size_t row;   // of the group
+        std::int64_t tap;  // kernel row that meets it there
+    };
+    struct Window {  // jit/depthwise_int8.cpp; columns are counted from the block's virtual column
+        std::int64_t first;    // of four
+        Span needed, present;  // columns that are multiplied, that exist
+    };
+    std::vector<Use> uses_of(const RowGroup& group, std::size_t input_index) const;
     /// Input rows of a row group, counted from tap 0 of its first row.
     std::vector<std::int64_t> input_rows(const RowGroup& group) const;
     void emit_row_group(const RowGroup& group);
     void emit_channels_outer(const RowGroup& group, const GroupRun& run);
     void emit_channels_inner(const RowGroup& group, const GroupRun& run);
     void emit_pointers(const RowGroup& group, bool with_columns);
+    std::vector<BlockRun> blocks(const RowGroup& group) const;
     void emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_block_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_input_row_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index);
+    void emit_window(const GroupRun& run, std::size_t input_index, const Window& window, const Xbyak::Zmm& v, const Xbyak::Xmm& spare);
+    void emit_some_columns(const Gpr& input, std::int64_t first, const Span& columns, bool fills, const Xbyak::Zmm& v);
+    void emit_single_columns(const GroupRun& run, const Gpr& input, std::int64_t first, const Span& columns, bool fills, const Xbyak::Zmm& v,
+                             const Xbyak::Xmm& spare);
     void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index);
-    bool fetches_ahead(const RowGroup& group, std::size_t input_index) const;
-    bool starts_line(std::int64_t column) const;
+    void emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns);
     void emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    bool by_windows() const { return context_.plan.dot == Dot::int8; }
     Simd::Lanes input_lanes(const GroupRun& run) const;
     int reserved_registers(const GroupRun& run) const;
     Vec in_width(const GroupRun& run, int index) const;

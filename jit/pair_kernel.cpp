@@ -126,7 +126,7 @@ private:
         if (i == problem_.stage_count - 1) return problem_.layout == Layout::nhwc ? TailStore::masked : TailStore::zeroed;
         // What a dot instruction reads beside the last channel meets weights of zero, but must be a number; AMX reads whole blocks.
         const Dot dot = plan_.stages[static_cast<std::size_t>(i) + 1].dot;
-        const std::int64_t together = uses_amx(dot) ? amx_rows : dot_channels(dot);
+        const std::int64_t together = problem_.stage(i + 1).depthwise() ? 1 : uses_amx(dot) ? amx_rows : dot_channels(dot);
         return problem_.stage(i).out_channels % together == 0 ? TailStore::anything : TailStore::cleared;
     }
 

@@ -34,12 +34,10 @@ void emit_sum(const Simd& simd, const Vec& x, const PostOpOperands& operands, st
         simd.code.vaddps(x, x, residual);
         return;
     }
-    const Vec scale = Simd::like(x, temps[1]);
-    simd.code.vsubps(residual, residual, operands.quant(QuantVector::residual_zero));
+    simd.with_number(x, operands.quant(QuantNumber::residual_zero), temps[1], [&](const Xbyak::Operand& zero) { simd.code.vsubps(residual, residual, zero); });
     if (lanes.count > 0 && simd.avx512()) simd.clear_tail(residual, lanes);  // missing channels count as zero
     if (lanes.count > 0 && !simd.avx512()) simd.code.vandps(residual, residual, simd.code.lane_mask(lanes.count));
-    simd.code.vmovups(scale, operands.quant(QuantVector::residual_scale));
-    simd.code.vfmadd231ps(x, residual, scale);
+    simd.with_number(x, operands.quant(QuantNumber::residual_scale), temps[1], [&](const Xbyak::Operand& scale) { simd.code.vfmadd231ps(x, residual, scale); });
 }
 
 int temps_of(PostOpKind kind) noexcept {
@@ -53,6 +51,10 @@ int temps_of(PostOpKind kind) noexcept {
 }
 
 }  // namespace
+
+PostOps::PostOps(const Conv& conv, bool quantizes) : conv_(conv) {
+    if (quantizes && final_clamp(conv)) --conv_.post_op_count;
+}
 
 int PostOps::temps() const noexcept {
     int most = 0;

@@ -13,6 +13,9 @@
 
 namespace tandem::jit {
 
+/// Address of one of the panel's numbers.
+using QuantAddress = std::function<Address(QuantNumber)>;
+
 /// Where the operands of one accumulator's chain are.
 struct PostOpOperands {
     std::function<Address(int param)> param;   // vector of per-channel parameter number `param`
@@ -20,12 +23,13 @@ struct PostOpOperands {
     bool has_residual = false;                 // false where the residual has no such channels: they count as zero
     Simd::Lanes residual_lanes{};              // lanes of the residual that may be read
     Element residual_element = Element::f32;
-    std::function<Address(QuantVector)> quant; // quantised residuals: the panel's vectors
+    QuantAddress quant;                        // quantised residuals: the panel's numbers
 };
 
 class PostOps {
 public:
-    explicit PostOps(const Conv& conv) : conv_(conv) {}
+    /// `quantizes`: a clamp that ends the chain is left to quantisation (jit/quantize.hpp).
+    explicit PostOps(const Conv& conv, bool quantizes = false);
 
     bool starts_with_bias() const noexcept { return conv_.post_op_count > 0 && conv_.post_ops[0].kind == PostOpKind::bias; }
     bool has_sum() const noexcept { return conv_.has(PostOpKind::sum); }

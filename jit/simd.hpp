@@ -23,6 +23,13 @@ struct Simd {
     static Vec like(const Vec& other, int index) { return other.isZMM() ? Vec(Xbyak::Zmm(index)) : Vec(Xbyak::Ymm(index)); }
 
     void zero(const Vec& v) const;
+    /// Calls `use` with the number at `from` as an operand of an instruction on `v`: an embedded broadcast on AVX-512, else register `temp`.
+    template <class Use>
+    void with_number(const Vec& v, const Address& from, int temp, const Use& use) const {
+        if (avx512()) return use(code.ptr_b[from.getRegExp()]);
+        code.vbroadcastss(like(v, temp), from);
+        use(like(v, temp));
+    }
     /// to[i] = from[index register[i]]
     void permute(const Vec& to, int index_register, const Vec& from) const;
 

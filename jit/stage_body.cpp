@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/ceil_div.hpp"
+
 namespace tandem::jit {
 
 Label& Routines::get(const std::string& key, std::function<void()> emit) {
@@ -26,10 +28,11 @@ void Routines::emit_pending(CodeBlock& code) {
     }
 }
 
-std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, std::int64_t at_most) {
+std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, std::int64_t at_most, std::int64_t step) {
     std::vector<BlockRun> runs;
     std::int64_t x = 0;
-    for (const std::int64_t width : balanced_split(segment.width, at_most)) {
+    for (const std::int64_t steps : balanced_split(ceil_div(segment.width, step), at_most / step)) {
+        const std::int64_t width = std::min(steps * step, segment.width - x);
         const std::int64_t first = x * axis.stride;
         const std::int64_t reach = (width - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
         const std::int64_t lo = std::clamp<std::int64_t>(segment.columns.begin - first, 0, reach);
@@ -79,37 +82,8 @@ void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value) {
     if (value < 0) code.sub(reg, immediate(-value));
 }
 
-void emit_real_numbers(const StageContext& context, const Vec& acc, const Address& factors, const std::optional<Address>& bias, int temp) {
-    CodeBlock& code = context.simd.code;
-    if (!bias) return code.vmulps(acc, acc, factors);
-    const Vec factor = Simd::like(acc, temp);
-    code.vmovups(factor, factors);
-    code.vfmadd213ps(acc, factor, *bias);
-}
-
-namespace {
-
-// To integers of the tensor, still f32. A NaN becomes the lowest.
-void emit_quantization(const StageContext& context, const Vec& acc, const QuantAddress& quant, int temp) {
-    constexpr std::uint8_t nearest_even = 0;
-    CodeBlock& code = context.simd.code;
-    const Vec scale = Simd::like(acc, temp);
-    const float lowest = context.out_dtype == DataType::s8 ? -128 : 0;
-    code.vmovups(scale, quant(QuantVector::output_inverse_scale));
-    code.vfmadd213ps(acc, scale, quant(QuantVector::output_zero));
-    code.vmaxps(acc, acc, code.constant(lowest));
-    code.vminps(acc, acc, code.constant(lowest + 255));
-    if (context.simd.avx512()) code.vrndscaleps(acc, acc, nearest_even);
-    else code.vroundps(acc, acc, nearest_even);
-    if (loses_zero_point(context.out_element)) code.vsubps(acc, acc, quant(QuantVector::output_zero));
-    if (stored_bias(context.out_dtype, context.out_element) != 0) code.vaddps(acc, acc, code.constant(static_cast<float>(stored_bias(context.out_dtype, context.out_element))));
-}
-
-}  // namespace
-
-void emit_rounding(const StageContext& context, const Vec& acc, const QuantAddress& quant, std::span<const int> temps) {
-    if (context.out_dtype == DataType::f32) return;
-    if (is_quantized(context.out_dtype)) return emit_quantization(context, acc, quant, temps[0]);
+void emit_rounding(const StageContext& context, const Vec& acc, std::span<const int> temps) {
+    if (context.out_dtype == DataType::f32 || is_quantized(context.out_dtype)) return;
     const Element element = element_of(context.out_dtype);
     if (element != context.out_element) emit_round(context.simd, element, acc, temps);  // else the store rounds
 }

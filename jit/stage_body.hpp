@@ -95,8 +95,8 @@ struct BlockRun {
     Span columns{};  // input columns that exist, from the block's virtual column
     bool operator==(const BlockRun&) const = default;
 };
-/// Cuts a segment into balanced blocks of at most `at_most` pixels and joins equal neighbours.
-std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, std::int64_t at_most);
+/// Cuts a segment into balanced blocks of at most `at_most` pixels, multiples of `step` but for the last, and joins equal neighbours.
+std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, std::int64_t at_most, std::int64_t step = 1);
 
 /// Offsets in TileArgs.
 inline std::size_t local_offset(Local local) {
@@ -115,14 +115,8 @@ std::uint32_t immediate(std::int64_t value);
 /// reg += value, nothing for 0. Magnitudes as in immediate().
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
 
-/// Address of one of the panel's quantisation vectors.
-using QuantAddress = std::function<Address(QuantVector)>;
-
-/// Turns sums of a quantised stage into real numbers: acc times `factors`, plus `bias` where the chain starts with one.
-void emit_real_numbers(const StageContext& context, const Vec& acc, const Address& factors, const std::optional<Address>& bias, int temp);
-
-/// Rounds an accumulator to the output's data type, or quantises it; nothing for f32. `temps`: element_temps of them.
-void emit_rounding(const StageContext& context, const Vec& acc, const QuantAddress& quant, std::span<const int> temps);
+/// Rounds an accumulator to bf16 or f16 where that is the output's data type (integers: jit/quantize.hpp). `temps`: element_temps of them.
+void emit_rounding(const StageContext& context, const Vec& acc, std::span<const int> temps);
 
 /// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes;
 /// `temps`: element_temps of them.
@@ -140,6 +134,7 @@ void emit_stores(const StageContext& context, std::span<const VectorStore> store
 /// Zeroes the vector at `to` where it is padding of the block that `run` ends in. `scratch`: a free vector register.
 void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch);
 
-inline constexpr int output_mask = 1, residual_mask = 2, input_mask = 3;  // k registers
+inline constexpr int output_mask = 1, residual_mask = 2, input_mask = 3;  // k registers, held through a stage; jit/elements.cpp uses k4
+inline const Xbyak::Opmask byte_mask(5), column_mask(6);                  // set where they are used
 
 }  // namespace tandem::jit

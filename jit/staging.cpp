@@ -16,7 +16,7 @@ constexpr std::int64_t unrolled_pixels = 4;
 Staging::Staging(CodeBlock& code, const Problem& problem, const Plan& plan, const PanelLayout& panel, const Gpr& args)
     : code_(code), simd_{code, plan.isa, vector_lanes(plan.isa, problem.layout)}, dtype_(problem.dtype), to_(source_element(problem, plan, 0)),
       channels_(problem.stage(0).in_channels), source_(input_strides(problem)), buffer_(staging_buffer(problem, plan)),
-      zero_offset_(panel.quant_offset(QuantVector::input_zero)), args_(args), gprs_(RegPool::general_purpose()),
+      zero_offset_(panel.input_zero_offset()), args_(args), gprs_(RegPool::general_purpose()),
       own_args_(gprs_.lease("arguments")), rows_(gprs_.lease("input rows")), staged_(gprs_.lease("staged rows")), row_(gprs_.lease("input row")),
       copy_(gprs_.lease("staged row")), from_(gprs_.lease("input pixel")), at_(gprs_.lease("staged pixel")), panel_(gprs_.lease("panel")),
       count_(gprs_.lease("pixel loop")) {}

@@ -285,7 +285,7 @@ void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const
             return code_.ptr[residual + static_cast<std::size_t>(j * context_.residual.pixel)];
         };
         post_ops_.apply(simd, y, temps, operands);
-        emit_rounding(context_, y, {}, temps);
+        emit_rounding(context_, y, temps);
     }
     const int mask = simd.avx512() ? output_mask : temps.front();
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel);

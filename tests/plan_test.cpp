@@ -43,9 +43,10 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
         for (int i = 0; i < problem.stage_count; ++i) {
             StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
             const bool depthwise = problem.stage(i).depthwise();
+            if (const std::vector<Dot> usable = dots(problem, isa, i); problem.quantized()) stage.dot = usable[engine() % usable.size()];
             stage.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(problem.stage(i))) : 1;
             stage.block_vectors = depthwise ? 1 : pick(engine, 1, 6);
-            stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.block_rows)
+            stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.dot, stage.block_rows)
                                                            : accumulator_budget(isa) / stage.block_vectors);
             stage.channels_inner = engine() % 2;
             if (dot_applies(problem, isa, i, Dot::f16)) stage.dot = Dot::f16;  // as the planner has it
@@ -191,6 +192,12 @@ TEST_CASE("plan: recompute or sliding, any tiles, blocks, channel splits and par
 TEST_CASE("plan: the same bits where sums are f16, too") {
     const int plans = sanitized ? 2 : 8;
     const auto failures = run_forked(sanitized ? 10 : 60, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f16, Math::f16); });
+    for (const JobFailure& failure : failures) FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+}
+
+TEST_CASE("plan: the same bits of quantised pairs, by any dot instruction") {
+    const int plans = sanitized ? 2 : 8;
+    const auto failures = run_forked(sanitized ? 10 : 60, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::u8, {}); });
     for (const JobFailure& failure : failures) FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
 }
 

@@ -36,11 +36,11 @@ TEST_CASE("tiling: rows of a depthwise block, by their row pointers") {
 
 TEST_CASE("tiling: pixels of a depthwise block, by its vector registers") {
     const Stage dw3 = stage_of("1x8x20x20:dw3");
-    CHECK(max_depthwise_pixels(dw3, Isa::avx512, 1) == 26);
-    CHECK(max_depthwise_pixels(dw3, Isa::avx512, 2) == 11);
-    CHECK(max_depthwise_pixels(dw3, Isa::avx2, 1) == 10);
-    CHECK(max_depthwise_pixels(dw3, Isa::avx2, 2) == 3);
-    CHECK(max_depthwise_pixels(stage_of("1x8x20x20:dw3m2"), Isa::avx512, 1) == 25);
+    CHECK(max_depthwise_pixels(dw3, Isa::avx512, Dot::f32, 1) == 26);
+    CHECK(max_depthwise_pixels(dw3, Isa::avx512, Dot::f32, 2) == 11);
+    CHECK(max_depthwise_pixels(dw3, Isa::avx2, Dot::f32, 1) == 10);
+    CHECK(max_depthwise_pixels(dw3, Isa::avx2, Dot::f32, 2) == 3);
+    CHECK(max_depthwise_pixels(stage_of("1x8x20x20:dw3m2"), Isa::avx512, Dot::f32, 1) == 25);
 }
 
 TEST_CASE("tiling: every plan for a layer of the paper is accepted, stays in L2 and has work for the threads") {

@@ -1,11 +1,18 @@
 #include "core/plan/arithmetic.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace tandem {
 namespace {
 
 Dot dot_of(const Plan& plan, int i) noexcept { return plan.stages[static_cast<std::size_t>(i)].dot; }
+
+// A window's lanes are channels, its bytes neighbouring columns (jit/depthwise_int8.cpp).
+bool has_windows(const Problem& problem, Isa isa, int i) noexcept {
+    const Conv& conv = problem.stage(i).conv;
+    return is_avx512(isa) && problem.layout != Layout::nchw8c && conv.multiplier == 1 && conv.dilation.w == 1 && conv.stride.w <= 2;
+}
 
 // Winograd's input transform loads any type, as depthwise stages do.
 bool loads_any_type(const Problem& problem, const Plan& plan, int i) noexcept {
@@ -75,8 +82,8 @@ void set_amx_shape(StagePlan& stage) noexcept {
 }
 
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
-    if (problem.stage(i).depthwise()) return dot == Dot::f32;
     if (!has_dot(isa, dot)) return false;
+    if (problem.stage(i).depthwise()) return dot == Dot::f32 || (dot == Dot::int8 && problem.quantized() && has_windows(problem, isa, i));
     const bool bf16_operands = problem.dtype == DataType::bf16 || problem.math == Math::bf16;
     const bool whole_vectors = problem.layout != Layout::nchw8c;  // a tile's 16 output channels are one vector
     switch (dot) {
@@ -91,6 +98,17 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
         case Dot::int16: return problem.quantized();
     }
     return false;
+}
+
+std::optional<Clamp> final_clamp(const Conv& conv) noexcept {
+    if (conv.post_op_count == 0) return std::nullopt;
+    const PostOp& op = conv.chain().back();
+    switch (op.kind) {
+        case PostOpKind::relu: return Clamp{0, std::numeric_limits<float>::infinity()};
+        case PostOpKind::relu6: return Clamp{0, 6};
+        case PostOpKind::clip: return Clamp{op.alpha, op.beta};
+        default: return std::nullopt;
+    }
 }
 
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
@@ -111,9 +129,14 @@ bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 |
 
 std::int32_t stored_bias(DataType dtype, Element stored) noexcept { return dtype == DataType::s8 && stored == Element::u8 ? 128 : 0; }
 
+std::int32_t read_zero_point(const Problem& problem, const Plan& plan, int i, std::int32_t zero_point) noexcept {
+    const bool integers = dot_source(dot_of(plan, i)) == Element::u8;  // else s8 is read as such
+    return zero_point + (integers && problem.input_dtype(i) == DataType::s8 ? 128 : 0);
+}
+
 Element source_element(const Problem& problem, const Plan& plan, int i) noexcept {
     if (!loads_any_type(problem, plan, i)) return dot_source(dot_of(plan, i));
-    return i == 0 ? element_of(problem.dtype) : Element::f32;
+    return i == 0 ? element_of(problem.dtype) : dot_source(dot_of(plan, i));
 }
 
 Element output_element(const Problem& problem, const Plan& plan, int i) noexcept {

@@ -1,7 +1,8 @@
-// Arithmetic: which multiply instructions a dense stage's GEMM uses, and what its operands look like in memory. Pure functions.
+// Arithmetic: which multiply instructions a stage uses, and what its operands look like in memory. Pure functions.
 //
-// Every GEMM instruction here takes 4 bytes of a pixel's channels at a time, its dot group: one f32, two bf16, f16 or s16, four u8. Depthwise
-// stages compute in f32 whatever the tensors are: for quantised ones that is exact, as their sums have fewer than 2^24.
+// Every GEMM instruction here takes 4 bytes of a pixel's channels at a time, its dot group: one f32, two bf16, f16 or s16, four u8.
+// Depthwise stages compute in f32 whatever the tensors are, which for quantised ones is exact, as their sums have fewer than 2^24; or by dot int8, whose
+// groups are then four columns of one channel (jit/depthwise_int8.cpp).
 //
 //   dot    source in memory     weights      sums   per group and vector of output channels
 //   f32    f32                  f32          f32    vfmadd231ps
@@ -20,6 +21,7 @@
 // staged: the tile's input rows are converted into scratch first.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "core/plan/plan.hpp"
@@ -79,11 +81,18 @@ double dot_speed(Dot dot) noexcept;
 /// Register blocks that AMX takes: sums of two vectors at most, which few pixels at a time come back from.
 void set_amx_shape(StagePlan& stage) noexcept;
 
+/// Bounds between which a chain of post-ops leaves the numbers, where that is the last it does: quantisation, which rounds and clamps, can do
+/// it as well, since rounding keeps the order of numbers.
+struct Clamp {
+    float low, high;
+};
+std::optional<Clamp> final_clamp(const Conv& conv) noexcept;
+
 /// The ISA has the instruction.
 constexpr bool has_dot(Isa isa, Dot dot) noexcept {
     return uses_amx(dot) ? has_amx(isa) : dot == Dot::bf16 ? has_bf16(isa) : dot == Dot::f16 ? has_fp16(isa) : dot == Dot::int8 ? has_vnni(isa) : true;
 }
-/// Whether stage i, dense, of these data types can be computed by `dot` on `isa`.
+/// Whether stage i of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;
 /// Those that apply, the fastest by instruction count first.
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i);
@@ -101,5 +110,7 @@ Element output_element(const Problem& problem, const Plan& plan, int i) noexcept
 /// u8 is stored with this added.
 bool loses_zero_point(Element stored) noexcept;
 std::int32_t stored_bias(DataType dtype, Element stored) noexcept;
+/// The zero point of stage i's source as the stage's dot instruction reads it.
+std::int32_t read_zero_point(const Problem& problem, const Plan& plan, int i, std::int32_t zero_point) noexcept;
 
 }  // namespace tandem

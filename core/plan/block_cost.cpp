@@ -117,6 +117,9 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     const Issue issue = issue_rates(rates, lanes);
     const double column_share = share.column_taps / static_cast<double>(share.width);
     const double row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));
+    // Two permutations; where a pixel's channels lie together, loads of four columns and insertions besides.
+    const bool by_windows = block.dot == Dot::int8, apart = i == 0 && problem.layout == Layout::nhwc;
+    const double window_instructions = apart ? 5 : 2, window_loads = apart ? 4 : 1;
     BlockWork work;
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * share.row_taps * share.column_taps;
@@ -129,8 +132,10 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
             for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
                 const double w = static_cast<double>(width), columns = (w - 1) * static_cast<double>(stage.conv.stride.w) + static_cast<double>(stage.conv.kernel.w);
                 const double weights = rows * row_share * static_cast<double>(stage.conv.kernel.w);
-                const double fma = rows * row_share * w * column_share * narrow / issue.fmas;
-                const double loads = inputs * columns + weights;
+                const double taps = rows * row_share * w, windows = inputs * columns / 2;  // the latter: by dot int8, four columns each
+                const double products = by_windows ? taps * static_cast<double>(window_vectors(stage.conv.kernel.w, 0)) + windows * window_instructions : taps * column_share;
+                const double fma = products * narrow / issue.fmas;
+                const double loads = (by_windows ? windows * window_loads : inputs * columns) + weights;
                 const double latency = row_share * column_share * fma_latency / 2;  // neighbouring blocks overlap
                 const double all = static_cast<double>(count * run.count);
                 work.seconds += all * (std::max({fma, loads / issue.loads, latency}) + block_seconds / 4);
@@ -144,7 +149,7 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
             work.blocks += blocks;
         }
     }
-    work.fma_seconds = work.flops / (rates.gflops * 1e9);
+    work.fma_seconds = work.flops / (rates.gflops * dot_speed(block.dot) * 1e9);
     work.seconds = std::max(work.seconds, work.fma_seconds);
     return work;
 }

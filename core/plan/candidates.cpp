@@ -165,7 +165,7 @@ private:
                     Plan other = plan;
                     StagePlan& block = other.stages[static_cast<std::size_t>(i)];
                     block.block_rows = std::min(rows, max_depthwise_rows(problem_.stage(i)));
-                    block.block_pixels = max_depthwise_pixels(problem_.stage(i), plan.isa, block.block_rows);
+                    block.block_pixels = max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot, block.block_rows);
                     block.channels_inner = inner;
                     add_variants(other);
                 }
@@ -236,6 +236,7 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         way.dot = dot;
         if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
         if (uses_amx(dot)) set_amx_shape(way);
+        if (problem.stage(i).depthwise()) way.block_pixels = max_depthwise_pixels(problem.stage(i), base.isa, dot, way.block_rows);
         ways.push_back(way);
     }
     for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {

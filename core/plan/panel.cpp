@@ -106,12 +106,13 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
     PanelLayout panel = without_groups(problem, plan, i);
     panel.permute = stage.depthwise() && stage.conv.multiplier > 1;
+    const bool by_windows = stage.depthwise() && panel.dot == Dot::int8;
     const std::int64_t columns = stage.conv.kernel.w, per_group = dot_channels(panel.dot);
-    if (has_zero_point_sums(panel.dot)) panel.zero_point_taps = columns > 1 ? columns + 1 : 1;
+    if (has_zero_point_sums(panel.dot)) panel.zero_point_taps = columns > 1 && !by_windows ? columns + 1 : 1;
     std::int64_t groups = stage.depthwise() ? 1 : (stage.in_channels + per_group - 1) / per_group;
     if (uses_amx(panel.dot)) groups = (groups + amx_rows - 1) / amx_rows * amx_rows;
-    panel.row_taps = panel.zero_point_taps + columns * groups * dot_parts(panel.dot);
-    panel.taps = stage.conv.kernel.h * panel.row_taps;
+    panel.row_taps = panel.zero_point_taps + (by_windows ? window_row_vectors(stage) : columns * groups * dot_parts(panel.dot));
+    panel.taps = stage.conv.kernel.h * panel.row_taps + (by_windows ? 1 : 0);
     if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
     const std::int64_t at_most = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);
     // LIBXSMM's groups are the channel blocks of the intermediate (mid_buffer).

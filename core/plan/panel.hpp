@@ -3,7 +3,7 @@
 // A stage's panel is a sequence of groups of output-channel vectors (depthwise: one vector a group). Each group is
 //
 //   header   one vector: GroupHeader
-//   quant    quantised: one vector, the same number in every lane, for each QuantVector
+//   quant    quantised: one vector with the input's zero point in every lane, then the QuantNumbers, 4 bytes each
 //   params   one vector per output vector for each per-channel post-op (bias, prelu, scale), in post-op order; quantised: one more,
 //            the factors that turn sums into real numbers
 //   permute  depthwise with a channel multiplier: one vector of lane indices
@@ -12,6 +12,8 @@
 //            dots of several parts: [kh][dot group][kw][part][vector][lane][channel of the group]
 //            dot int8: each kernel row starts with what to add for the zero point, -zero_point times the sum of its weights, in
 //            s32: [all kernel columns][vector][lane], then, where there are several columns, the same for each one
+//            depthwise, dot int8: [kh] of the zero point's share, then [offset][four columns][lane][column of the four], the kernel columns
+//            behind `offset` zero weights (window_vectors()); behind the last kernel row the zero point's share of all rows
 //
 // Channels past the last are zero everywhere.
 #pragma once
@@ -19,16 +21,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/tile_geometry.hpp"
 
 namespace tandem {
 
-/// Byte offsets of a group's first channel from a pixel; they fill one 8-lane vector.
+/// Byte offsets of a group's first channel from a pixel, and a flag; they fill one 8-lane vector.
 struct GroupHeader {
     std::int64_t input = 0;     // depthwise: of the input channels it reads
     std::int64_t output = 0;
     std::int64_t residual = 0;  // 0 where the residual has no such channel
-    std::int64_t unused = 0;
+    std::int64_t far = 0;       // not 0: some output, before it is clamped, may be too large for an s32
 };
 
 /// A run of equal groups, one after the other in the panel: the same code serves them all.
@@ -44,15 +47,19 @@ struct GroupRun {
     std::int64_t offset = 0;          // of the first group, from the panel's start, in bytes
 };
 
-/// Numbers of a quantised stage that its code takes from the panel, in f32.
-enum class QuantVector : std::uint8_t {
-    input_zero,            // of what the stage reads
-    output_inverse_scale,
+/// Numbers of a quantised stage that its code takes from the panel and broadcasts.
+enum class QuantNumber : std::uint8_t {
+    input_fill,            // four bytes: the zero point as it lies in what the stage reads
+    output_inverse_scale,  // f32, as are the others
     output_zero,
+    output_lowest,         // bounds of the output, those of a clamp before it included (final_clamp())
+    output_highest,
+    output_lowest_bytes,   // the same as four bytes
+    output_highest_bytes,
     residual_scale,
     residual_zero,
 };
-inline constexpr std::int64_t quant_vectors = 5;
+inline constexpr std::size_t quant_number_count = 9;
 
 /// Order of a dense group's weights within one kernel row.
 enum class WeightOrder : std::uint8_t {
@@ -74,8 +81,11 @@ struct PanelLayout {
     std::vector<GroupRun> runs;
     std::int64_t bytes = 0;
 
-    std::int64_t quant_offset(QuantVector vector) const noexcept { return (1 + static_cast<std::int64_t>(vector)) * vector_bytes; }
-    std::int64_t params_offset() const noexcept { return (1 + (quantized ? quant_vectors : 0)) * vector_bytes; }
+    std::int64_t input_zero_offset() const noexcept { return vector_bytes; }
+    std::int64_t quant_offset(QuantNumber number) const noexcept { return 2 * vector_bytes + 4 * static_cast<std::int64_t>(number); }
+    std::int64_t params_offset() const noexcept {
+        return quantized ? 2 * vector_bytes + ceil_div(4 * static_cast<std::int64_t>(quant_number_count), vector_bytes) * vector_bytes : vector_bytes;
+    }
     std::int64_t factors_offset(int vectors) const noexcept { return params_offset() + param_count * vectors * vector_bytes; }
     std::int64_t permute_offset(int vectors) const noexcept { return factors_offset(vectors) + (quantized ? vectors * vector_bytes : 0); }
     std::int64_t weights_offset(int vectors) const noexcept { return permute_offset(vectors) + (permute ? vector_bytes : 0); }
@@ -96,6 +106,17 @@ std::int64_t panel_bytes(const Problem& problem, const Plan& plan, int i);
 
 /// The runs of split `split` of `splits`: whole groups, balanced.
 std::vector<GroupRun> split_runs(const PanelLayout& panel, int split, int splits);
+
+/// Weight vectors of a kernel row, depthwise with dot int8, for windows that begin `offset` columns behind four columns' first.
+constexpr std::int64_t window_vectors(std::int64_t kernel_columns, std::int64_t offset) noexcept { return (kernel_columns + offset + 3) / 4; }
+/// Offsets that windows have: with stride 1 every second one begins at an odd column.
+constexpr std::int64_t window_offsets(const Stage& stage) noexcept { return stage.conv.stride.w == 1 ? 2 : 1; }
+/// Weight vectors of a kernel row, all offsets together.
+constexpr std::int64_t window_row_vectors(const Stage& stage) noexcept {
+    std::int64_t vectors = 0;
+    for (std::int64_t offset = 0; offset < window_offsets(stage); ++offset) vectors += window_vectors(stage.conv.kernel.w, offset);
+    return vectors;
+}
 
 bool is_per_channel(PostOpKind kind) noexcept;
 /// Position of post-op `op` among the stage's per-channel post-ops.

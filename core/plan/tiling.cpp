@@ -67,12 +67,13 @@ StagePlan plan_dense(const Stage& stage, Isa isa, int lanes) {
     return plan;
 }
 
-StagePlan plan_depthwise(const Stage& stage, Isa isa, Layout layout, bool reads_tensor) {
+StagePlan plan_depthwise(const Stage& stage, Isa isa, Dot dot, Layout layout, bool reads_tensor) {
     StagePlan plan;
+    plan.dot = dot;
     // Two rows share input loads where the registers allow a decent run of pixels beside two sets of weights.
-    const int rows = is_avx512(isa) && stage.conv.kernel.w <= 5 ? 2 : 1;
+    const int rows = is_avx512(isa) && (dot == Dot::int8 || stage.conv.kernel.w <= 5) ? 2 : 1;
     plan.block_rows = static_cast<int>(std::min<std::int64_t>({rows, max_depthwise_rows(stage), stage.out_h}));
-    plan.block_pixels = max_depthwise_pixels(stage, isa, plan.block_rows);
+    plan.block_pixels = max_depthwise_pixels(stage, isa, dot, plan.block_rows);
     plan.channels_inner = reads_tensor && layout == Layout::nhwc;
     return plan;
 }
@@ -234,7 +235,11 @@ int max_depthwise_rows(const Stage& stage) noexcept {
     return rows;
 }
 
-int max_depthwise_pixels(const Stage& stage, Isa isa, int rows) noexcept {
+int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept {
+    if (dot == Dot::int8) {
+        constexpr int windows = 4;  // two to load into, two vectors of indices
+        return (32 - std::max(windows + rows * static_cast<int>(window_row_vectors(stage)), post_op_temps)) / rows;
+    }
     const int registers = is_avx512(isa) ? 32 : 16;
     const int reserved = is_avx512(isa) ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask
     const int loaders = is_avx512(isa) ? 3 : 1;
@@ -260,7 +265,7 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     for (int i = 0; i < problem.stage_count; ++i) {
         const Stage& stage = problem.stage(i);
         plan.stages[static_cast<std::size_t>(i)] =
-            stage.depthwise() ? plan_depthwise(stage, machine.isa, problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
+            stage.depthwise() ? plan_depthwise(stage, machine.isa, choose_dot(problem, machine, i), problem.layout, i == 0) : plan_dense(stage, machine.isa, lanes);
         plan.stages[static_cast<std::size_t>(i)].algorithm = choose_algorithm(problem, machine.isa, i);
         if (plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct) plan.stages[static_cast<std::size_t>(i)].dot = choose_dot(problem, machine, i);
     }
@@ -307,7 +312,7 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         const int vectors = depthwise ? 1 : uses_amx(stage.dot) ? 2 : 6;
         if (stage.block_vectors < 1 || stage.block_vectors > vectors)
             return reject(fmt::format("plan.stages[{}].block_vectors is {}; 1 to {} are accepted.", i, stage.block_vectors, vectors));
-        const int pixels = depthwise ? max_depthwise_pixels(problem.stage(i), plan.isa, stage.block_rows) : max_dense_pixels(problem, plan, i);
+        const int pixels = depthwise ? max_depthwise_pixels(problem.stage(i), plan.isa, stage.dot, stage.block_rows) : max_dense_pixels(problem, plan, i);
         if (stage.block_pixels < 1 || stage.block_pixels > pixels)
             return reject(fmt::format("plan.stages[{}].block_pixels is {}; 1 to {} are accepted.", i, stage.block_pixels, pixels));
     }

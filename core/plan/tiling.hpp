@@ -15,7 +15,7 @@ Status check_plan(const Problem& problem, const Plan& plan);
 int accumulator_budget(Isa isa) noexcept;
 
 /// Most output pixels of a depthwise block with `rows` rows at once, by the register budget.
-int max_depthwise_pixels(const Stage& stage, Isa isa, int rows) noexcept;
+int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept;
 
 /// Output rows that a depthwise block can compute at once, so that pointers to all their input rows fit the general registers.
 int max_depthwise_rows(const Stage& stage) noexcept;

@@ -1,6 +1,7 @@
 #include "core/run/packing.hpp"
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -62,25 +63,43 @@ std::span<const float> param_of(const StageWeights& w, PostOpKind kind) {
     return kind == PostOpKind::prelu ? w.prelu : w.scale;
 }
 
-// The numbers that a quantised stage's panel holds besides weights (QuantVector), and the factors of its sums.
+// The numbers that a quantised stage's panel holds besides weights (QuantNumber), and the factors of its sums.
 struct QuantNumbers {
-    std::array<float, quant_vectors> vectors{};
-    std::int32_t input_zero = 0;  // of the source as the dot instruction reads it
+    std::array<std::uint32_t, quant_number_count> bits{};
+    float input_zero = 0;
+    std::int32_t read_zero = 0;  // of the source as the dot instruction reads it
     float input_scale = 1;
 };
+
+// What the generated code makes of a real number.
+float quantized(DataType dtype, const Quantization& q, float value) {
+    const float stored = std::fma(value, 1.0f / q.scale, static_cast<float>(q.zero_point));
+    return rounded(dtype, std::isnan(stored) ? -HUGE_VALF : stored);
+}
+
+std::uint32_t four_bytes(std::int32_t value) { return 0x01010101u * static_cast<std::uint8_t>(value); }
 
 QuantNumbers quant_numbers(const Problem& problem, const Plan& plan, int i, const StageWeights& w) {
     QuantNumbers numbers;
     if (!problem.quantized()) return numbers;
-    const auto set = [&](QuantVector vector, float value) { numbers.vectors[static_cast<std::size_t>(vector)] = value; };
+    const auto set_bits = [&](QuantNumber number, std::uint32_t value) { numbers.bits[static_cast<std::size_t>(number)] = value; };
+    const auto set = [&](QuantNumber number, float value) { set_bits(number, std::bit_cast<std::uint32_t>(value)); };
     const DataType output = problem.output_dtype(i);
-    numbers.input_zero = w.input.zero_point + stored_bias(problem.input_dtype(i), source_element(problem, plan, i));
+    numbers.input_zero = static_cast<float>(w.input.zero_point);
+    numbers.read_zero = read_zero_point(problem, plan, i, w.input.zero_point);
     numbers.input_scale = w.input.scale;
-    set(QuantVector::input_zero, static_cast<float>(w.input.zero_point));
-    set(QuantVector::output_inverse_scale, 1.0f / w.output.scale);
-    set(QuantVector::output_zero, static_cast<float>(w.output.zero_point));
-    set(QuantVector::residual_scale, is_quantized(output) ? w.residual.scale : 1.0f);
-    set(QuantVector::residual_zero, is_quantized(output) ? static_cast<float>(w.residual.zero_point) : 0.0f);
+    set_bits(QuantNumber::input_fill, four_bytes(w.input.zero_point + stored_bias(problem.input_dtype(i), source_element(problem, plan, i))));
+    if (!is_quantized(output)) return numbers;
+    const Clamp bounds = final_clamp(problem.stage(i).conv).value_or(Clamp{-HUGE_VALF, HUGE_VALF});
+    const float lowest = quantized(output, w.output, bounds.low), highest = quantized(output, w.output, bounds.high);
+    set(QuantNumber::output_inverse_scale, 1.0f / w.output.scale);
+    set(QuantNumber::output_zero, static_cast<float>(w.output.zero_point));
+    set(QuantNumber::output_lowest, lowest);
+    set(QuantNumber::output_highest, highest);
+    set_bits(QuantNumber::output_lowest_bytes, four_bytes(static_cast<std::int32_t>(lowest)));
+    set_bits(QuantNumber::output_highest_bytes, four_bytes(static_cast<std::int32_t>(highest)));
+    set(QuantNumber::residual_scale, w.residual.scale);
+    set(QuantNumber::residual_zero, static_cast<float>(w.residual.zero_point));
     return numbers;
 }
 
@@ -105,8 +124,9 @@ public:
                 write_params();
                 if (layout_.quantized) write_quantization();
                 if (layout_.permute) write_permutation();
-                if (layout_.taps > 0) write_weights();
-                if (layout_.zero_point_taps > 0) write_zero_points();
+                if (layout_.taps > 0 && !by_windows()) write_weights();
+                if (by_windows()) write_windows();
+                else if (layout_.zero_point_taps > 0) write_zero_points();
             }
         }
     }
@@ -114,6 +134,7 @@ public:
 private:
     std::int64_t channels() const { return std::min<std::int64_t>(std::int64_t{vectors_} * layout_.lanes, stage_.out_channels - first_channel_); }
     std::int64_t inputs() const { return stage_.depthwise() ? 1 : stage_.in_channels; }
+    bool by_windows() const { return stage_.depthwise() && layout_.dot == Dot::int8; }
 
     void write_header(const GroupRun& run) {
         GroupHeader header;
@@ -121,7 +142,27 @@ private:
         if (stage_.depthwise()) header.input = strides_.in.channel(input_vector * layout_.lanes);
         header.output = strides_.out.channel(first_channel_);
         if (run.residual_vectors > 0) header.residual = strides_.residual.channel(first_channel_);
+        header.far = layout_.quantized && !outputs_fit_s32() ? 1 : 0;
         std::memcpy(group_, &header, sizeof header);
+    }
+
+    // Whether no output of the group can leave the range of s32 before it is clamped. Known of sums with a bias, a residual and a clamp.
+    bool outputs_fit_s32() const {
+        constexpr double steps = 255, limit = 0x1p30;
+        double added = 0;
+        for (const PostOp& op : stage_.conv.chain()) {
+            if (op.kind == PostOpKind::sum) added += steps * params_.residual.scale;
+            else if (op.kind != PostOpKind::bias && !(&op == &stage_.conv.chain().back() && final_clamp(stage_.conv))) return false;
+        }
+        const std::int64_t products = inputs() * stage_.conv.kernel.h * stage_.conv.kernel.w;
+        for (std::int64_t c = first_channel_; c < first_channel_ + channels(); ++c) {
+            double sum = 0;
+            for (std::int64_t i = 0; i < products; ++i) sum += std::abs(static_cast<double>(params_.quantized_weights[static_cast<std::size_t>(c * products + i)]));
+            const double bias = params_.bias.empty() ? 0 : std::abs(params_.bias[static_cast<std::size_t>(c)]);
+            const double real = steps * sum * quant_.input_scale * std::abs(params_.weight_scales[static_cast<std::size_t>(c)]) + bias + added;
+            if (!(real / params_.output.scale < limit)) return false;
+        }
+        return true;
     }
 
     void write_params() {
@@ -134,8 +175,8 @@ private:
     }
 
     void write_quantization() {
-        for (std::int64_t v = 0; v < quant_vectors; ++v)
-            std::fill_n(numbers<float>(layout_.quant_offset(static_cast<QuantVector>(v))), layout_.lanes, quant_.vectors[static_cast<std::size_t>(v)]);
+        std::fill_n(numbers<float>(layout_.input_zero_offset()), layout_.lanes, quant_.input_zero);
+        std::memcpy(numbers<std::uint32_t>(layout_.quant_offset(QuantNumber{})), quant_.bits.data(), sizeof quant_.bits);
         for (std::int64_t c = 0; c < channels(); ++c)
             numbers<float>(layout_.factors_offset(vectors_))[c] = quant_.input_scale * params_.weight_scales[static_cast<std::size_t>(first_channel_ + c)];
     }
@@ -191,8 +232,27 @@ private:
                 for (std::int64_t c = 0; c < channels(); ++c) {
                     std::int32_t sum = 0;
                     for (std::int64_t ic = 0; ic < inputs(); ++ic) sum += static_cast<std::int32_t>(weight_(first_channel_ + c, ic, kh * columns + kw));
-                    to[c] -= quant_.input_zero * sum;
-                    if (columns > 1) to[(1 + kw) * row + c] = -quant_.input_zero * sum;
+                    to[c] -= quant_.read_zero * sum;
+                    if (columns > 1) to[(1 + kw) * row + c] = -quant_.read_zero * sum;
+                }
+            }
+        }
+    }
+
+    // Kernel rows as windows of columns, and what their sums owe to the zero point.
+    void write_windows() {
+        const std::int64_t columns = stage_.conv.kernel.w, rows = stage_.conv.kernel.h, row_numbers = layout_.row_taps * layout_.lanes;
+        auto* sums = numbers<std::int32_t>(layout_.weights_offset(1));
+        for (std::int64_t c = 0; c < channels(); ++c) {
+            for (std::int64_t tap = 0; tap < rows * columns; ++tap) {
+                const std::int64_t kh = tap / columns, kw = tap % columns;
+                const auto weight = static_cast<std::int32_t>(weight_(first_channel_ + c, 0, tap));
+                for (const std::int64_t row : {kh, rows}) sums[row * row_numbers + c] -= quant_.read_zero * weight;
+                std::int64_t vector = kh * layout_.row_taps + layout_.zero_point_taps;
+                for (std::int64_t offset = 0; offset < window_offsets(stage_); ++offset) {
+                    const std::int64_t at = kw + offset;
+                    numbers<std::int8_t>(layout_.weights_offset(1))[((vector + at / 4) * layout_.lanes + c) * 4 + at % 4] = static_cast<std::int8_t>(weight);
+                    vector += window_vectors(columns, offset);
                 }
             }
         }
@@ -293,7 +353,7 @@ Result<PackedData> pack_weights(const Problem& problem, const Plan& plan, std::s
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto s = static_cast<std::size_t>(i);
         std::byte* panel = packed.buffer.data() + packed.panel_offset[s];
-        packed.fill[s] = static_cast<std::uint8_t>(quant_numbers(problem, plan, i, stages[s]).input_zero);
+        packed.fill[s] = static_cast<std::uint8_t>(quant_numbers(problem, plan, i, stages[s]).read_zero);
         (plan.stages[s].algorithm == Algorithm::direct ? write_direct : write_winograd)(problem, plan, i, stages[s], panel);
     }
     return packed;

@@ -20,7 +20,9 @@ namespace tandem::test {
 class GuardedCall {
 public:
     GuardedCall(const Problem& problem, const Kernel& kernel, DataKind kind = DataKind::random, std::uint64_t seed = 1)
-        : kernel_(kernel), data_(make_verification_data(problem, kind, seed)),
+        : GuardedCall(problem, kernel, make_verification_data(problem, kind, seed)) {}
+    GuardedCall(const Problem& problem, const Kernel& kernel, VerificationData data)
+        : kernel_(kernel), data_(std::move(data)),
           input_(copy(problem.dtype, data_.input)),
           residual_{copy(problem.output_dtype(0), data_.residual[0]), copy(problem.output_dtype(1), data_.residual[1])},
           output_(tensor(kernel.output_dtype(), static_cast<std::size_t>(element_count(kernel.output_shape(), problem.layout)))),
