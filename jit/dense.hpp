@@ -3,11 +3,11 @@
 //   for each group of output-channel vectors            (weights of a group: one panel)
 //     for each computed row
 //       for each block of pixels                        -> inner routine
-//         acc(pixel, vector) = bias
+//         acc(pixel, vector) = bias, or zero where sums are not f32
 //         for each kernel row inside the image
 //           for each dot group of input channels, unrolled: for each kernel column:
 //             load the vectors' weights, broadcast the pixels, multiply and add (core/plan/arithmetic.hpp)
-//         post-ops, round or quantise, store
+//         sums to f32, post-ops, round or quantise, store
 //
 // With K blocks (StagePlan::block_channels, core/plan/k_blocks.hpp) the weights in use stay in L1 while the tile's pixels pass by:
 //

@@ -16,6 +16,7 @@ constexpr double block_seconds = 2e-9;      // call, return and address set-up t
 constexpr double pointer_seconds = 0.6e-9;  // a row pointer of a depthwise block: load, add, store-forwarded counter
 constexpr double burst_seconds = 1.7e-9;    // an accumulator beyond rates.hidden_accumulators; half of that again for each post-op instruction
 constexpr double parking_exposed = 0.5;     // the same of parking: 14 ns a time for 28 accumulators, mv1_7-11 with 64 against 256 channels
+constexpr double pair_sum_fmas = 8;         // the time of turning an accumulator of f16 pairs into f32, in FMAs; Emerald Rapids
 constexpr double stores_per_load = 0.45;    // store instructions a cycle against loads; Zen 4 stores 512 bits every second cycle
 
 // Instructions of a post-op on one vector, all ports alike; counted from the emitted code (jit/activations.cpp), rounded.
@@ -88,7 +89,8 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
         const bool embedded = is_avx512(plan.isa) && run.vectors <= 2 && !needs_broadcast(block.dot);
         for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
             const double w = static_cast<double>(width), accumulators = w * run.vectors;
-            const double fma = k * w * vectors / issue.fmas * slowness;
+            const double pair_sums = sums_f16_pairs(block.dot) ? accumulators * pair_sum_fmas : 0;
+            const double fma = (k * w * vectors * slowness + pair_sums) / issue.fmas;
             const double broadcasts = k * w * (embedded ? 0.5 * run.vectors : 1.0);  // an embedded one pairs with its FMA
             const double load = (weight_steps * run.vectors + broadcasts) / issue.loads;
             const double latency = k * fma_latency;

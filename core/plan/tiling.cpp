@@ -25,9 +25,11 @@ std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_chann
 // Winograd pays from channel counts on where the transforms are small beside the GEMM; F(4x4) where whole tiles fit the image.
 // At stride 2 its four phases take four times the workspace and eleven times the plain weights for 1.44 times fewer
 // products: measured slower than direct where L2 is 1 MB (docs/performance.md), so only the tuner tries it.
-// Few tiles leave the GEMMs with too few rows to use the transformed weights, which are four times the plain ones, more than once.
+// Few tiles leave the GEMMs with too few rows to use the transformed weights, which are four times the plain ones, more than once. Against sums in
+// f16, at twice the rate of Winograd's f32, it takes more of them: 49 tiles are 1.0 to 1.25 times faster, 16 tiles 1.18 times slower.
 Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
-    constexpr std::int64_t least_channels = 32, least_tiles = 9;
+    constexpr std::int64_t least_channels = 32;
+    const std::int64_t least_tiles = dot_applies(problem, isa, i, Dot::f16) ? 32 : 9;
     const Stage& s = problem.stage(i);
     if (has_amx(isa) && problem.dtype != DataType::f16) return Algorithm::direct;  // tiles make up for the products that Winograd saves
     if (!algorithm_applies(problem, isa, i, Algorithm::winograd4) || s.conv.stride.h != 1 || s.in_channels < least_channels || s.out_channels < least_channels) return Algorithm::direct;

@@ -40,7 +40,7 @@ double f32_tolerance(const Problem& problem) {
 }
 
 /// Math mode f16, of max|ref|: every addition in f16 rounds a sum that grows like the square root of its terms, half of them in each of two
-/// chains, so that errors do, too. Measured are 0.25 u sqrt(n) at most (docs/math-modes.md).
+/// chains, so that errors do, too, on data of both signs. Measured are 0.41 u sqrt(n) at most (docs/math-modes.md).
 double f16_sums_tolerance(const Problem& problem) {
     double tolerance = 0;
     for (int i = 0; i < problem.stage_count && problem.math == Math::f16; ++i)
