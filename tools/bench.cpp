@@ -14,6 +14,7 @@
 #include "core/plan/cost_model.hpp"
 #include "core/run/phases.hpp"
 #include "core/run/probes.hpp"
+#include "core/run/tolerance.hpp"
 #include "tools/bench_plot.hpp"
 #include "tools/bench_report.hpp"
 #include "tools/commands.hpp"
@@ -25,19 +26,6 @@
 namespace tandem::tool {
 
 namespace {
-
-// Of the largest output: far above what any algorithm's rounding comes to, far below what a wrong result comes to. Where tensors are
-// rounded, a few steps of their type: oneDNN scales and adds in another order, so that some numbers are rounded the other way.
-double agreement(const Problem& problem) {
-    switch (problem.dtype) {
-        case DataType::f32: return problem.math == Math::bf16 ? 1.0 / 16 : 1e-3;
-        case DataType::f16: return 1.0 / 128;
-        case DataType::bf16:
-        case DataType::u8:
-        case DataType::s8: return 1.0 / 16;
-    }
-    return 0;
-}
 
 constexpr std::int64_t probe_iterations = 5000;  // some 30 us
 constexpr double sample_seconds_many = 1e-3;     // several threads: a sample has to hide that its first call wakes them
@@ -99,7 +87,7 @@ Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& 
         const Result<std::vector<float>> its = other->prepare(*field.workload);
         if (its) {
             result.description = other->description();
-            if (const double error = difference(*output, *its); !(error <= agreement(field.workload->problem)))
+            if (const double error = difference(*output, *its); !(error <= rough_agreement(field.workload->problem)))
                 return Error{ErrorCode::unsupported, fmt::format("Results differ: {} is {:.1e} of max|y| away from Tandem.", name, error)};
         } else {
             result.problem = its.error().message;
@@ -187,10 +175,9 @@ LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlaceme
     layer.kernel = kernel->name();
     layer.fused = kernel->fused();
     const Problem& problem = field->workload->problem;
-    const MachineRates rates = default_rates(report.setup.settings.machine);
     layer.flops = problem.flops();
-    layer.fused_intensity = roofline(problem, rates, 1, false).intensity();
-    layer.separate_intensity = roofline(problem, rates, 1, true).intensity();
+    layer.fused_intensity = intensity(problem, false);
+    layer.separate_intensity = intensity(problem, true);
     if (placement) placement->bind_new_threads();
     measure(report.setup, seconds, *kernel, *field, layer);
     return layer;

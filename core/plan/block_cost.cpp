@@ -77,6 +77,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
     const double row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));  // kernel rows a row
     const StagePlan& block = plan.stages[static_cast<std::size_t>(i)];
     const double speed = dot_speed(block.dot), channels = static_cast<double>(stage.in_channels);
+    const double slowness = rates.gflops * speed / rates.peak(block.dot);                            // where an instruction takes longer than a FMA
     const double k = channels * row_share * column_share / speed;                                    // in FMAs an accumulator
     const double weight_steps = channels * row_share * static_cast<double>(stage.conv.kernel.w) / speed;
     const double passes = has_k_blocks(block) ? row_share * std::ceil(channels / block.block_channels) : 1;  // over an accumulator
@@ -87,7 +88,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
         const bool embedded = is_avx512(plan.isa) && run.vectors <= 2 && !sums_integers(block.dot);
         for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
             const double w = static_cast<double>(width), accumulators = w * run.vectors;
-            const double fma = k * w * vectors / issue.fmas;
+            const double fma = k * w * vectors / issue.fmas * slowness;
             const double broadcasts = k * w * (embedded ? 0.5 * run.vectors : 1.0);  // an embedded one pairs with its FMA
             const double load = (weight_steps * run.vectors + broadcasts) / issue.loads;
             const double latency = k * fma_latency;
@@ -103,7 +104,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
         });
         work.l1_stores += pixels * static_cast<double>(run.count * run.vectors) * lanes * 4;
     }
-    work.fma_seconds = work.flops / (rates.gflops * speed * 1e9);
+    work.fma_seconds = work.flops / (rates.peak(block.dot) * 1e9);
     work.seconds = std::max(work.seconds, work.fma_seconds);
     return work;
 }

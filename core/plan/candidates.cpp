@@ -6,6 +6,7 @@
 
 #include "core/plan/panel.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/plan/winograd.hpp"
 
 namespace tandem {
 namespace {
@@ -114,35 +115,13 @@ private:
 
     // Every combination of algorithms and dot instructions that the stages, the math mode and the ISA allow, at the rules' tile.
     void vary_arithmetic() {
-        for (const StagePlan& first : ways_of(0)) {
-            for (const StagePlan& second : ways_of(1)) {
+        for (const StagePlan& first : stage_ways(problem_, base_, 0)) {
+            for (const StagePlan& second : stage_ways(problem_, base_, 1)) {
                 Plan plan = base_;
                 plan.stages = {first, second};
                 plans_.add(plan);
             }
         }
-    }
-
-    std::vector<StagePlan> ways_of(int i) const {
-        const StagePlan& base = base_.stages[static_cast<std::size_t>(i)];
-        if (i >= problem_.stage_count) return {base};
-        std::vector<StagePlan> ways;
-        for (const Dot dot : dots(problem_, base_.isa, i)) {
-            StagePlan way = base;
-            way.algorithm = Algorithm::direct;
-            way.dot = dot;
-            if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
-            if (uses_amx(dot)) set_amx_shape(way);
-            ways.push_back(way);
-        }
-        for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
-            StagePlan way = base;
-            way.algorithm = algorithm;
-            way.dot = Dot::f32;
-            way.block_channels = 0;
-            ways.push_back(way);
-        }
-        return ways;
     }
 
     // Ring or recomputation, prefetch or not.
@@ -246,6 +225,29 @@ private:
 };
 
 }  // namespace
+
+std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int i) {
+    const StagePlan& stage = base.stages[static_cast<std::size_t>(i)];
+    if (i >= problem.stage_count) return {stage};
+    std::vector<StagePlan> ways;
+    for (const Dot dot : dots(problem, base.isa, i)) {
+        StagePlan way = stage;
+        way.algorithm = Algorithm::direct;
+        way.dot = dot;
+        if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
+        if (uses_amx(dot)) set_amx_shape(way);
+        ways.push_back(way);
+    }
+    for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
+        if (!algorithm_applies(problem, base.isa, i, algorithm)) continue;
+        StagePlan way = stage;
+        way.algorithm = algorithm;
+        way.dot = Dot::f32;
+        way.block_channels = 0;
+        ways.push_back(way);
+    }
+    return ways;
+}
 
 std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine, int threads) {
     return Candidates(problem, machine, threads).all();

@@ -17,6 +17,9 @@ inline constexpr std::size_t max_candidates = 200;
 /// `threads`: parts meant to run at once.
 std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine, int threads);
 
+/// Stage i of `base` by every algorithm and dot that its data types, the math mode and base.isa allow, at its register blocks. Some need other tiles.
+std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int i);
+
 /// The part's whole band in one tile: the intermediate goes through memory as it would between two kernels. `threads` >= 1.
 bool is_unfused(const Problem& problem, const Plan& plan, int threads) noexcept;
 

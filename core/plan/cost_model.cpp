@@ -50,7 +50,16 @@ double useful_flops(const Problem& problem) {
     return flops * static_cast<double>(problem.input.n);
 }
 
-double tensor_bytes(const TensorShape& shape, DataType dtype) { return static_cast<double>(element_bytes(dtype) * shape.n * shape.c * shape.h * shape.w); }
+// Every tensor once; the intermediate written and read.
+double moved_bytes(const Problem& problem, bool with_intermediate) {
+    const double input = tensor_bytes(problem.input_shape(), problem.dtype);
+    const double output = tensor_bytes(problem.output_shape(problem.stage_count - 1), problem.output_dtype(problem.stage_count - 1));
+    double bytes = input + output;
+    for (int i = 0; i < problem.stage_count; ++i)
+        bytes += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count()) + tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
+    if (problem.stage_count == 2 && with_intermediate) bytes += 2 * tensor_bytes(problem.output_shape(0), problem.output_dtype(0));
+    return bytes;
+}
 
 CostEstimate estimate_images(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads) {
     TileCosts tiles(problem, plan, rates, threads);
@@ -118,24 +127,19 @@ std::vector<RankedPlan> rank_plans(const Problem& problem, const std::vector<Pla
     return ranked;
 }
 
-Roofline roofline(const Problem& problem, const MachineRates& rates, int threads, bool with_intermediate) {
+double intensity(const Problem& problem, bool with_intermediate) { return useful_flops(problem) / moved_bytes(problem, with_intermediate); }
+
+Roofline roofline(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads, bool with_intermediate) {
     Roofline roof;
     roof.flops = useful_flops(problem);
-    const double input = tensor_bytes(problem.input_shape(), problem.dtype);
-    const double output = tensor_bytes(problem.output_shape(problem.stage_count - 1), problem.output_dtype(problem.stage_count - 1));
-    roof.bytes = input + output;
+    roof.bytes = moved_bytes(problem, with_intermediate);
+    roof.home = level_of((moved_bytes(problem, false) + roof.bytes) / 2, rates.caches);  // an intermediate is moved twice, but held once
+    double multiplying = 0;
     for (int i = 0; i < problem.stage_count; ++i)
-        roof.bytes += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count()) + tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
-    double held = roof.bytes;
-    if (problem.stage_count == 2 && with_intermediate) {
-        const double mid = tensor_bytes(problem.output_shape(0), problem.output_dtype(0));
-        roof.bytes += 2 * mid;
-        held += mid;
-    }
-    roof.home = level_of(held, rates.caches);
-    const double fma = roof.flops / (rates.gflops * 1e9), moving = roof.bytes / (rates.bandwidth(roof.home) * 1e9);
-    roof.compute_bound = fma >= moving;
-    roof.seconds = std::max(fma, moving) / std::max(threads, 1);
+        multiplying += stage_flops(problem.stage(i)) * static_cast<double>(problem.input.n) / (rates.peak(plan.stages[static_cast<std::size_t>(i)].dot) * 1e9);
+    const double moving = roof.bytes / (rates.bandwidth(roof.home) * 1e9);
+    roof.compute_bound = multiplying >= moving;
+    roof.seconds = std::max(multiplying, moving) / std::max(threads, 1);
     return roof;
 }
 

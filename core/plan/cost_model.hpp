@@ -56,15 +56,17 @@ struct RankedPlan {
 /// The plans with their costs, fastest first; equal ones keep their order.
 std::vector<RankedPlan> rank_plans(const Problem& problem, const std::vector<Plan>& plans, const MachineRates& rates, int threads);
 
-/// The floor that the machine sets: the longer of computing everything once and of moving every tensor once.
+/// FLOP a byte of tensors, each counted as in Roofline::bytes.
+double intensity(const Problem& problem, bool with_intermediate);
+
+/// The floor that the machine sets: the longer of computing everything once, by the plan's dots, and of moving every tensor once.
 struct Roofline {
     double flops = 0;              // taps in the padding not counted
     double bytes = 0;              // input, weights and output once; the intermediate written and read when `with_intermediate`
     Level home = Level::l1;        // where these tensors live between calls
     double seconds = 0;            // on `threads` cores
     bool compute_bound = true;
-    double intensity() const noexcept { return bytes > 0 ? flops / bytes : 0; }
 };
-Roofline roofline(const Problem& problem, const MachineRates& rates, int threads, bool with_intermediate);
+Roofline roofline(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads, bool with_intermediate);
 
 }  // namespace tandem

@@ -52,6 +52,8 @@ bool saves_tiles() {
     return (Cpu::getXfeature() & tiles) == tiles;
 }
 
+bool has_tiles(const Cpu& cpu) { return cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8); }
+
 /// Xbyak reports AVX, FMA and AVX-512 only where XCR0 says that the OS saves the registers they need.
 std::vector<Isa> detect_isas(const Cpu& cpu) {
     std::vector<Isa> isas;
@@ -70,7 +72,7 @@ std::vector<Isa> detect_isas(const Cpu& cpu) {
         isas.push_back(Isa::avx512_vnni);
         if (cpu.has(Cpu::tAVX512_BF16)) {
             isas.push_back(Isa::avx512_bf16);
-            if (cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8) && saves_tiles()) {
+            if (has_tiles(cpu) && saves_tiles()) {
                 isas.push_back(Isa::amx);
             }
         }
@@ -196,12 +198,14 @@ int first_cpu() {
 struct Host {
     std::vector<Isa> isas;
     Machine machine;  // its isa is not decided yet
+    bool withholds_amx = false;
 };
 
 Host detect_host() {
     const Cpu cpu;
     Host host;
     host.isas = detect_isas(cpu);
+    host.withholds_amx = has_tiles(cpu) && !saves_tiles();
     const int cpu_index = first_cpu();
     host.machine.caches = read_caches(fmt::format("/sys/devices/system/cpu/cpu{}", cpu_index));
     host.machine.core_kind = detect_core_kind(cpu_index);
@@ -300,6 +304,10 @@ CacheSizes read_caches(const fs::path& cpu_directory) {
 
 const std::vector<Isa>& host_isas() {
     return host().isas;
+}
+
+bool os_withholds_amx() {
+    return host().withholds_amx;
 }
 
 std::vector<Isa> host_isas(DataType dtype, Math math) {

@@ -26,6 +26,7 @@ MachineRates default_rates(const Machine& machine) noexcept {
     // them: Ice Lake and Emerald Rapids servers, Zen 4 (whose L3 belongs to eight cores), and what lies between for the others.
     const bool wide = is_avx512(machine.isa) && !machine.fast_ymm;
     rates.gflops = wide ? 180 : 112;
+    for (const Dot dot : all_dots) rates.dot_gflops[static_cast<std::size_t>(dot)] = rates.gflops * dot_speed(dot);
     if (wide) rates.gb_per_s = {350, 90, 25, 13};
     else if (machine.fast_ymm) rates.gb_per_s = {200, 110, 80, 15};
     else rates.gb_per_s = {200, 80, 25, 13};
@@ -34,7 +35,7 @@ MachineRates default_rates(const Machine& machine) noexcept {
     return rates;
 }
 
-double machine_balance(const MachineRates& rates, Level level) noexcept { return rates.gflops / rates.bandwidth(level); }
+double machine_balance(const MachineRates& rates, Dot dot, Level level) noexcept { return rates.peak(dot) / rates.bandwidth(level); }
 
 Level level_of(double bytes, const CacheSizes& caches) noexcept {
     if (bytes <= usable_share * static_cast<double>(caches.l1)) return Level::l1;

@@ -61,6 +61,11 @@ Result<Problem> make_problem(const SingleConv& single);
 /// A single-stage problem of stage i of `problem`.
 Problem stage_alone(const Problem& problem, int i);
 
+/// Channels of padding not counted.
+inline double tensor_bytes(const TensorShape& shape, DataType dtype) noexcept {
+    return static_cast<double>(element_bytes(dtype) * shape.n * shape.c * shape.h * shape.w);
+}
+
 std::size_t hash_value(const Problem& problem) noexcept;
 
 }  // namespace tandem

@@ -28,8 +28,6 @@ Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) {
     return {index * size, std::min((index + 1) * size, total)};
 }
 
-double tensor_bytes(const TensorShape& shape) { return 4.0 * static_cast<double>(shape.n * shape.c * shape.h * shape.w); }
-
 // Exposed share of the bytes that come from L3 and memory.
 double exposed_share(const Traffic& far) {
     const double exposed = input_exposed * far.input + intermediate_exposed * (far.intermediate + far.output) + weights_exposed * far.weights;
@@ -61,8 +59,9 @@ TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRate
     double weights = 0;
     for (std::size_t i = 0; i < panels_.size(); ++i) weights += static_cast<double>(panels_[i].bytes) * transformed_share(problem.stages[i], plan.stages[i]);
     const double mid = static_cast<double>(mid_.bytes);
-    double tensors = tensor_bytes(problem.input_shape()) + tensor_bytes(problem.output_shape(problem.stage_count - 1));
-    for (int i = 0; i < problem.stage_count; ++i) tensors += tensor_bytes(problem.residual_shape(i));
+    const int last = problem.stage_count - 1;
+    double tensors = tensor_bytes(problem.input_shape(), problem.dtype) + tensor_bytes(problem.output_shape(last), problem.output_dtype(last));
+    for (int i = 0; i <= last; ++i) tensors += tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
     home_ = level_of(tensors / threads + weights + mid, rates.caches);
     if (home_ > Level::l2) home_ = level_of(std::max(tensors + weights + mid * threads, static_cast<double>(rates.caches.l2)), rates.caches);
     const TileGrid grid = tile_grid(problem, plan);

@@ -4,7 +4,9 @@
 
 #include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/run/explain_arithmetic.hpp"
 #include "core/run/measured_rates.hpp"
+#include "core/run/probes.hpp"
 
 namespace tandem {
 namespace {
@@ -20,8 +22,6 @@ struct Subject {
 
 std::string size_text(double bytes) { return bytes < 1e6 ? fmt::format("{:.1f} KB", bytes / 1024) : fmt::format("{:.2f} MB", bytes / (1024 * 1024)); }
 std::string time_text(double seconds) { return fmt::format("{:.1f} us", seconds * 1e6); }
-
-double tensor_bytes(const TensorShape& s, DataType dtype) { return static_cast<double>(element_bytes(dtype) * s.n * s.c * s.h * s.w); }
 
 std::string stage_line(const KernelImpl& kernel, int i) {
     const Stage& stage = kernel.problem.stage(i);
@@ -68,7 +68,7 @@ std::string fusion_lines(const Subject& subject) {
                            size_text(static_cast<double>(code.mid.bytes)), to_string(level_of(static_cast<double>(code.mid.bytes), subject.rates.caches)), size_text(image));
     }
     text += decision_line(subject);
-    const Level level = roofline(problem, subject.rates, subject.threads(), true).home;
+    const Level level = roofline(problem, subject.plan(), subject.rates, subject.threads(), true).home;
     text += fmt::format("As a tensor the intermediate would be {} written and {} read in {}: {} at {:.0f} GB/s a core.\n", size_text(tensor), size_text(tensor), to_string(level),
                         time_text(2 * tensor / (subject.rates.bandwidth(level) * 1e9) / subject.threads()), subject.rates.bandwidth(level));
     return text;
@@ -90,20 +90,21 @@ std::string tiling_lines(const Subject& subject) {
 std::string intensity_lines(const Subject& subject) {
     const Problem& problem = subject.problem();
     const MachineRates& rates = subject.rates;
-    const Roofline roof = roofline(problem, rates, subject.threads(), false);
+    const Roofline roof = roofline(problem, subject.plan(), rates, subject.threads(), false);
+    const Dot dot = main_dot(problem, subject.plan());
     std::string text = "Arithmetic intensity, FLOP a byte of tensors: ";
     if (problem.stage_count == 2) {
         for (int i = 0; i < 2; ++i)
-            text += fmt::format("{} convolution alone {:.1f}, ", i == 0 ? "first" : "second", roofline(stage_alone(problem, i), rates, subject.threads(), false).intensity());
+            text += fmt::format("{} convolution alone {:.1f}, ", i == 0 ? "first" : "second", intensity(stage_alone(problem, i), false));
         text += "both fused ";
     }
-    text += fmt::format("{:.1f}. Machine balance ({} rates, {:.0f} GFLOP/s a core):", roof.intensity(), rates.measured ? "measured" : "assumed", rates.gflops);
+    text += fmt::format("{:.1f}. Machine balance ({} rates, {:.0f} GFLOP/s a core by {}):", intensity(problem, false), rates.measured ? "measured" : "assumed", rates.peak(dot), dot_instruction(dot));
     for (const Level level : {Level::l1, Level::l2, Level::l3, Level::dram})
-        text += fmt::format("{} {:.1f} at {} ({:.0f} GB/s)", level == Level::l1 ? "" : ",", machine_balance(rates, level), to_string(level), rates.bandwidth(level));
+        text += fmt::format("{} {:.1f} at {} ({:.0f} GB/s)", level == Level::l1 ? "" : ",", machine_balance(rates, dot, level), to_string(level), rates.bandwidth(level));
     text += ".\nFootprints:";
     const double mid = static_cast<double>(subject.kernel.code->mid.bytes), weights = [&] {
         double sum = 0;
-        for (int i = 0; i < problem.stage_count; ++i) sum += 4.0 * static_cast<double>(problem.stage(i).weight_count());
+        for (int i = 0; i < problem.stage_count; ++i) sum += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count());
         return sum;
     }();
     const std::pair<const char*, double> parts[] = {{"input", tensor_bytes(problem.input_shape(), problem.dtype)}, {"weights", weights},
@@ -116,7 +117,7 @@ std::string intensity_lines(const Subject& subject) {
 
 std::string time_lines(const Subject& subject, std::optional<double> measured) {
     const CostEstimate cost = estimate_cost(subject.problem(), subject.plan(), subject.rates, subject.threads());
-    const Roofline roof = roofline(subject.problem(), subject.rates, subject.threads(), false);
+    const Roofline roof = roofline(subject.problem(), subject.plan(), subject.rates, subject.threads(), false);
     std::string text = fmt::format("Work: {:.1f} MFLOP without the padding's taps, {:.1f} % of it computed again for halos or channel splits.\nTraffic:", cost.useful_flops / 1e6,
                                    cost.recomputation() * 100);
     for (const Level level : {Level::l1, Level::l2, Level::l3, Level::dram}) text += fmt::format("{} {} {}", level == Level::l1 ? "" : ",", to_string(level), size_text(cost.at(level).total()));
@@ -125,7 +126,7 @@ std::string time_lines(const Subject& subject, std::optional<double> measured) {
                         size_text(cost.at(Level::l2).weights + cost.at(Level::l3).weights + cost.at(Level::dram).weights),
                         size_text(cost.at(Level::l2).output + cost.at(Level::l3).output + cost.at(Level::dram).output));
     text += fmt::format("Predicted: {}, mostly {}. Roofline: {} ({}); the prediction is {:.0f} % of it.\n", time_text(cost.seconds), to_string(cost.bound), time_text(roof.seconds),
-                        roof.compute_bound ? "FMA peak" : to_string(roof.home), 100 * roof.seconds / cost.seconds);
+                        roof.compute_bound ? dot_instruction(main_dot(subject.problem(), subject.plan())) + std::string(" peak") : to_string(roof.home), 100 * roof.seconds / cost.seconds);
     if (measured && *measured > 0)
         text += fmt::format("Measured: {}, {:.2f} times the prediction, {:.0f} % of the roofline, {:.1f} GFLOP/s.\n", time_text(*measured), *measured / cost.seconds,
                             100 * roof.seconds / *measured, roof.flops / *measured * 1e-9);
@@ -136,7 +137,7 @@ std::string time_lines(const Subject& subject, std::optional<double> measured) {
 
 std::string explain(const KernelImpl& kernel, const MachineRates& rates, std::optional<double> measured_seconds) {
     const Subject subject{kernel, rates};
-    return kernel.name + "\n" + fusion_lines(subject) + kernel.code->runner->explain() + tiling_lines(subject) + intensity_lines(subject) + time_lines(subject, measured_seconds) +
+    return kernel.name + "\n" + fusion_lines(subject) + kernel.code->runner->explain() + tiling_lines(subject) + arithmetic_lines(kernel, rates) + intensity_lines(subject) + time_lines(subject, measured_seconds) +
            "Plan: " + to_string(kernel.code->plan) + " (" + kernel.code->plan_reason + ")\n";
 }
 

@@ -14,7 +14,9 @@ constexpr std::size_t largest_probe = std::size_t{1} << 27;  // 128 MB: filling 
 MachineRates measure(const Machine& machine) {
     MachineRates rates = default_rates(machine);
     const CacheSizes& caches = machine.caches;
-    rates.gflops = dot_peak_gflops(Dot::f32, machine.isa);
+    for (const Dot dot : all_dots)
+        if (const double found = has_dot(machine.isa, dot) ? dot_peak_gflops(dot, machine.isa) : 0; found > 0) rates.dot_gflops[static_cast<std::size_t>(dot)] = found;
+    rates.gflops = rates.peak(Dot::f32);
     const std::size_t bytes[level_count] = {caches.l1 / 2, caches.l2 / 2, std::max(caches.l2 * 2, caches.l3 / 4),
                                             std::min(largest_probe, std::max(caches.l3, caches.l2) * 3)};
     for (std::size_t i = 0; i < level_count; ++i) {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/plan/tiling.hpp"
+#include "core/run/tolerance.hpp"
 #include "core/run/typed_tensor.hpp"
 
 namespace tandem {
@@ -14,19 +15,6 @@ namespace {
 
 constexpr std::uint64_t data_seed = 1;
 constexpr double sample_seconds_many = 1e-3;    // several threads: a sample has to hide that its first call wakes them
-
-/// Of max|y|: far above any algorithm's rounding and a few steps of the data type, far below a wrong result. Integer sums do not depend
-/// on the plan, and post-ops are the same instructions under all of them.
-double agreement(const Problem& problem) {
-    switch (problem.dtype) {
-        case DataType::f32: return problem.math == Math::bf16 ? 1.0 / 16 : 1e-3;
-        case DataType::bf16: return 1.0 / 16;
-        case DataType::f16: return 1.0 / 128;
-        case DataType::u8:
-        case DataType::s8: return 0;
-    }
-    return 0;
-}
 
 Result<AlignedBuffer> aligned_copy(DataType type, const std::vector<float>& values) {
     Result<AlignedBuffer> buffer = AlignedBuffer::create(tensor_bytes(type, std::max<std::size_t>(values.size(), 1)));
@@ -91,7 +79,8 @@ Status PlanTimer::check_output(const Runner& runner) {
         for (const float value : expected_) largest_ = std::max(largest_, std::abs(value));
         return {};
     }
-    const double accepted = agreement(problem_) * std::max(largest_, 1e-30f);
+    // Integer sums do not depend on the plan, and post-ops are the same instructions under all of them.
+    const double accepted = problem_.quantized() ? 0 : rough_agreement(problem_) * std::max(largest_, 1e-30f);
     for (std::size_t i = 0; i < output.size(); ++i)
         if (!(std::abs(output[i] - expected_[i]) <= accepted) && !(std::isnan(output[i]) && std::isnan(expected_[i])))
             return Error{ErrorCode::unsupported, fmt::format("output {} is {}, under the planner's plan {}", i, output[i], expected_[i])};

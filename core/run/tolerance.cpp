@@ -98,4 +98,15 @@ Tolerance tolerance_of(const Problem& problem, const VerificationData& data, con
     return {(relative_tolerance * magnitudes.output + f32_tolerance(problem) + flips) / (1 - u), 2 * u / (1 - u)};
 }
 
+double rough_agreement(const Problem& problem) noexcept {
+    switch (problem.dtype) {
+        case DataType::f32: return problem.math == Math::bf16 ? 1.0 / 16 : 1e-3;
+        case DataType::f16: return 1.0 / 128;
+        case DataType::bf16:
+        case DataType::u8:
+        case DataType::s8: return 1.0 / 16;
+    }
+    return 0;
+}
+
 }  // namespace tandem

@@ -25,4 +25,8 @@ std::size_t most_different(DataType output, std::size_t count) noexcept;
 
 Tolerance tolerance_of(const Problem& problem, const VerificationData& data, const Magnitudes& magnitudes);
 
+/// How far two implementations' outputs for a problem may be apart, of the largest: far above what rounding comes to, in whatever order they scale
+/// and add, far below what a wrong result comes to. Where tensors are rounded, a few steps of their type.
+double rough_agreement(const Problem& problem) noexcept;
+
 }  // namespace tandem
