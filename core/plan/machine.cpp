@@ -52,6 +52,8 @@ bool saves_tiles() {
     return (Cpu::getXfeature() & tiles) == tiles;
 }
 
+bool has_tiles(const Cpu& cpu) { return cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8); }
+
 /// Xbyak reports AVX, FMA and AVX-512 only where XCR0 says that the OS saves the registers they need. Each ISA of AVX-512 includes the one
 /// before it: a machine that has AMX and hides FP16, which only a hypervisor does, counts as avx512_bf16.
 std::vector<Isa> detect_isas(const Cpu& cpu) {
@@ -73,7 +75,7 @@ std::vector<Isa> detect_isas(const Cpu& cpu) {
             isas.push_back(Isa::avx512_bf16);
             if (cpu.has(Cpu::tAVX512_FP16)) {
                 isas.push_back(Isa::avx512_fp16);
-                if (cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8) && saves_tiles()) {
+                if (has_tiles(cpu) && saves_tiles()) {
                     isas.push_back(Isa::amx);
                 }
             }
@@ -207,12 +209,14 @@ int first_cpu() {
 struct Host {
     std::vector<Isa> isas;
     Machine machine;  // its isa is not decided yet
+    bool withholds_amx = false;
 };
 
 Host detect_host() {
     const Cpu cpu;
     Host host;
     host.isas = detect_isas(cpu);
+    host.withholds_amx = has_tiles(cpu) && !saves_tiles();
     const int cpu_index = first_cpu();
     host.machine.caches = read_caches(fmt::format("/sys/devices/system/cpu/cpu{}", cpu_index));
     host.machine.core_kind = detect_core_kind(cpu_index);
@@ -313,6 +317,10 @@ CacheSizes read_caches(const fs::path& cpu_directory) {
 
 const std::vector<Isa>& host_isas() {
     return host().isas;
+}
+
+bool os_withholds_amx() {
+    return host().withholds_amx;
 }
 
 std::vector<Isa> host_isas(DataType dtype, Math math) {

@@ -19,6 +19,9 @@ Result<Isa> choose_isa(std::optional<Isa> asked, std::optional<std::string_view>
 /// (virtual machines often hide the L3) keeps its default in CacheSizes.
 CacheSizes read_caches(const std::filesystem::path& cpu_directory);
 
+/// The CPU has AMX, but the operating system does not save its tiles (XCR0): host_isas() is without it.
+bool os_withholds_amx();
+
 /// What host_machine() returns, without the copy. Detected at the first call of the process, TANDEM_ISA included; afterwards
 /// a load and a branch. Thread-safe.
 const Result<Machine>& default_machine();

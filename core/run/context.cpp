@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "core/plan/machine.hpp"
+#include "core/plan/machine_detail.hpp"
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
@@ -36,6 +36,7 @@ Isa usable_isa(const Problem& problem, Isa isa) {
 
 // Why a CPU with AMX does without it; empty where it does not, or has none.
 std::string amx_note(const Problem& problem) {
+    if (os_withholds_amx() && has_amx(least_isa(problem.dtype, problem.math, Isa::amx))) return "; AMX is not used: the operating system does not save its tiles";
     if (host_isas().empty() || !has_amx(least_isa(problem.dtype, problem.math, host_isas().back()))) return {};
     const Status permission = request_amx();
     return permission ? "" : "; AMX is not used: " + permission.error().message;
