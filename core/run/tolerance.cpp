@@ -120,15 +120,4 @@ double rough_agreement(const Problem& problem) noexcept {
     return 0;
 }
 
-double rough_agreement(const Problem& problem) noexcept {
-    switch (problem.dtype) {
-        case DataType::f32: return problem.math == Math::bf16 ? 1.0 / 16 : 1e-3;
-        case DataType::f16: return 1.0 / 128;
-        case DataType::bf16:
-        case DataType::u8:
-        case DataType::s8: return 1.0 / 16;
-    }
-    return 0;
-}
-
 }  // namespace tandem
