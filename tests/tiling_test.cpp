@@ -86,7 +86,9 @@ TEST_CASE("tiling: weights beyond L2 are streamed in K blocks past the whole ima
     CHECK(streamed.stages[1].block_channels == 256);
     CHECK_FALSE(streamed.prefetch_next);
     CHECK(plan_of("1x1024x7x7:dw3:conv1o1024", 2).stages[1].block_channels == 0);  // not measured
-    CHECK(plan_of("1x384x7x7:dw3:conv1o512", 1).stages[1].block_channels == 0);    // three quarters of L2
+    CHECK(plan_of("1x384x7x7:dw3:conv1o512", 1).stages[1].block_channels == 256);  // three quarters of L2, read by two tiles
+    CHECK(plan_of("1x384x14x14:dw3:conv1o512", 1).stages[1].block_channels == 0);  // by seven
+    CHECK(plan_of("1x272x7x7:dw3:conv1o320", 1).stages[1].block_channels == 0);    // a third
     CHECK(plan_of("1x1024x14x14:dw3:conv1o1024", 1).stages[1].block_channels == 0); // the intermediate does not fit
 }
 

@@ -131,14 +131,16 @@ int fused_rows(const Stage& last, int tile_w) {
 }
 
 // Weights beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one tile, and K blocks fetch
-// the next weights while they use these. Measured on one thread: with 2 MB of L2 1.15 times faster at 2 and 4 MB of weights, with 1 MB clear
-// at 4 MB and no loss at 1 and 2 MB (docs/performance.md). More threads and other shapes are left to the tuner.
+// the next weights while they use these. So do smaller weights that few tiles read, as the first of them finds L2 full of other things.
+// Measured on one thread: with 2 MB of L2 1.05 to 1.15 times faster at 7x7 from 1.2 MB of weights on, 0.96 at 14x14 and 1 MB, seven tiles;
+// with 1 MB clear at 4 MB and no loss at 1 and 2 MB (docs/performance.md). More threads and other shapes are left to the tuner.
 void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
     constexpr int channels = 256;  // of a K block: smaller ones park too often
     const Stage& last = problem.last();
     const int i = problem.stage_count - 1;
     if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels || has_zero_point_sums(plan.stages[static_cast<std::size_t>(i)].dot) || uses_amx(plan.stages[static_cast<std::size_t>(i)].dot)) return;
-    if (panel_bytes(problem, plan, i) <= l2) return;
+    const bool few_tiles = tile_grid(problem, plan).tiles_y <= 2;
+    if (panel_bytes(problem, plan, i) <= (few_tiles ? l2 / 2 : l2)) return;
     Plan whole = plan;
     whole.tile_h = static_cast<int>(last.out_h);
     whole.stages[static_cast<std::size_t>(i)].block_channels = channels;
