@@ -110,6 +110,7 @@ TEST_CASE("tiling: arithmetic that this machine or shape makes slow is not chose
     CHECK(dot_of("1x64x8x8:dw3:conv1o16", DataType::f32, Math::fast, amx) == Dot::f32);
     CHECK(dot_of("1x64x8x8:dw3:conv1o64", DataType::f32, Math::strict, amx) == Dot::f32);
     CHECK(dot_of("1x64x8x8:dw3:conv3o64", DataType::f32, Math::strict, amx) == Dot::amx_x6);
+    CHECK(dot_of("1x128x8x8:dw3:conv1o128", DataType::f32, Math::strict, amx) == Dot::amx_x6);
     CHECK(dot_of("1x64x8x8:dw3:conv3o64", DataType::f32, Math::strict, bf16) == Dot::f32);
 }
 

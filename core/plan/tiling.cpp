@@ -40,12 +40,13 @@ Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
 // Whether split operands are faster than f32 FMAs.
 //   x3: splitting costs a pixel as much as 8 output channels' FMAs, the products a quarter of theirs: pays from the second vector of
 //       output channels on.
-//   x6: half of the FMAs' time while AMX runs at full speed, as much when a shared machine throttles it. It is taken where all else is
-//       small: the k x k of a dense stage; 1x1 stages are left to the tuner.
+//   x6: the products take half of the FMAs' time while AMX runs at full speed, and as long when a shared machine throttles it. Splitting is
+//       small beside them in k x k stages, and in 1x1 stages with many output channels; others are left to the tuner.
 bool splitting_pays(const Stage& stage, Dot dot) {
-    constexpr std::int64_t least_inputs = 32, one_vector = 16;
-    const bool wide = stage.in_channels >= least_inputs && stage.out_channels > one_vector;
-    return wide && (dot == Dot::amx_x3 || stage.conv.kernel.h * stage.conv.kernel.w > 1);
+    constexpr std::int64_t least_inputs = 32, one_vector = 16, many = 128;
+    if (stage.in_channels < least_inputs || stage.out_channels <= one_vector) return false;
+    const bool pointwise = stage.conv.kernel.h * stage.conv.kernel.w == 1;
+    return dot == Dot::amx_x3 || !pointwise || std::min(stage.in_channels, stage.out_channels) >= many;
 }
 
 // What applies and needs fewer instructions is taken, with what this machine is known to do slowly left out.
