@@ -1,5 +1,11 @@
 // AMX kernels against the reference, on the hardware or behind the emulator.
 #include <doctest/doctest.h>
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
 
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/choice.hpp"
@@ -133,4 +139,112 @@ TEST_CASE("AMX kernels of random pairs") {
             ++i;
         }
     }
+}
+
+namespace {
+
+// A 1x1 convolution in split operands.
+struct SplitCase {
+    const char* data;
+    std::function<float(std::mt19937_64&, int)> pixel, weight;  // of input channel
+};
+
+std::vector<SplitCase> split_cases() {
+    const auto normal = [](std::mt19937_64& engine, int) { return std::normal_distribution<float>()(engine); };
+    const auto spread = [normal](std::mt19937_64& engine, int c) { return std::ldexp(normal(engine, c), std::uniform_int_distribution(-30, 30)(engine)); };
+    const auto scaled = [normal](int exponent) { return [=](std::mt19937_64& engine, int c) { return std::ldexp(normal(engine, c), exponent); }; };
+    return {
+        {"normal", normal, normal},
+        {"normal, after ReLU", [=](std::mt19937_64& engine, int c) { return std::max(0.0f, normal(engine, c)); }, normal},
+        {"exponents spread over 2^60", spread, spread},
+        {"terms that cancel", [=](std::mt19937_64& engine, int c) { return c % 2 == 0 ? 1000.0f : -1000.0f + normal(engine, c); }, [](std::mt19937_64&, int) { return 1.0f; }},
+        {"ties of bf16", [](std::mt19937_64& engine, int) { return 1.0f + 0x1p-8f * static_cast<float>(engine() % 8); }, normal},
+        {"parts below the normal numbers", scaled(-118), normal},
+        {"denormal", scaled(-130), normal},
+        {"large", scaled(60), scaled(60)},
+    };
+}
+
+struct SplitData {
+    std::int64_t pixels, inputs, outputs;
+    std::vector<float> x, w, y;
+};
+
+// Runs `kernel` twice: under an MXCSR of the caller's that rounds up, which has to make no difference and to be still there.
+void run_split(const Kernel& kernel, SplitData& data) {
+    StageWeights stage;
+    stage.weights = data.w;
+    const auto weights = kernel.pack(std::span(&stage, 1));
+    REQUIRE(weights.ok());
+    constexpr unsigned flags = 0x3f;  // what arithmetic sets
+    const unsigned before = _mm_getcsr() & ~flags, upwards = before | _MM_ROUND_UP;
+    std::vector<float> rounded_up;
+    for (const unsigned mode : {upwards, before}) {
+        data.y.assign(static_cast<std::size_t>(data.pixels * data.outputs), 0);
+        _mm_setcsr(mode);
+        const Status status = kernel({.input = data.x.data(), .output = data.y.data(), .weights = &*weights});
+        const unsigned after = _mm_getcsr() & ~flags;
+        _mm_setcsr(before);
+        REQUIRE(status.ok());
+        CHECK(after == mode);
+        if (mode == upwards) rounded_up = data.y;
+    }
+    CHECK(std::memcmp(rounded_up.data(), data.y.data(), data.y.size() * sizeof(float)) == 0);
+}
+
+// The most that an output may be away from the exact sum: what the products left out come to, what adding up in f32 loses, and for every
+// operand below the normal numbers of bf16, or that has such parts, those.
+double split_bound(Dot dot, std::int64_t inputs, double products, double operands) {
+    const double left_out = dot == Dot::amx_x3 ? 3 * 0x1p-16 : 0x1p-22, additions = static_cast<double>(inputs * (dot == Dot::amx_x3 ? 3 : 6)) * 0x1p-24;
+    return (left_out + additions) * products + 0x1p-125 * operands + 0x1p-125;
+}
+
+void check_split(const Kernel& kernel, Dot dot, SplitData& data) {
+    run_split(kernel, data);
+    for (std::int64_t p = 0; p < data.pixels; ++p) {
+        for (std::int64_t o = 0; o < data.outputs; ++o) {
+            double sum = 0, products = 0, operands = 0;
+            for (std::int64_t c = 0; c < data.inputs; ++c) {
+                const double x = data.x[static_cast<std::size_t>(p * data.inputs + c)], w = data.w[static_cast<std::size_t>(o * data.inputs + c)];
+                sum += x * w;
+                products += std::abs(x * w);
+                operands += std::abs(x) + std::abs(w);
+            }
+            const double error = std::abs(data.y[static_cast<std::size_t>(p * data.outputs + o)] - sum);
+            if (!(error <= split_bound(dot, data.inputs, products, operands))) {
+                FAIL_CHECK("pixel " << p << ", output " << o << ": error " << error << ", products " << products);
+                return;
+            }
+        }
+    }
+}
+
+}  // namespace
+
+TEST_CASE("AMX: sums of split operands stay within their bound, element by element, whatever the data and the caller's MXCSR") {
+    if (host_isas().empty() || !is_avx512(host_isas().back())) return;
+    const AmxEmulator emulator;
+    SingleConv single = *SingleConv::parse("1x72x3x7:conv1o24");
+    single.layout = Layout::nhwc;
+    std::mt19937_64 engine(1);
+    for (const Dot dot : {Dot::amx_x3, Dot::amx_x6}) {
+        single.math = dot == Dot::amx_x3 ? Math::fast : Math::strict;
+        const Result<Kernel> kernel = amx_kernel(*make_problem(single), dot);
+        REQUIRE_MESSAGE(kernel.ok(), (kernel ? "" : kernel.error().message));
+        for (const SplitCase& c : split_cases()) {
+            CAPTURE(to_string(dot));
+            CAPTURE(c.data);
+            SplitData data{21, 72, 24, {}, {}, {}};
+            for (std::int64_t i = 0; i < data.pixels * data.inputs; ++i) data.x.push_back(c.pixel(engine, static_cast<int>(i % data.inputs)));
+            for (std::int64_t i = 0; i < data.outputs * data.inputs; ++i) data.w.push_back(c.weight(engine, static_cast<int>(i % data.inputs)));
+            check_split(*kernel, dot, data);
+        }
+        for (const float value : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+            SplitData data{21, 72, 24, std::vector<float>(21 * 72, 1.0f), std::vector<float>(24 * 72, 1.0f), {}};
+            data.x[5 * 72 + 3] = value;
+            run_split(*kernel, data);
+            for (std::int64_t i = 0; i < 21 * 24; ++i) CHECK(std::isfinite(data.y[static_cast<std::size_t>(i)]) == (i / 24 != 5));
+        }
+    }
+    CHECK(!AmxEmulator::tiles_configured());
 }
