@@ -172,7 +172,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
     if (info->si_code <= 0) raise(signal);
 }
 
-// The one instruction of AVX512-BF16 that AMX kernels have.
+// The instructions of AVX512-BF16 that AMX kernels have.
 bool convert_to_bf16(ucontext_t& context) {
     greg_t& rip = context.uc_mcontext.gregs[REG_RIP];
     const auto conversion = decode_bf16_conversion(reinterpret_cast<const std::uint8_t*>(rip));

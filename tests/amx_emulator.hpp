@@ -2,7 +2,7 @@
 //
 // Used by tests only: those that call code emitted for AMX hold an AmxEmulator meanwhile. On a machine without AMX each of its
 // instructions raises SIGILL; the handler decodes the instruction, does to the calling thread's emulated tiles and to memory what
-// Intel's manual (SDM volume 2, "Operation") says, and goes on behind it. So does vcvtneps2bf16, where the CPU lacks that too
+// Intel's manual (SDM volume 2, "Operation") says, and goes on behind it. So do vcvtneps2bf16 and vcvtne2ps2bf16, where the CPU lacks those too
 // (bf16_conversion.hpp). All other instructions run natively. On a machine with AMX the emulator stands aside and the same test
 // checks the hardware, with the same expectations.
 //

@@ -1,6 +1,7 @@
-// Bf16Conversion: vcvtneps2bf16 for CPUs without AVX512-BF16, so that AMX kernels, which round with it, are tested on every AVX-512 machine.
+// Bf16Conversion: vcvtneps2bf16 and vcvtne2ps2bf16 for CPUs without AVX512-BF16, so that AMX kernels, which round with them, are tested on
+// every AVX-512 machine.
 //
-// AmxEmulator's handler of SIGILL decodes the instruction here and converts in the interrupted code's registers, where the signal frame
+// AmxEmulator's handler of SIGILL decodes the instructions here and converts in the interrupted code's registers, where the signal frame
 // holds them. Written from the manual's "Operation" (SDM volume 2). Register operands only: memory operands are not emitted.
 #pragma once
 
@@ -20,15 +21,16 @@ using Zmm = std::array<std::uint32_t, 16>;
 
 struct Bf16Conversion {
     int length = 0;    // of the instruction, bytes
-    int elements = 0;  // 4, 8, 16
+    int elements = 0;  // of each source: 4, 8, 16
     int to = 0, from = 0;
+    std::optional<int> above{};  // vcvtne2ps2bf16: the source of the destination's upper half
     int mask = 0;  // k0: none
     bool zeroing = false;
 };
 /// nullopt: another instruction, or operands in memory.
 std::optional<Bf16Conversion> decode_bf16_conversion(const std::uint8_t* code) noexcept;
-/// What becomes of the destination.
-Zmm convert(const Bf16Conversion& conversion, const Zmm& from, std::uint64_t mask, const Zmm& to) noexcept;
+/// What becomes of the destination. `above`: looked at where the conversion has one.
+Zmm convert(const Bf16Conversion& conversion, const Zmm& from, const Zmm& above, std::uint64_t mask, const Zmm& to) noexcept;
 
 /// The vector and mask registers of interrupted code: a signal frame is an XSAVE area in the standard format.
 class SignalVectors {

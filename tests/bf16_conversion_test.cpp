@@ -1,5 +1,5 @@
-// The emulated vcvtneps2bf16: its rounding, its encodings as emitted, and the interrupted code's registers; where the CPU has
-// AVX512-BF16, the same expectations check the hardware.
+// The emulated vcvtneps2bf16 and vcvtne2ps2bf16: their rounding, their encodings as emitted, and the interrupted code's registers; where the
+// CPU has AVX512-BF16, the same expectations check the hardware.
 #include "bf16_conversion.hpp"
 
 #include <doctest/doctest.h>
@@ -54,36 +54,44 @@ Zmm random_zmm(std::mt19937& engine) {
 struct Form {
     int elements, to, from, mask;
     bool zeroing;
+    std::optional<int> above{};
 };
 constexpr Form forms[] = {{16, 1, 2, 0, false},  {16, 7, 7, 0, false},  {16, 30, 17, 0, false}, {8, 0, 15, 0, false},  {8, 16, 3, 0, false},  {4, 5, 31, 0, false},
-                          {16, 3, 20, 1, false}, {16, 18, 4, 7, true},  {8, 9, 9, 3, false},    {8, 21, 22, 2, true}, {4, 12, 1, 5, false}, {4, 31, 30, 6, true}};
+                          {16, 3, 20, 1, false}, {16, 18, 4, 7, true},  {8, 9, 9, 3, false},    {8, 21, 22, 2, true}, {4, 12, 1, 5, false}, {4, 31, 30, 6, true},
+                          {16, 1, 2, 0, false, 3}, {16, 7, 7, 0, false, 21}, {16, 30, 17, 0, false, 30}, {16, 20, 5, 2, false, 9}, {8, 9, 19, 0, false, 8}};
 
 void emit(CodeBlock& code, const Form& form) {
     const Xbyak::Xmm narrow = form.elements == 16 ? Xbyak::Xmm(Xbyak::Ymm(form.to)) : Xbyak::Xmm(form.to);
     const Xbyak::Xmm wide = form.elements == 16 ? Xbyak::Xmm(Xbyak::Zmm(form.from)) : form.elements == 8 ? Xbyak::Xmm(Xbyak::Ymm(form.from)) : Xbyak::Xmm(form.from);
+    if (form.above) {
+        const auto like = [&](int index) { return form.elements == 16 ? Xbyak::Xmm(Xbyak::Zmm(index)) : Xbyak::Xmm(Xbyak::Ymm(index)); };
+        const Xbyak::Xmm to = like(form.to);
+        return form.mask == 0 ? code.vcvtne2ps2bf16(to, like(*form.above), wide) : code.vcvtne2ps2bf16(to | Xbyak::Opmask(form.mask), like(*form.above), wide);
+    }
     if (form.mask == 0) code.vcvtneps2bf16(narrow, wide);
     else if (form.zeroing) code.vcvtneps2bf16(narrow | Xbyak::Opmask(form.mask) | code.T_z, wide);
     else code.vcvtneps2bf16(narrow | Xbyak::Opmask(form.mask), wide);
 }
 
 /// What the destination holds after `form`, by a plain loop over its 16-bit elements.
-Zmm expected_of(const Form& form, const Zmm& from, std::uint64_t mask, const Zmm& to) {
+Zmm expected_of(const Form& form, const Zmm& from, const Zmm& above, std::uint64_t mask, const Zmm& to) {
     Zmm result{};
-    for (int i = 0; i < form.elements; ++i) {
+    for (int i = 0; i < (form.above ? 2 : 1) * form.elements; ++i) {
         const auto word = static_cast<std::size_t>(i / 2);
         const bool taken = form.mask == 0 || (mask >> i & 1);
-        const std::uint32_t half = taken ? nearest_by_search(std::bit_cast<float>(from[static_cast<std::size_t>(i)])) : form.zeroing ? 0 : to[word] >> 16 * (i % 2) & 0xffff;
+        const std::uint32_t half = taken ? nearest_by_search(std::bit_cast<float>((i < form.elements ? from : above)[static_cast<std::size_t>(i % form.elements)])) : form.zeroing ? 0 : to[word] >> 16 * (i % 2) & 0xffff;
         result[word] |= half << 16 * (i % 2);
     }
     return result;
 }
 
-/// (from, to, mask): registers from memory, `instruction`, the destination to memory again.
+/// ({from, above}, to, mask): registers from memory, `instruction`, the destination to memory again.
 EmittedFunction function_of(const Form& form, bool trapped) {
     return EmittedFunction([&](CodeBlock& code) {
         code.kmovq(Xbyak::Opmask(form.mask == 0 ? 1 : form.mask), code.ptr[rdx]);
         code.vmovups(Xbyak::Zmm(form.to), code.ptr[rsi]);
         code.vmovups(Xbyak::Zmm(form.from), code.ptr[rdi]);
+        if (form.above) code.vmovups(Xbyak::Zmm(*form.above), code.ptr[rdi + sizeof(Zmm)]);
         if (trapped) code.ud2();
         emit(code, form);
         code.vmovups(code.ptr[rsi], Xbyak::Zmm(form.to));
@@ -106,13 +114,14 @@ void check_forms(bool trapped) {
     for (const Form& form : forms) {
         const EmittedFunction function = function_of(form, trapped);
         for (int i = 0; i < 20; ++i) {
-            const Zmm from = random_zmm(engine), old = form.to == form.from ? from : random_zmm(engine);
+            const std::array<Zmm, 2> sources{random_zmm(engine), random_zmm(engine)};
+            const Zmm old = form.to == form.from ? sources[0] : form.to == form.above ? sources[1] : random_zmm(engine);
             const std::uint64_t mask = engine();
             Zmm to = old;
             CAPTURE(form.to);
             CAPTURE(form.from);
-            function(from.data(), to.data(), &mask);
-            CHECK(to == expected_of(form, from, mask, old));
+            function(sources.data(), to.data(), &mask);
+            CHECK(to == expected_of(form, sources[0], sources[1], mask, old));
         }
     }
 }
@@ -136,7 +145,7 @@ TEST_CASE("vcvtneps2bf16: rounds to nearest even, denormals to zero, NaNs to qui
     }
 }
 
-TEST_CASE("vcvtneps2bf16: every form that is emitted is decoded and converts as a plain loop does") {
+TEST_CASE("vcvtneps2bf16, vcvtne2ps2bf16: every form that is emitted is decoded and converts as a plain loop does") {
     std::mt19937 engine(3);
     for (const Form& form : forms) {
         const auto code = emit_code([&](CodeBlock& block) { emit(block, form); });
@@ -146,11 +155,12 @@ TEST_CASE("vcvtneps2bf16: every form that is emitted is decoded and converts as 
         CHECK(decoded->elements == form.elements);
         CHECK(decoded->to == form.to);
         CHECK(decoded->from == form.from);
+        CHECK(decoded->above == form.above);
         CHECK(decoded->mask == form.mask);
         CHECK(decoded->zeroing == form.zeroing);
-        const Zmm from = random_zmm(engine), to = random_zmm(engine);
+        const Zmm from = random_zmm(engine), above = random_zmm(engine), to = random_zmm(engine);
         const std::uint64_t mask = engine();
-        CHECK(convert(*decoded, from, mask, to) == expected_of(form, from, mask, to));
+        CHECK(convert(*decoded, from, above, mask, to) == expected_of(form, from, above, mask, to));
     }
     const auto others = [](const std::function<void(CodeBlock&)>& emit_other) {
         const auto code = emit_code(emit_other);
@@ -161,7 +171,7 @@ TEST_CASE("vcvtneps2bf16: every form that is emitted is decoded and converts as 
     CHECK_FALSE(others([](CodeBlock& code) { code.ud2(); }));
 }
 
-TEST_CASE("vcvtneps2bf16: executed in a signal frame, it changes the interrupted code's registers") {
+TEST_CASE("vcvtneps2bf16, vcvtne2ps2bf16: executed in a signal frame, it changes the interrupted code's registers") {
     if (!host_has(is_avx512)) {
         MESSAGE("skipped: the registers are those of avx512");
         return;
@@ -174,7 +184,7 @@ TEST_CASE("vcvtneps2bf16: executed in a signal frame, it changes the interrupted
     sigaction(SIGILL, &previous, nullptr);
 }
 
-TEST_CASE("vcvtneps2bf16: the hardware does the same") {
+TEST_CASE("vcvtneps2bf16, vcvtne2ps2bf16: the hardware does the same") {
     if (!host_has(has_bf16)) {
         MESSAGE("skipped: the CPU has no avx512_bf16");
         return;
