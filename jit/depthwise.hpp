@@ -48,6 +48,7 @@ private:
     void emit_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_input_row_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index);
     void emit_window(const GroupRun& run, std::size_t input_index, const Window& window, const Xbyak::Zmm& v, const Xbyak::Xmm& spare);
+    void emit_transposition(const Xbyak::Zmm& v, const Xbyak::Operand& columns);
     void emit_some_columns(const Gpr& input, std::int64_t first, const Span& columns, bool fills, const Xbyak::Zmm& v);
     void emit_single_columns(const GroupRun& run, const Gpr& input, std::int64_t first, const Span& columns, bool fills, const Xbyak::Zmm& v,
                              const Xbyak::Xmm& spare);

@@ -6,12 +6,11 @@
 //
 //   acc(row, pixel) = the zero point's share
 //   for each input row: load the weights of the kernel rows that meet it
-//     for each window: load four columns, bring their bytes together (vpermd, vpshufb), multiply and add into every accumulator it reaches
+//     for each window: load four columns, bring their bytes together (vpermd, vpshufb; or vpermb), multiply and add into every accumulator it reaches
 //
 // Columns of padding are replaced by the zero point; rows of padding are left out, as is their part of the zero point's share.
 #include <algorithm>
-
-#include <fmt/format.h>
+#include <array>
 
 #include "jit/depthwise.hpp"
 #include "jit/quantize.hpp"
@@ -20,7 +19,7 @@ namespace tandem::jit {
 namespace {
 
 constexpr std::int64_t window_columns = 4, window_step = 2;
-constexpr int dword_index = 31, byte_index = 30;  // registers
+constexpr int dword_index = 31, byte_index = 30;  // registers; with vpermb the latter alone
 
 // 4 x 4 bytes in each 128-bit lane, as the index operand of vpshufb.
 Address transposed_bytes(CodeBlock& code) {
@@ -29,13 +28,21 @@ Address transposed_bytes(CodeBlock& code) {
     return code.constant_line(words);
 }
 
+// The same across all lanes, as the index operand of vpermb: 16 channels of 4 columns to 4 columns of 16 channels.
+Address transposed_columns(CodeBlock& code) {
+    std::array<std::uint32_t, 16> words{};
+    for (std::uint32_t channel = 0; channel < 16; ++channel) words[channel] = 0x30201000 + channel * 0x01010101;
+    return code.constant_line(words);
+}
+
 Span common(const Span& a, const Span& b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
 
 }  // namespace
 
 void DepthwiseBody::emit_block_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
-    code_.vmovdqu32(Xbyak::Zmm(dword_index), transposed_dwords(code_));
-    code_.vmovdqu32(Xbyak::Zmm(byte_index), transposed_bytes(code_));
+    const bool by_bytes = has_vbmi(context_.simd.isa);
+    if (!by_bytes) code_.vmovdqu32(Xbyak::Zmm(dword_index), transposed_dwords(code_));
+    code_.vmovdqu32(Xbyak::Zmm(byte_index), by_bytes ? transposed_columns(code_) : transposed_bytes(code_));
     emit_zero_points(group, run, block);
     for (std::size_t i = 0; i < input_rows(group).size(); ++i) emit_input_row_by_windows(group, run, block, i);
     emit_post_ops_and_store(group, run, block);
@@ -99,15 +106,21 @@ void DepthwiseBody::emit_window(const GroupRun& run, std::size_t input_index, co
     if (present.size() > 0) {
         const bool adjacent = context_.in.pixel == 16 && input_lanes(run).count == 0;
         if (adjacent && present.size() == window_columns) {
-            code_.vpermd(v, Xbyak::Zmm(dword_index), code_.ptr[input + static_cast<std::size_t>(window.first * context_.in.pixel)]);
+            emit_transposition(v, code_.ptr[input + static_cast<std::size_t>(window.first * context_.in.pixel)]);
         } else {
             if (adjacent) emit_some_columns(input, window.first, present, pads, v);
             else emit_single_columns(run, input, window.first, common(present, window.needed), pads, v, spare);
-            code_.vpermd(v, Xbyak::Zmm(dword_index), v);
+            emit_transposition(v, v);
         }
-        code_.vpshufb(v, v, Xbyak::Zmm(byte_index));
     }
     if (context_.in_element == Element::s8) code_.vpxord(v, v, code_.constant_bits(0x80808080));  // s8 plus 128 is u8
+}
+
+// Brings the bytes of each channel together.
+void DepthwiseBody::emit_transposition(const Xbyak::Zmm& v, const Xbyak::Operand& columns) {
+    if (has_vbmi(context_.simd.isa)) return code_.vpermb(v, Xbyak::Zmm(byte_index), columns);
+    code_.vpermd(v, Xbyak::Zmm(dword_index), columns);
+    code_.vpshufb(v, v, Xbyak::Zmm(byte_index));
 }
 
 // Those of four adjacent columns that exist; `fills`: v keeps its other bytes.

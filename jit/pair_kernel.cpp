@@ -164,22 +164,19 @@ private:
         for (const int reg : saved_) code_.push(Gpr(reg));
         const Gpr args = args_.front();
         code_.mov(args, Gpr(Xbyak::Operand::RDI));
-        if (uses_amx(problem_, plan_)) emit_flush_denormals();
+        if (splits_operands(problem_, plan_)) emit_flush_denormals();
     }
 
     void emit_epilogue() {
         code_.note("epilogue");
-        if (uses_amx(problem_, plan_)) {
-            code_.tilerelease();
-            code_.ldmxcsr(code_.dword[args_.front().operator Gpr() + local_offset(Local::mxcsr)]);
-        }
+        if (uses_amx(problem_, plan_)) code_.tilerelease();
+        if (splits_operands(problem_, plan_)) code_.ldmxcsr(code_.dword[args_.front().operator Gpr() + local_offset(Local::mxcsr)]);
         code_.vzeroupper();
         for (auto reg = saved_.rbegin(); reg != saved_.rend(); ++reg) code_.pop(Gpr(*reg));
         code_.ret();
     }
 
-    // AMX rounds to nearest and takes denormals for zero whatever MXCSR says. The vector code that prepares its operands does the same: what
-    // is left of a number that is split is often denormal, and costs a microcode assist each time.
+    // What is left of a number that is split may be denormal, which costs a microcode assist each time, only for AMX to take it for zero.
     void emit_flush_denormals() {
         constexpr std::uint32_t exceptions_masked = 0x1f80, flush_to_zero = 0x8000, denormals_are_zero = 0x0040;
         code_.stmxcsr(code_.dword[args_.front().operator Gpr() + local_offset(Local::mxcsr)]);

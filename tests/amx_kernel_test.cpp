@@ -83,13 +83,14 @@ void check(const ConvPair& pair, std::optional<Dot> dot, DataKind data) {
     CHECK(!AmxEmulator::tiles_configured());
 }
 
-bool host_has_avx512() { return !host_isas().empty() && is_avx512(host_isas().back()); }
+// What AMX kernels have beside the instructions that the emulator runs.
+bool host_has_vectors() { return !host_isas().empty() && has_vnni(host_isas().back()) && is_avx512(host_isas().back()) && __builtin_cpu_supports("avx512vbmi"); }
 
 }  // namespace
 
 TEST_CASE("AMX kernels agree with the reference") {
-    if (!host_has_avx512()) {
-        MESSAGE("skipped: the code around the tiles needs avx512");
+    if (!host_has_vectors()) {
+        MESSAGE("skipped: the code around the tiles needs avx512_vnni and VBMI");
         return;
     }
     const AmxEmulator emulator;
@@ -124,7 +125,7 @@ TEST_CASE("AMX kernels agree with the reference") {
 }
 
 TEST_CASE("AMX kernels of random pairs") {
-    if (!host_has_avx512()) return;
+    if (!host_has_vectors()) return;
     const AmxEmulator emulator;
     std::mt19937_64 engine(1);
     const int count = test::sanitized ? 5 : 25;
@@ -222,7 +223,7 @@ void check_split(const Kernel& kernel, Dot dot, SplitData& data) {
 }  // namespace
 
 TEST_CASE("AMX: sums of split operands stay within their bound, element by element, whatever the data and the caller's MXCSR") {
-    if (host_isas().empty() || !is_avx512(host_isas().back())) return;
+    if (!host_has_vectors()) return;
     const AmxEmulator emulator;
     SingleConv single = *SingleConv::parse("1x72x3x7:conv1o24");
     single.layout = Layout::nhwc;

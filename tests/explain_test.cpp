@@ -11,15 +11,19 @@ namespace {
 
 Machine machine_of(Isa isa) { return Machine{.isa = isa, .caches = {}, .cpu_name = {}}; }
 
-/// Of a kernel for `isa`, which is not run: the host may be without.
-std::string explanation(const char* text, Isa isa, DataType dtype, Math math, const char* plan_reason = "chosen by a test") {
+/// Of a kernel for `machine`, which is not run: the host may be another.
+std::string explanation(const char* text, const Machine& machine, DataType dtype, Math math, const char* plan_reason = "chosen by a test") {
     ConvPair pair = *ConvPair::parse(text);
     pair.dtype = dtype;
     pair.math = math;
     const Problem problem = *make_problem(pair);
-    auto code = KernelCode::create(problem, choose_plan(problem, machine_of(isa), 1), plan_reason, 1);
+    auto code = KernelCode::create(problem, choose_plan(problem, machine, 1), plan_reason, 1);
     REQUIRE(code.ok());
-    return explain(*KernelImpl::create(problem, std::move(*code)), default_rates(machine_of(isa)));
+    return explain(*KernelImpl::create(problem, std::move(*code)), default_rates(machine));
+}
+
+std::string explanation(const char* text, Isa isa, DataType dtype, Math math, const char* plan_reason = "chosen by a test") {
+    return explanation(text, machine_of(isa), dtype, math, plan_reason);
 }
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
@@ -49,6 +53,21 @@ TEST_CASE("explain: each dense stage's arithmetic, and what else the math mode a
     CHECK(contains(small, "Arithmetic of stage 1: f32 by vfmadd231ps (measured the fastest)."));
 }
 
+TEST_CASE("explain: a CPU whose bf16 products are slow, split operands of math strict, quantised depthwise stages") {
+    Machine slow = machine_of(Isa::avx512_bf16);
+    slow.slow_bf16 = true;
+    const std::string bf16 = explanation("1x64x16x16:dw3+bias:conv1o64", slow, DataType::bf16, Math::fast);
+    INFO(bf16);
+    CHECK(contains(bf16, "Arithmetic of stage 2: f32 by vfmadd231ps (this CPU multiplies bf16 at half the rate of f32). The math mode also allows bf16"));
+    const std::string strict = explanation("1x64x16x16:dw3+bias:conv3o64", Isa::amx, DataType::f32, Math::strict);
+    INFO(strict);
+    CHECK(contains(strict, "amx_x6 (f32 as 3 bf16 parts, 6 products) by tdpbf16ps/6 (the rules take it where channels are many"));
+    const std::string quantised = explanation("1x64x16x16:dw3+bias:conv1o64", Isa::avx512_vnni, DataType::u8, Math::fast);
+    INFO(quantised);
+    CHECK(contains(quantised, "Arithmetic of stage 1: int8 by vpdpbusd (the rules take what needs the fewest instructions). The math mode also allows f32"));
+    CHECK(contains(explanation("1x64x16x16:dw3s3+bias:conv1o64", Isa::avx512_vnni, DataType::u8, Math::fast), "Arithmetic of stage 1: f32 by vfmadd231ps (nothing else applies)."));
+}
+
 TEST_CASE("explain: the error bound of the math mode") {
     const char* pair = "1x16x8x8:dw3:conv1o16";
     CHECK(contains(explanation(pair, Isa::avx2, DataType::f32, Math::strict), "Error bound of math strict: that of f32 sums in one fixed order"));
@@ -56,4 +75,5 @@ TEST_CASE("explain: the error bound of the math mode") {
     CHECK(contains(explanation(pair, Isa::avx2, DataType::f32, Math::bf16), "Error bound of math bf16: 0.02 of max|y|.\n"));
     CHECK(contains(explanation(pair, Isa::avx2, DataType::bf16, Math::fast), "1e-5 of max|y|, beside the rounding of every stored tensor to bf16.\n"));
     CHECK(contains(explanation(pair, Isa::avx2, DataType::u8, Math::fast), "Error: sums are exact integers"));
+    CHECK(contains(explanation(pair, Isa::avx512_fp16, DataType::f16, Math::f16), "Error bound of math f16, on data of both signs: 1e-5 and 2.0e-03 for stage 2 of max|y|"));
 }

@@ -78,7 +78,8 @@ TEST_CASE("AVX512-FP16 matters to f16 tensors in math f16 only") {
     CHECK(least_isa(DataType::f16, Math::fast, Isa::avx512_fp16) == Isa::avx512);
     CHECK(least_isa(DataType::f32, Math::fast, Isa::avx512_fp16) == Isa::avx512);
     CHECK(least_isa(DataType::bf16, Math::fast, Isa::avx512_fp16) == Isa::avx512_bf16);
-    CHECK(least_isa(DataType::u8, Math::fast, Isa::avx512_fp16) == Isa::avx512_vnni);
+    CHECK(least_isa(DataType::u8, Math::fast, Isa::avx512_fp16) == Isa::avx512_fp16);
+    CHECK(least_isa(DataType::u8, Math::fast, Isa::avx512_bf16) == Isa::avx512_vnni);
 }
 
 TEST_CASE("TANDEM_ISA overrides the default, an explicit ISA overrides both") {

@@ -115,6 +115,8 @@ Result<std::vector<Item>> read_items(const ProblemSource& source) {
 }
 
 Result<Work> parse_work(const Item& item, const Settings& settings) {
+    if (item.text.find(':') == std::string::npos)
+        return Error{ErrorCode::invalid_argument, fmt::format("The pair is '{}'; a layer's name (tandem suites lists those) or a text like 1x32x112x112:dw3:conv1o64 is accepted.", item.text)};
     if (std::count(item.text.begin(), item.text.end(), ':') == 1) return with_settings(SingleConv::parse(item.text), item.part, settings);
     return with_settings(ConvPair::parse(item.text), item.part, settings);
 }

@@ -14,6 +14,13 @@ bool has_windows(const Problem& problem, Isa isa, int i) noexcept {
     return is_avx512(isa) && problem.layout != Layout::nchw8c && conv.multiplier == 1 && conv.dilation.w == 1 && conv.stride.w <= 2;
 }
 
+template <class Predicate>
+bool any_dot(const Problem& problem, const Plan& plan, const Predicate& predicate) noexcept {
+    for (int i = 0; i < problem.stage_count; ++i)
+        if (predicate(dot_of(plan, i))) return true;
+    return false;
+}
+
 // Winograd's input transform loads any type, as depthwise stages do.
 bool loads_any_type(const Problem& problem, const Plan& plan, int i) noexcept {
     return problem.stage(i).depthwise() || plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct;
@@ -43,9 +50,15 @@ std::int64_t source_block(Dot dot, std::int64_t lanes) noexcept {
 }
 
 bool uses_amx(const Problem& problem, const Plan& plan) noexcept {
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (uses_amx(dot_of(plan, i))) return true;
-    return false;
+    return any_dot(problem, plan, [](Dot dot) { return uses_amx(dot); });
+}
+
+bool splits_operands(const Problem& problem, const Plan& plan) noexcept {
+    return any_dot(problem, plan, [](Dot dot) { return dot_parts(dot) > 1; });
+}
+
+bool sums_f16_pairs(const Problem& problem, const Plan& plan) noexcept {
+    return any_dot(problem, plan, [](Dot dot) { return sums_f16_pairs(dot); });
 }
 
 Dot main_dot(const Problem& problem, const Plan& plan) noexcept {

@@ -57,8 +57,10 @@ constexpr std::int64_t element_parts(Element element) noexcept { return element 
 inline constexpr std::int64_t amx_rows = 16, amx_row_bytes = 64;
 /// Tiles of pixels that a call of AMX's inner routine multiplies at most.
 inline constexpr std::int64_t amx_tiles = 2;
-/// Some stage of the plan runs on AMX.
+/// Some stage of the plan runs on AMX; on operands in several parts; adds up in f16.
 bool uses_amx(const Problem& problem, const Plan& plan) noexcept;
+bool splits_operands(const Problem& problem, const Plan& plan) noexcept;
+bool sums_f16_pairs(const Problem& problem, const Plan& plan) noexcept;
 /// The dot of the dense stage with the most work; f32 where there is none.
 Dot main_dot(const Problem& problem, const Plan& plan) noexcept;
 /// What a dot instruction reads of the pixels, and of the weights.

@@ -151,7 +151,7 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
             work.blocks += blocks;
         }
     }
-    work.fma_seconds = work.flops / (rates.gflops * dot_speed(block.dot) * 1e9);
+    work.fma_seconds = work.flops / (rates.peak(block.dot) * 1e9);
     work.seconds = std::max(work.seconds, work.fma_seconds);
     return work;
 }

@@ -73,7 +73,7 @@ std::vector<Isa> detect_isas(const Cpu& cpu) {
         isas.push_back(Isa::avx512_vnni);
         if (cpu.has(Cpu::tAVX512_BF16)) {
             isas.push_back(Isa::avx512_bf16);
-            if (cpu.has(Cpu::tAVX512_FP16)) {
+            if (cpu.has(Cpu::Type(Cpu::tAVX512_FP16) | Cpu::tAVX512_VBMI)) {
                 isas.push_back(Isa::avx512_fp16);
                 if (has_tiles(cpu) && saves_tiles()) {
                     isas.push_back(Isa::amx);
@@ -342,6 +342,9 @@ Isa least_isa(DataType dtype, Math math, Isa isa) noexcept {
         return isa;
     }
     if (is_quantized(dtype)) {
+        if (has_vbmi(isa)) {
+            return Isa::avx512_fp16;
+        }
         return !has_vnni(isa) ? plain : is_avx512(isa) ? Isa::avx512_vnni : Isa::avx2_vnni;
     }
     const bool bf16 = dtype == DataType::bf16 || math == Math::bf16;

@@ -14,6 +14,8 @@ constexpr bool is_avx512(Isa isa) noexcept { return isa >= Isa::avx512; }
 constexpr bool has_vnni(Isa isa) noexcept { return isa == Isa::avx2_vnni || isa >= Isa::avx512_vnni; }
 constexpr bool has_bf16(Isa isa) noexcept { return isa >= Isa::avx512_bf16; }
 constexpr bool has_fp16(Isa isa) noexcept { return isa >= Isa::avx512_fp16; }
+/// vpermb. Ice Lake and Zen 4 have it as well, but no ISA here tells them from Cooper Lake, which does not.
+constexpr bool has_vbmi(Isa isa) noexcept { return isa >= Isa::avx512_fp16; }
 constexpr bool has_amx(Isa isa) noexcept { return isa == Isa::amx; }
 
 /// The least ISA with every instruction that Tandem would use for tensors of this type on `isa`: kernels are named and kept by it.

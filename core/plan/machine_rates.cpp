@@ -22,6 +22,7 @@ MachineRates default_rates(const Machine& machine) noexcept {
     MachineRates rates;
     rates.caches = machine.caches;
     rates.fast_ymm = machine.fast_ymm;
+    rates.slow_bf16 = machine.slow_bf16;
     // 3.5 GHz; two 256-bit FMAs a cycle, or two 512-bit ones where they are not double-pumped. Bandwidths as the probes report
     // them: Ice Lake and Emerald Rapids servers, Zen 4 (whose L3 belongs to eight cores), and what lies between for the others.
     const bool wide = is_avx512(machine.isa) && !machine.fast_ymm;

@@ -21,7 +21,7 @@ struct MachineRates {
     // Accumulators of a register block whose start, post-ops and stores the core's reordering hides behind the neighbouring blocks' FMAs.
     double hidden_accumulators = 28;
     CacheSizes caches{};
-    bool fast_ymm = false;                      // see Machine
+    bool fast_ymm = false, slow_bf16 = false;   // see Machine
     bool measured = false;                      // by the probes, on this machine
 
     double peak(Dot dot) const noexcept { return dot_gflops[static_cast<std::size_t>(dot)]; }

@@ -152,9 +152,8 @@ void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
 // spends load slots on it, which pays where the tensors do not stay in L2 anyway.
 bool prefetch_pays(const Problem& problem, const Plan& plan, std::int64_t l2) {
     if (!uses_amx(problem, plan)) return true;
-    const auto bytes = [](const TensorShape& shape, DataType dtype) { return shape.n * shape.c * shape.h * shape.w * element_bytes(dtype); };
     const int last = problem.stage_count - 1;
-    return bytes(problem.input_shape(), problem.dtype) + bytes(problem.output_shape(last), problem.output_dtype(last)) > l2 / 4 * 3;
+    return tensor_bytes(problem.input_shape(), problem.dtype) + tensor_bytes(problem.output_shape(last), problem.output_dtype(last)) > 0.75 * static_cast<double>(l2);
 }
 
 // Rows per tile where a stage is computed by Winograd: whole tiles, and enough of them that the GEMMs fill a pixel block.
@@ -243,7 +242,8 @@ int max_depthwise_rows(const Stage& stage) noexcept {
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept {
     if (dot == Dot::int8) {
         constexpr int windows = 4;  // two to load into, two vectors of indices
-        return (32 - std::max(windows + rows * static_cast<int>(window_row_vectors(stage)), post_op_temps)) / rows;
+        static_assert(windows >= post_op_temps);
+        return (32 - windows - rows * static_cast<int>(window_row_vectors(stage))) / rows;
     }
     const int registers = is_avx512(isa) ? 32 : 16;
     const int reserved = is_avx512(isa) ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask

@@ -46,6 +46,7 @@ std::string decision_line(const Subject& subject) {
     machine.isa = subject.plan().isa;
     machine.caches = subject.rates.caches;
     machine.fast_ymm = subject.rates.fast_ymm;
+    machine.slow_bf16 = subject.rates.slow_bf16;
     const PlanDecision decision = decide_plan(subject.problem(), machine, subject.threads());
     if (decision.fused_seconds == 0) return "Fuse or not: the image has too few pixels to be cut into tiles worth their while; there is one way to run it.\n";
     return fmt::format("Fuse or not: with typical rates of this kind of CPU the cost model predicts {} fused and {} not fused ({:+.1f} %), so untuned dispatches {}; not fusing has to be {:.0f} % faster.\n",

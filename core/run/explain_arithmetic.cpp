@@ -1,6 +1,7 @@
 #include "core/run/explain_arithmetic.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -23,15 +24,17 @@ std::string way_text(const StagePlan& way) {
 bool same_way(const StagePlan& a, const StagePlan& b) { return a.algorithm == b.algorithm && a.dot == b.dot; }
 
 // Why the kernel has this way, as far as it is known: the planner's rules are those of choose_algorithm() and choose_dot() (tiling.cpp).
-std::string reason(const KernelImpl& kernel, const StagePlan& own, const std::vector<StagePlan>& others) {
+std::string reason(const KernelImpl& kernel, const MachineRates& rates, const StagePlan& own, const std::vector<StagePlan>& others) {
     const std::string& chosen = kernel.code->plan_reason;
     if (others.empty()) return "nothing else applies";
     if (chosen.starts_with("wisdom")) return "measured the fastest";
     if (!chosen.starts_with("chosen by")) return chosen;
     if (own.algorithm != Algorithm::direct) return "the rules take it where channels and tiles are many enough to pay for the transforms";
-    if (own.dot == Dot::amx_x3) return "the rules take it where channels are many enough to pay for splitting the operands";
-    const bool left = std::any_of(others.begin(), others.end(), [](const StagePlan& way) { return way.algorithm != Algorithm::direct || way.dot == Dot::amx_x3; });
-    if (own.dot == Dot::f32 && left) return "the rules leave Winograd and x3 to stages of more channels, or more tiles, at stride 1";
+    if (dot_parts(own.dot) > 1) return "the rules take it where channels are many enough to pay for splitting the operands";
+    const auto allows = [&](const auto& what) { return std::any_of(others.begin(), others.end(), what); };
+    if (own.dot == Dot::f32 && rates.slow_bf16 && allows([](const StagePlan& way) { return way.dot == Dot::bf16; })) return "this CPU multiplies bf16 at half the rate of f32";
+    if (own.dot == Dot::f32 && allows([](const StagePlan& way) { return way.algorithm != Algorithm::direct || dot_parts(way.dot) > 1; }))
+        return "the rules leave Winograd to stages of more channels or tiles at stride 1, and split operands to more channels";
     return "the rules take what needs the fewest instructions";
 }
 
@@ -51,7 +54,7 @@ std::string stage_line(const KernelImpl& kernel, const MachineRates& rates, int 
     std::vector<StagePlan> others;
     for (const StagePlan& way : stage_ways(code.problem, code.plan, i))
         if (!same_way(way, own)) others.push_back(way);
-    std::string text = fmt::format("Arithmetic of stage {}: {} ({}).", i + 1, way_text(own), reason(kernel, own, others));
+    std::string text = fmt::format("Arithmetic of stage {}: {} ({}).", i + 1, way_text(own), reason(kernel, rates, own, others));
     const double seconds = estimate_cost(code.problem, code.plan, rates, code.threads).seconds;
     std::string list;
     for (const StagePlan& way : others) {
@@ -64,12 +67,26 @@ std::string stage_line(const KernelImpl& kernel, const MachineRates& rates, int 
     }
     if (!list.empty()) text += fmt::format(" The math mode also allows {}.", list);
     const auto winograd = [](const StagePlan& way) { return way.algorithm != Algorithm::direct; };
-    if (!winograd(own) && std::none_of(others.begin(), others.end(), winograd)) text += fmt::format(" Winograd does not apply: {}.", no_winograd(code.problem, code.problem.stage(i)));
+    if (!code.problem.stage(i).depthwise() && !winograd(own) && std::none_of(others.begin(), others.end(), winograd)) text += fmt::format(" Winograd does not apply: {}.", no_winograd(code.problem, code.problem.stage(i)));
     return text + "\n";
+}
+
+// docs/math-modes.md
+std::string f16_error_line(const Problem& problem) {
+    std::string stages;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Stage& stage = problem.stage(i);
+        if (stage.depthwise()) continue;
+        const auto products = static_cast<double>(stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w);
+        stages += fmt::format("{}{:.1e} for stage {}", stages.empty() ? "" : " and ", 0x1p-11 * std::sqrt(products), i + 1);
+    }
+    return fmt::format("Error bound of math f16, on data of both signs: {} of max|y| where sums are f16, beside the rounding of every stored tensor to f16.\n",
+                       stages.empty() ? "1e-5" : "1e-5 and " + stages);
 }
 
 std::string error_line(const Problem& problem) {
     if (problem.quantized()) return "Error: sums are exact integers, every rounding is defined; only transcendental post-ops have an error.\n";
+    if (problem.math == Math::f16) return f16_error_line(problem);
     const char* bound = problem.math == Math::strict ? "that of f32 sums in one fixed order, about 1e-6 of max|y|" : problem.math == Math::bf16 ? "0.02 of max|y|" : "1e-5 of max|y|";
     const std::string rounded = problem.dtype == DataType::f32 ? "" : fmt::format(", beside the rounding of every stored tensor to {}", to_string(problem.dtype));
     return fmt::format("Error bound of math {}: {}{}.\n", to_string(problem.math), bound, rounded);
@@ -80,7 +97,7 @@ std::string error_line(const Problem& problem) {
 std::string arithmetic_lines(const KernelImpl& kernel, const MachineRates& rates) {
     std::string text;
     for (int i = 0; i < kernel.problem.stage_count; ++i)
-        if (!kernel.problem.stage(i).depthwise() && !uses_libxsmm(kernel.problem.stage(i), kernel.code->plan)) text += stage_line(kernel, rates, i);
+        if ((!kernel.problem.stage(i).depthwise() || kernel.problem.quantized()) && !uses_libxsmm(kernel.problem.stage(i), kernel.code->plan)) text += stage_line(kernel, rates, i);
     return text + error_line(kernel.problem);
 }
 

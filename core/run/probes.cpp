@@ -22,7 +22,7 @@ constexpr int amx_accumulators = 4;
 constexpr std::size_t block_bytes = 1024;
 constexpr std::size_t page_bytes = 4096;
 
-// Two bf16 of 0.37, nearly that as f32, and two and four integers: neither 0 nor 1 as anything, so that the multipliers burn the power they
+// Two bf16 of 0.37, nearly that as f32, two f16 of 1.7, and two and four integers: neither 0 nor 1 as anything, so that the multipliers burn the power they
 // burn in real work.
 constexpr std::uint32_t operand = 0x3ebd3ebd;
 

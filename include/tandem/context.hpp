@@ -21,7 +21,7 @@ enum class Isa : std::uint8_t {
     avx512,       // F, BW, DQ, VL, CD
     avx512_vnni,  // vpdpbusd
     avx512_bf16,  // the same and vdpbf16ps, vcvtneps2bf16
-    avx512_fp16,  // the same and vfmadd231ph
+    avx512_fp16,  // the same, vfmadd231ph, and VBMI's vpermb
     amx,          // the same and AMX-TILE, AMX-BF16, AMX-INT8; every CPU that has them has FP16 too
 };
 const char* to_string(Isa isa) noexcept;
