@@ -1,14 +1,17 @@
 // Three ideas carry all of it:
-//  - exp by e^y = 2^n e^r, n = round(y / ln 2), |r| <= ln2/2 (Cody-Waite with one constant, as the FMA keeps n ln2 exact), and a
-//    polynomial in r. Adding 1.5 * 2^23 + 127 to y / ln 2 rounds it and leaves the bits of 2^n, unshifted, in the low end of the
+//  - exp by e^y = 2^n e^r, n = round(y / ln 2), |r| <= ln2/2 (Cody-Waite with one constant, as the FMA
+//    keeps n ln2 exact), and a polynomial in r. Adding 1.5 * 2^23 + 127 to y / ln 2 rounds it and leaves
+//    the bits of 2^n, unshifted, in the low end of the
 //    sum: no rounding instruction, so AVX2 and AVX-512 need the same code.
-//  - sigmoid, swish and both GELUs are x or 1 over 1 + e^-y with y = x g(x^2). On the way to -inf e^-y becomes +inf and the
-//    quotient an exact 0; operands are clamped where that has happened, so no inf * 0 arises.
-//  - max and min return their second source when either is NaN. Clamps that must keep NaN therefore put the bound first, which
-//    costs a load into a register.
+//  - sigmoid, swish and both GELUs are x or 1 over 1 + e^-y with y = x g(x^2). On the way to -inf e^-y
+//    becomes +inf and the quotient an exact 0; operands are clamped where that has happened, so no inf * 0
+//    arises.
+//  - max and min return their second source when either is NaN. Clamps that must keep NaN therefore put the
+//    bound first, which costs a load into a register.
 //
-// Coefficients: near-minimax fits by tools/fit_activations.py (weighted least squares at Chebyshev nodes with Lawson's
-// reweighting), rounded to float. The error given with each is that of the rounded coefficients in exact arithmetic.
+// Coefficients: near-minimax fits by tools/fit_activations.py (weighted least squares at Chebyshev nodes
+// with Lawson's reweighting), rounded to float. The error given with each is that of the rounded
+// coefficients in exact arithmetic.
 #include "jit/activations.hpp"
 
 #include <algorithm>
@@ -19,7 +22,8 @@ namespace tandem::jit {
 namespace {
 
 constexpr float log2_e = 1.44269504f;
-constexpr float ln_2 = 0.693147181f;  // off by 1.9e-9: adds a relative 1.9e-9 |n| to e^y, 2.4e-7 at the far end
+constexpr float ln_2 =
+    0.693147181f;  // off by 1.9e-9: adds a relative 1.9e-9 |n| to e^y, 2.4e-7 at the far end
 constexpr float round_and_bias = 12582912.0f + 127.0f;  // 1.5 * 2^23 + exponent bias
 
 // (e^r - 1) / r on |r| <= ln2/2. Relative error of e^r: 9.6e-8.
@@ -30,14 +34,16 @@ constexpr std::array expm1_poly{0.49999997f, 0.166665435f, 0.0416672006f, 0.0083
 // tanh(x) = x p(x^2) / q(x^2) on |x| <= tanh_limit. Relative error 4.3e-8.
 constexpr std::array tanh_p{1.0f, 0.1337962f, 0.00349391787f, 2.05816013e-05f, 1.33165896e-08f};
 constexpr std::array tanh_q{1.0f, 0.46712935f, 0.0258706287f, 0.000328290334f, 7.76097465e-07f};
-// 1 - tanh is 3e-8 here. Of the floats near, one where the quotient as computed is exactly 1: that is what infinity gets.
+// 1 - tanh is 3e-8 here. Of the floats near, one where the quotient as computed is exactly 1: that is what
+// infinity gets.
 constexpr float tanh_limit = 8.90850735f;
 
 // e^y of elu: below, e^y - 1 rounds to -1.
 constexpr float expm1_lower = -25.0f;
 
-/// y = x g(x^2) and the x between which 1 / (1 + e^-y) is computed. At `lower`, round(-y / ln 2) must be 128, the exponent of
-/// +inf; at `upper`, at least -127, the exponent of 0. Both leave room of half a unit for rounding.
+/// y = x g(x^2) and the x between which 1 / (1 + e^-y) is computed. At `lower`, round(-y / ln 2) must be
+/// 128, the exponent of +inf; at `upper`, at least -127, the exponent of 0. Both leave room of half a unit
+/// for rounding.
 struct Logistic {
     float lower, upper;
     std::span<const float> g;  // empty: g = 1
@@ -49,9 +55,9 @@ constexpr Logistic plain{-88.7228f, 87.3365f, {}};
 constexpr std::array gelu_tanh_g{1.59576912f, 0.0713548163f};
 constexpr Logistic gelu_tanh{-10.06097f, 10.001f, gelu_tanh_g};
 
-// ln(Phi(x) / Phi(-x)) / x with Phi(x) = (1 + erf(x / sqrt 2)) / 2, fitted on |x| <= 6. Absolute error of x Phi(x): 7.0e-8.
-// Increasing beyond 6, up to `upper` and -`lower`, where y is 126 and 128 times ln 2.
-constexpr std::array gelu_erf_g{1.59576845f, 0.0726685897f, -6.62801031e-05f, -0.000110472793f,
+// ln(Phi(x) / Phi(-x)) / x with Phi(x) = (1 + erf(x / sqrt 2)) / 2, fitted on |x| <= 6. Absolute error of x
+// Phi(x): 7.0e-8. Increasing beyond 6, up to `upper` and -`lower`, where y is 126 and 128 times ln 2.
+constexpr std::array gelu_erf_g{1.59576845f,     0.0726685897f,    -6.62801031e-05f, -0.000110472793f,
                                 7.93701383e-06f, -2.66811639e-07f, 3.6092942e-09f};
 constexpr Logistic gelu_erf{-7.01487f, 7.00599f, gelu_erf_g};
 
@@ -73,10 +79,12 @@ void emit_ceiling(const Simd& simd, const Vec& x, float bound, const Vec& temp) 
 /// to = c[0] + c[1] z + c[2] z^2 ... by Horner's rule.
 void emit_polynomial(const Simd& simd, const Vec& to, const Vec& z, std::span<const float> c) {
     simd.code.vmovups(to, simd.code.constant(c.back()));
-    for (std::size_t k = c.size() - 1; k-- > 0;) simd.code.vfmadd213ps(to, z, simd.code.constant(c[k]));
+    for (std::size_t k = c.size() - 1; k-- > 0;)
+        simd.code.vfmadd213ps(to, z, simd.code.constant(c[k]));
 }
 
-/// Splits sign * x = n ln 2 + r, sign = 1 or -1: power = 2^n, x = sign * r. 0 <= n + 127 <= 255. Clobbers temp.
+/// Splits sign * x = n ln 2 + r, sign = 1 or -1: power = 2^n, x = sign * r. 0 <= n + 127 <= 255. Clobbers
+/// temp.
 void emit_range_reduction(const Simd& simd, const Vec& x, const Vec& power, const Vec& temp, float sign) {
     CodeBlock& code = simd.code;
     code.vmovups(power, code.constant(sign * log2_e));
@@ -91,7 +99,8 @@ void emit_exp_of_minus(const Simd& simd, const Vec& x, const Vec& result, const 
     CodeBlock& code = simd.code;
     emit_range_reduction(simd, x, power, result, -1.0f);
     std::array<float, exp_poly.size() + 1> c{1.0f};  // in -r
-    for (std::size_t k = 0; k < exp_poly.size(); ++k) c[k + 1] = k % 2 == 0 ? -exp_poly[k] : exp_poly[k];
+    for (std::size_t k = 0; k < exp_poly.size(); ++k)
+        c[k + 1] = k % 2 == 0 ? -exp_poly[k] : exp_poly[k];
     emit_polynomial(simd, result, x, c);
     code.vmulps(result, result, power);
 }
@@ -118,7 +127,8 @@ void emit_sigmoid(const Simd& simd, const Vec& x, const Vec& t0, const Vec& t1) 
 }
 
 /// x = x / (1 + e^-y).
-void emit_x_times_logistic(const Simd& simd, const Logistic& logistic, const Vec& x, const Vec& y, const Vec& t0, const Vec& t1) {
+void emit_x_times_logistic(const Simd& simd, const Logistic& logistic, const Vec& x, const Vec& y,
+                           const Vec& t0, const Vec& t1) {
     CodeBlock& code = simd.code;
     emit_floor(simd, x, logistic.lower, y);
     emit_at_most(simd, y, x, logistic.upper);
@@ -157,8 +167,10 @@ void emit_leaky(const Simd& simd, float alpha, const Vec& x, const Vec& t0) {
     CodeBlock& code = simd.code;
     if (alpha > 0) {  // the larger of x and alpha x, or the smaller where the slope is steeper than 1
         code.vmulps(t0, x, code.constant(alpha));
-        if (alpha <= 1) code.vmaxps(x, x, t0);
-        else code.vminps(x, x, t0);
+        if (alpha <= 1)
+            code.vmaxps(x, x, t0);
+        else
+            code.vminps(x, x, t0);
     } else {  // max(x, 0) + alpha min(x, 0)
         emit_at_most(simd, t0, x, 0.0f);
         code.vmaxps(x, x, code.constant(0.0f));
@@ -189,7 +201,8 @@ void emit_hswish(const Simd& simd, const Vec& x, const Vec& t0) {
 void check_temps(const PostOp& op, const Vec& x, std::span<const int> temps) {
     const auto needed = static_cast<std::size_t>(activation_temps(op.kind));
     if (temps.size() < needed || std::ranges::find(temps, x.getIdx()) != temps.end())
-        throw std::invalid_argument("emit_activation: too few temporary registers, or the operand's is among them");
+        throw std::invalid_argument(
+            "emit_activation: too few temporary registers, or the operand's is among them");
 }
 
 }  // namespace
@@ -210,7 +223,9 @@ int activation_temps(PostOpKind kind) noexcept {
 
 void emit_activation(const Simd& simd, const PostOp& op, const Vec& x, std::span<const int> temps) {
     check_temps(op, x, temps);
-    const auto t = [&](std::size_t i) { return Simd::like(x, temps[i]); };
+    const auto t = [&](std::size_t i) {
+        return Simd::like(x, temps[i]);
+    };
     switch (op.kind) {
         case PostOpKind::relu: simd.code.vmaxps(x, x, simd.code.constant(0.0f)); return;
         case PostOpKind::relu6: return emit_clip(simd, x, 0.0f, 6.0f);
@@ -229,7 +244,8 @@ void emit_activation(const Simd& simd, const PostOp& op, const Vec& x, std::span
         case PostOpKind::scale:
         case PostOpKind::sum: break;
     }
-    throw std::invalid_argument("emit_activation: bias, prelu, scale and sum need memory operands and are emitted elsewhere");
+    throw std::invalid_argument(
+        "emit_activation: bias, prelu, scale and sum need memory operands and are emitted elsewhere");
 }
 
 }  // namespace tandem::jit

@@ -18,8 +18,10 @@ constexpr std::size_t first_staging_bytes = 1u << 20;
 constexpr std::size_t last_staging_bytes = 1u << 26;
 
 Error system_error(const char* what, std::size_t bytes) {
-    return {ErrorCode::system, fmt::format("{} of {} bytes for generated code failed: {}; a process that may map executable "
-                                           "memory is needed.", what, bytes, std::strerror(errno))};
+    return {ErrorCode::system,
+            fmt::format("{} of {} bytes for generated code failed: {}; a process that may map executable "
+                        "memory is needed.",
+                        what, bytes, std::strerror(errno))};
 }
 
 }  // namespace
@@ -67,15 +69,18 @@ void CodeBlock::emit_constants() {
     note("constants");
     for (const Constant& c : constants_) {
         L(*c.label);
-        for (const std::uint32_t word : c.words) dd(word);
+        for (const std::uint32_t word : c.words)
+            dd(word);
     }
 }
 
 Result<EmittedCode> emit_code(const std::function<void(CodeBlock&)>& emit) {
     for (std::size_t size = first_staging_bytes;; size *= 4) {
-        void* staging = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* staging =
+            mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (staging == MAP_FAILED) return system_error("mmap", size);
-        const std::unique_ptr<void, std::function<void(void*)>> release(staging, [size](void* p) { munmap(p, size); });
+        const std::unique_ptr<void, std::function<void(void*)>> release(staging,
+                                                                        [size](void* p) { munmap(p, size); });
         try {
             CodeBlock code(staging, size);
             emit(code);
@@ -85,7 +90,8 @@ Result<EmittedCode> emit_code(const std::function<void(CodeBlock&)>& emit) {
             return EmittedCode{std::move(*memory), code.take_labels()};
         } catch (const Xbyak::Error& e) {
             if (static_cast<int>(e) == Xbyak::ERR_CODE_IS_TOO_BIG && size < last_staging_bytes) continue;
-            return Error{ErrorCode::unsupported, fmt::format("Emitting the kernel failed in the assembler: {}.", e.what())};
+            return Error{ErrorCode::unsupported,
+                         fmt::format("Emitting the kernel failed in the assembler: {}.", e.what())};
         } catch (const std::exception& e) {
             return Error{ErrorCode::unsupported, fmt::format("Emitting the kernel failed: {}.", e.what())};
         }

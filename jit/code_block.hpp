@@ -1,5 +1,6 @@
-// CodeBlock: the one subclass of Xbyak::CodeGenerator. Emits into a staging buffer; finish() copies the bytes into pages of
-// their own, which are writable before and executable after, never both. Xbyak's errors become Result here and nowhere else.
+// CodeBlock: the one subclass of Xbyak::CodeGenerator. Emits into a staging buffer; finish() copies the
+// bytes into pages of their own, which are writable before and executable after, never both. Xbyak's errors
+// become Result here and nowhere else.
 #pragma once
 
 #define XBYAK_NO_OP_NAMES
@@ -31,10 +32,13 @@ public:
     ~ExecutableMemory();
     ExecutableMemory(const ExecutableMemory&) = delete;
     ExecutableMemory& operator=(const ExecutableMemory&) = delete;
-    std::span<const std::byte> bytes() const noexcept { return {static_cast<const std::byte*>(base_), size_}; }
+    std::span<const std::byte> bytes() const noexcept {
+        return {static_cast<const std::byte*>(base_), size_};
+    }
 
 private:
-    ExecutableMemory(void* base, std::size_t size, std::size_t mapped) : base_(base), size_(size), mapped_(mapped) {}
+    ExecutableMemory(void* base, std::size_t size, std::size_t mapped)
+        : base_(base), size_(size), mapped_(mapped) {}
     void* base_;
     std::size_t size_, mapped_;
 };
@@ -72,7 +76,8 @@ struct EmittedCode {
     std::vector<CodeLabel> labels;
 };
 
-/// Runs `emit` on a fresh CodeBlock (again on a larger one if it did not fit) and makes the bytes executable.
+/// Runs `emit` on a fresh CodeBlock (again on a larger one if it did not fit) and makes the bytes
+/// executable.
 Result<EmittedCode> emit_code(const std::function<void(CodeBlock&)>& emit);
 
 }  // namespace tandem::jit

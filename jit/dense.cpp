@@ -19,18 +19,22 @@ std::optional<RegPool::Lease> lease_if(bool wanted, RegPool& pool, const char* n
 }  // namespace
 
 DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, PrefetchPlan prefetch)
-    : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args), prefetch_(prefetch),
+    : context_(std::move(context)), code_(context_.simd.code),
+      post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args), prefetch_(prefetch),
       group_(gprs.lease("group panel")), rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
-      residuals_(gprs.lease("residual rows")), out_(gprs.lease("output pixel")), residual_(gprs.lease("residual pixel")),
-      column_(gprs.lease("input column")), table_(lease_if(!blocked(context_), gprs, "tap rows")),
-      parked_(lease_if(blocked(context_), gprs, "parked pixel")), input_(gprs.lease("input pixel")), weights_(gprs.lease("weights")),
-      taps_left_(lease_if(!blocked(context_), gprs, "taps left")), ahead_(lease_if(blocked(context_), gprs, "weights ahead")),
-      count_(gprs.lease("channel loop")), blocks_(gprs.lease("block loop")), next_(gprs.lease("prefetch")) {}
+      residuals_(gprs.lease("residual rows")), out_(gprs.lease("output pixel")),
+      residual_(gprs.lease("residual pixel")), column_(gprs.lease("input column")),
+      table_(lease_if(!blocked(context_), gprs, "tap rows")),
+      parked_(lease_if(blocked(context_), gprs, "parked pixel")), input_(gprs.lease("input pixel")),
+      weights_(gprs.lease("weights")), taps_left_(lease_if(!blocked(context_), gprs, "taps left")),
+      ahead_(lease_if(blocked(context_), gprs, "weights ahead")), count_(gprs.lease("channel loop")),
+      blocks_(gprs.lease("block loop")), next_(gprs.lease("prefetch")) {}
 
 void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
     if (runs.empty() || tile.taps.empty()) return;
     const Gpr group = group_, next = next_;
-    code_.note(fmt::format("{}: GEMM, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
+    code_.note(
+        fmt::format("{}: GEMM, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
     code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
     emit_add(code_, group, runs.front().offset);
     if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
@@ -51,13 +55,17 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     }
 }
 
-// What rows with these kernel rows inside the image get of their sum in a K block. A row without any gets its bias in the first one.
+// What rows with these kernel rows inside the image get of their sum in a K block. A row without any gets
+// its bias in the first one.
 std::optional<DenseBody::Pass> DenseBody::pass_of(const Span& taps, const KBlock& k) const {
-    const bool first_channels = k.channels.begin == 0, last_channels = k.channels.end == context_.stage->in_channels;
-    if (taps.size() == 0) return k.kernel_rows.begin == 0 && first_channels ? std::optional(Pass{}) : std::nullopt;
+    const bool first_channels = k.channels.begin == 0,
+               last_channels = k.channels.end == context_.stage->in_channels;
+    if (taps.size() == 0)
+        return k.kernel_rows.begin == 0 && first_channels ? std::optional(Pass{}) : std::nullopt;
     const Span rows{std::max(taps.begin, k.kernel_rows.begin), std::min(taps.end, k.kernel_rows.end)};
     if (rows.size() <= 0) return std::nullopt;
-    return Pass{rows, k.channels.size(), first_channels && rows.begin == taps.begin, last_channels && rows.end == taps.end};
+    return Pass{rows, k.channels.size(), first_channels && rows.begin == taps.begin,
+                last_channels && rows.end == taps.end};
 }
 
 // The rows that a K block contributes to.
@@ -67,7 +75,8 @@ std::vector<DenseBody::RowRun> DenseBody::row_runs(const StageTile& tile, const 
         const auto row = static_cast<std::int64_t>(i);
         const std::optional<Pass> pass = pass_of(tile.taps[i], k);
         if (!pass) continue;
-        if (runs.empty() || runs.back().row + runs.back().count != row || runs.back().pass != *pass) runs.push_back({row, 0, *pass});
+        if (runs.empty() || runs.back().row + runs.back().count != row || runs.back().pass != *pass)
+            runs.push_back({row, 0, *pass});
         ++runs.back().count;
     }
     return runs;
@@ -87,16 +96,20 @@ void DenseBody::emit_group(const StageTile& tile, const GroupRun& run, std::int6
 }
 
 // A run of K blocks. Where the current one begins in the weights and in the input is kept in locals.
-void DenseBody::emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k, std::int64_t first_row,
-                              std::span<const RowRun> row_runs) {
+void DenseBody::emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k,
+                              std::int64_t first_row, std::span<const RowRun> row_runs) {
     const Gpr group = group_, ahead = *ahead_, next = next_;
-    const Address k_weights = code_.qword[args_ + local_offset(Local::k_weights)], k_input = code_.qword[args_ + local_offset(Local::k_input)];
+    const Address k_weights = code_.qword[args_ + local_offset(Local::k_weights)],
+                  k_input = code_.qword[args_ + local_offset(Local::k_input)];
     const std::int64_t channels = k.first.channels.size(), begin = k.first.channels.begin;
     const std::int64_t tap_bytes = run.vectors * context_.panel.vector_bytes;
-    const auto weight_bytes = [&](std::int64_t count) { return ceil_div(count, dot_channels(context_.plan.dot)) * context_.stage->conv.kernel.w * tap_bytes; };
+    const auto weight_bytes = [&](std::int64_t count) {
+        return ceil_div(count, dot_channels(context_.plan.dot)) * context_.stage->conv.kernel.w * tap_bytes;
+    };
     const std::int64_t bytes = weight_bytes(channels), calls = block_calls(tile, row_runs);
     const std::int64_t ahead_lines = calls > 0 ? ceil_div(ceil_div(bytes, line_bytes), calls) : 0;
-    code_.mov(k_weights, immediate(k.first.kernel_rows.begin * context_.panel.row_taps * tap_bytes + weight_bytes(begin)));
+    code_.mov(k_weights, immediate(k.first.kernel_rows.begin * context_.panel.row_taps * tap_bytes +
+                                   weight_bytes(begin)));
     code_.mov(k_input, immediate(context_.in.channel(begin)));
     emit_loop(code_, code_.qword[args_ + local_offset(Local::k_blocks)], k.count, [&] {
         // The next K block's weights follow this one's, and the next group's its last one's.
@@ -107,23 +120,29 @@ void DenseBody::emit_k_blocks(const StageTile& tile, const GroupRun& run, const 
             code_.add(k_weights, immediate(bytes));
             code_.add(k_input, immediate(context_.in.channel(channels)));
         }
-        // Back to the first of the pixels that this K block has fetched, unless it was the last to fetch them.
+        // Back to the first of the pixels that this K block has fetched, unless it was the last to fetch
+        // them.
         const bool last = k.first.channels.end == context_.stage->in_channels;
         const std::int64_t fetched = calls * prefetch_.lines * prefetch_.source.pixel;
-        if (prefetch_.lines > 0) emit_add(code_, next, last ? -prefetch_.source.channel(begin) : prefetch_.source.channel(channels) - fetched);
+        if (prefetch_.lines > 0)
+            emit_add(code_, next,
+                     last ? -prefetch_.source.channel(begin) : prefetch_.source.channel(channels) - fetched);
     });
 }
 
 // Calls of inner routines that multiply, for one K block of a group.
 std::int64_t DenseBody::block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const {
     std::int64_t rows = 0, blocks = 0;
-    for (const RowRun& row_run : row_runs) rows += row_run.pass.kernel_rows.size() > 0 ? row_run.count : 0;
-    for (const BlockRun& run : block_runs(column_axis(*context_.stage), tile.segment, context_.plan.block_pixels)) blocks += run.count;
+    for (const RowRun& row_run : row_runs)
+        rows += row_run.pass.kernel_rows.size() > 0 ? row_run.count : 0;
+    for (const BlockRun& run :
+         block_runs(column_axis(*context_.stage), tile.segment, context_.plan.block_pixels))
+        blocks += run.count;
     return rows * blocks;
 }
 
-void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row, std::span<const RowRun> row_runs,
-                          std::int64_t ahead_lines) {
+void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row,
+                          std::span<const RowRun> row_runs, std::int64_t ahead_lines) {
     const Gpr rows = rows_, outs = outs_, residuals = residuals_;
     const Axis axis = row_axis(*context_.stage);
     code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
@@ -142,7 +161,8 @@ void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64
         if (has_k_blocks()) {
             const Gpr parked = *parked_;
             code_.mov(parked, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
-            emit_add(code_, parked, row_run.row * tile.segment.width * run.vectors * context_.panel.vector_bytes);
+            emit_add(code_, parked,
+                     row_run.row * tile.segment.width * run.vectors * context_.panel.vector_bytes);
         }
         emit_loop(code_, code_.qword[args_ + local_offset(Local::rows)], row_run.count, [&] {
             emit_row(tile, run, row_run.pass, ahead_lines);
@@ -153,7 +173,8 @@ void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64
 }
 
 // One output row: calls the inner routine for each block of pixels.
-void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass& pass, std::int64_t ahead_lines) {
+void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass& pass,
+                         std::int64_t ahead_lines) {
     const Gpr group = group_, out = out_, residual = residual_, column = column_, blocks = blocks_;
     const Axis axis = column_axis(*context_.stage);
     code_.mov(out, code_.ptr[outs_.operator Gpr()]);
@@ -173,7 +194,8 @@ void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass&
             emit_add(code_, out, block.run.width * context_.out.pixel);
             emit_add(code_, column, block.run.width * axis.stride * context_.in.pixel);
             if (post_ops_.has_sum()) emit_add(code_, residual, block.run.width * context_.residual.pixel);
-            if (has_k_blocks()) emit_add(code_, *parked_, block.run.width * block.vectors * context_.panel.vector_bytes);
+            if (has_k_blocks())
+                emit_add(code_, *parked_, block.run.width * block.vectors * context_.panel.vector_bytes);
         });
     }
 }
@@ -183,7 +205,8 @@ void DenseBody::emit_operands(const Block& block) {
     const Gpr group = group_, rows = rows_, column = column_, input = input_, weights = weights_;
     const Stage& stage = *context_.stage;
     const Span& taps = block.pass.kernel_rows;
-    const Address first_row = code_.ptr[rows + static_cast<std::size_t>(taps.begin * stage.conv.dilation.h * 8)];
+    const Address first_row =
+        code_.ptr[rows + static_cast<std::size_t>(taps.begin * stage.conv.dilation.h * 8)];
     const std::int64_t weights_offset = context_.panel.weights_offset(block.vectors);
     if (has_k_blocks()) {
         code_.mov(input, first_row);

@@ -9,14 +9,15 @@
 //             load the vectors' weights, broadcast the pixels, multiply and add (core/plan/arithmetic.hpp)
 //         sums to f32, post-ops, round or quantise, store
 //
-// With K blocks (StagePlan::block_channels, core/plan/k_blocks.hpp) the weights in use stay in L1 while the tile's pixels pass by:
+// With K blocks (StagePlan::block_channels, core/plan/k_blocks.hpp) the weights in use stay in L1 while the
+// tile's pixels pass by:
 //
 //   for each group of output-channel vectors
 //     for each K block                                  (some channels of one kernel row)
 //       for each computed row, block of pixels          -> inner routine
 //         acc = bias in the output's first K block, else what is parked
-//         for each channel of the K block: the same FMAs, in an inner routine of their own; prefetch of the next K block's weights
-//         post-ops and store in the output's last K block, else park
+//         for each channel of the K block: the same FMAs, in an inner routine of their own; prefetch of the
+//         next K block's weights post-ops and store in the output's last K block, else park
 //
 // Source: the direct-convolution GEMM of LIBXSMM and BLIS's register blocking; edges drop taps at emission.
 #pragma once
@@ -28,9 +29,10 @@
 
 namespace tandem::jit {
 
-/// Prefetch of the next tile's input, spread over the calls of the innermost routine: `lines` pixels of each channel block a call.
+/// Prefetch of the next tile's input, spread over the calls of the innermost routine: `lines` pixels of
+/// each channel block a call.
 struct PrefetchPlan {
-    std::int64_t lines = 0;          // 0: none
+    std::int64_t lines = 0;  // 0: none
     TensorStrides source{};
 };
 
@@ -43,8 +45,8 @@ public:
     void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
 
 private:
-    struct Pass {  // what of its sum an output row gets at once
-        Span kernel_rows{};              // inside the image; may be empty
+    struct Pass {            // what of its sum an output row gets at once
+        Span kernel_rows{};  // inside the image; may be empty
         std::int64_t channels = 0;
         bool starts = true, ends = true;  // with the first, with the last of its products
         bool operator==(const Pass&) const = default;
@@ -62,7 +64,7 @@ private:
         std::string key() const;
         std::string sum_key() const;
     };
-    struct TileRun {  // equal calls of AMX's inner routine
+    struct TileRun {                 // equal calls of AMX's inner routine
         std::int64_t tiles, second;  // tiles of pixels, and where the second begins
         std::int64_t pixels, step;   // covered by one call, and from one call to the next
         std::int64_t count;
@@ -73,8 +75,10 @@ private:
     std::vector<RowRun> row_runs(const StageTile& tile, const KBlock& k) const;
     std::int64_t block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const;
     void emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row);
-    void emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k, std::int64_t first_row, std::span<const RowRun> row_runs);
-    void emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row, std::span<const RowRun> row_runs, std::int64_t ahead_lines = 0);
+    void emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k, std::int64_t first_row,
+                       std::span<const RowRun> row_runs);
+    void emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row,
+                   std::span<const RowRun> row_runs, std::int64_t ahead_lines = 0);
     void emit_row(const StageTile& tile, const GroupRun& run, const Pass& pass, std::int64_t ahead_lines);
     void emit_operands(const Block& block);
     void emit_block(const Block& block);
@@ -123,7 +127,7 @@ private:
     Gpr args_;
     PrefetchPlan prefetch_;
     RegPool::Lease group_, rows_, outs_, residuals_, out_, residual_, column_;
-    std::optional<RegPool::Lease> table_, parked_;     // without K blocks, with them
+    std::optional<RegPool::Lease> table_, parked_;  // without K blocks, with them
     RegPool::Lease input_, weights_;
     std::optional<RegPool::Lease> taps_left_, ahead_;  // the same
     RegPool::Lease count_, blocks_, next_;

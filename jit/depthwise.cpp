@@ -9,19 +9,26 @@
 
 namespace tandem::jit {
 DepthwiseBody::DepthwiseBody(StageContext context, const Gpr& args, RegPool& gprs)
-    : context_(std::move(context)), code_(context_.simd.code), post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args),
-      rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")), residuals_(gprs.lease("residual rows")),
-      panel_(gprs.lease("channel panel")) {
+    : context_(std::move(context)), code_(context_.simd.code),
+      post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args),
+      rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
+      residuals_(gprs.lease("residual rows")), panel_(gprs.lease("channel panel")) {
     const int rows = context_.plan.block_rows;
-    for (std::int64_t i = 0; i < distinct_input_rows(*context_.stage, rows); ++i) input_.push_back(gprs.lease(fmt::format("input row {}", i)));
-    for (int i = 0; i < rows; ++i) output_.push_back(gprs.lease(fmt::format("output row {}", i)));
-    for (int i = 0; i < rows && post_ops_.has_sum(); ++i) residual_.push_back(gprs.lease(fmt::format("residual row {}", i)));
+    for (std::int64_t i = 0; i < distinct_input_rows(*context_.stage, rows); ++i)
+        input_.push_back(gprs.lease(fmt::format("input row {}", i)));
+    for (int i = 0; i < rows; ++i)
+        output_.push_back(gprs.lease(fmt::format("output row {}", i)));
+    for (int i = 0; i < rows && post_ops_.has_sum(); ++i)
+        residual_.push_back(gprs.lease(fmt::format("residual row {}", i)));
 }
 
 std::string DepthwiseBody::RowGroup::key() const {
-    std::string key = fmt::format("w{} c{}-{} s{}", segment.width, segment.columns.begin, segment.columns.end, shift);
-    for (const Span& t : taps) key += fmt::format(" t{}-{}", t.begin, t.end);
-    for (const GroupRun& run : runs) key += fmt::format(" v{}x{}", run.first_vector, run.count);
+    std::string key =
+        fmt::format("w{} c{}-{} s{}", segment.width, segment.columns.begin, segment.columns.end, shift);
+    for (const Span& t : taps)
+        key += fmt::format(" t{}-{}", t.begin, t.end);
+    for (const GroupRun& run : runs)
+        key += fmt::format(" v{}x{}", run.first_vector, run.count);
     return key;
 }
 
@@ -29,7 +36,8 @@ void DepthwiseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> r
     if (runs.empty() || tile.taps.empty()) return;
     const Gpr rows = rows_, outs = outs_, residuals = residuals_;
     const Axis axis = row_axis(*context_.stage);
-    code_.note(fmt::format("{}: depthwise, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
+    code_.note(fmt::format("{}: depthwise, {} rows of {} pixels", context_.name(), tile.taps.size(),
+                           tile.segment.width));
     code_.mov(rows, code_.ptr[args_ + context_.source_rows]);
     emit_add(code_, rows, (axis.first_tap(tile.rows.begin) - tile.in_rows.begin) * 8);
     code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
@@ -37,15 +45,20 @@ void DepthwiseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> r
     if (post_ops_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
 
     const auto group_at = [&](std::size_t row) {
-        const std::size_t end = std::min(row + static_cast<std::size_t>(context_.plan.block_rows), tile.taps.size());
-        return RowGroup{{tile.taps.begin() + static_cast<std::ptrdiff_t>(row), tile.taps.begin() + static_cast<std::ptrdiff_t>(end)},
-                        tile.segment, tile.shift, {runs.begin(), runs.end()}};
+        const std::size_t end =
+            std::min(row + static_cast<std::size_t>(context_.plan.block_rows), tile.taps.size());
+        return RowGroup{{tile.taps.begin() + static_cast<std::ptrdiff_t>(row),
+                         tile.taps.begin() + static_cast<std::ptrdiff_t>(end)},
+                        tile.segment,
+                        tile.shift,
+                        {runs.begin(), runs.end()}};
     };
     for (std::size_t row = 0; row < tile.taps.size();) {
         const RowGroup group = group_at(row);
         const std::size_t size = group.taps.size();
         std::size_t end = row + size;
-        while (end < tile.taps.size() && group_at(end).taps == group.taps) end += size;
+        while (end < tile.taps.size() && group_at(end).taps == group.taps)
+            end += size;
         emit_loop(code_, local(Local::rows), static_cast<std::int64_t>((end - row) / size), [&] {
             code_.call(routines_.get(group.key(), [this, group] { emit_row_group(group); }));
             emit_add(code_, rows, static_cast<std::int64_t>(size) * axis.stride * 8);
@@ -69,8 +82,10 @@ std::vector<std::int64_t> DepthwiseBody::input_rows(const RowGroup& group) const
 
 void DepthwiseBody::emit_row_group(const RowGroup& group) {
     std::string taps;
-    for (const Span& t : group.taps) taps += fmt::format(" {}-{}", t.begin, t.end);
-    code_.note(fmt::format("{}: depthwise rows, {} at once, kernel rows{}", context_.name(), group.taps.size(), taps));
+    for (const Span& t : group.taps)
+        taps += fmt::format(" {}-{}", t.begin, t.end);
+    code_.note(fmt::format("{}: depthwise rows, {} at once, kernel rows{}", context_.name(),
+                           group.taps.size(), taps));
     const Gpr panel = panel_, scratch = input_.front();
     const Simd& simd = context_.simd;
     code_.mov(panel, code_.ptr[args_ + panel_offset(context_.index)]);
@@ -98,8 +113,10 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
             emit_loop(code_, local(Local::blocks), block.count, [&] {
                 emit_block(group, run, block);
                 const std::size_t inputs = input_rows(group).size();
-                for (std::size_t i = 0; i < inputs; ++i) emit_add(code_, input_[i], block.width * axis.stride * context_.in.pixel);
-                for (std::size_t i = 0; i < group.taps.size(); ++i) emit_add(code_, output_[i], block.width * context_.out.pixel);
+                for (std::size_t i = 0; i < inputs; ++i)
+                    emit_add(code_, input_[i], block.width * axis.stride * context_.in.pixel);
+                for (std::size_t i = 0; i < group.taps.size(); ++i)
+                    emit_add(code_, output_[i], block.width * context_.out.pixel);
                 for (std::size_t i = 0; i < group.taps.size() && post_ops_.has_sum(); ++i)
                     emit_add(code_, residual_[i], block.width * context_.residual.pixel);
             });
@@ -111,7 +128,8 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
 void DepthwiseBody::emit_channels_inner(const RowGroup& group, const GroupRun& run) {
     const Gpr panel = panel_;
     const Axis axis = column_axis(*context_.stage);
-    for (const Local x : {Local::input_x, Local::output_x, Local::residual_x}) code_.mov(local(x), 0);
+    for (const Local x : {Local::input_x, Local::output_x, Local::residual_x})
+        code_.mov(local(x), 0);
     for (const BlockRun& block : blocks(group)) {
         emit_loop(code_, local(Local::blocks), block.count, [&] {
             emit_loop(code_, local(Local::groups), run.count, [&] {
@@ -135,27 +153,33 @@ std::vector<BlockRun> DepthwiseBody::blocks(const RowGroup& group) const {
     return block_runs(column_axis(*context_.stage), group.segment, at_most, fours ? packed_pixels : 1);
 }
 
-// Points input_, output_ and residual_ at the current channels of the first pixel of the row, or of the current block.
+// Points input_, output_ and residual_ at the current channels of the first pixel of the row, or of the
+// current block.
 void DepthwiseBody::emit_pointers(const RowGroup& group, bool with_columns) {
     const Gpr rows = rows_, outs = outs_, residuals = residuals_, panel = panel_;
-    const auto point = [&](const Gpr& reg, const Gpr& table, std::int64_t row, std::size_t header, Local column) {
+    const auto point = [&](const Gpr& reg, const Gpr& table, std::int64_t row, std::size_t header,
+                           Local column) {
         code_.mov(reg, code_.ptr[table + static_cast<std::size_t>(row * 8)]);
         code_.add(reg, code_.ptr[panel + header]);
         if (with_columns) code_.add(reg, local(column));
     };
     const std::vector<std::int64_t> inputs = input_rows(group);
-    for (std::size_t i = 0; i < inputs.size(); ++i) point(input_[i], rows, inputs[i], offsetof(GroupHeader, input), Local::input_x);
-    for (std::size_t i = 0; i < inputs.size(); ++i) emit_add(code_, input_[i], group.shift * context_.in.pixel);
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+        point(input_[i], rows, inputs[i], offsetof(GroupHeader, input), Local::input_x);
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+        emit_add(code_, input_[i], group.shift * context_.in.pixel);
     for (std::size_t i = 0; i < group.taps.size(); ++i) {
         const auto row = static_cast<std::int64_t>(i);
         point(output_[i], outs, row, offsetof(GroupHeader, output), Local::output_x);
-        if (post_ops_.has_sum()) point(residual_[i], residuals, row, offsetof(GroupHeader, residual), Local::residual_x);
+        if (post_ops_.has_sum())
+            point(residual_[i], residuals, row, offsetof(GroupHeader, residual), Local::residual_x);
     }
 }
 
 void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
-    code_.note(fmt::format("{}: depthwise block, {} rows x {} px, input columns {}-{}{}", context_.name(), group.taps.size(), block.width,
-                           block.columns.begin, block.columns.end, run.tail_lanes ? fmt::format(", tail of {} channels", run.tail_lanes) : ""));
+    code_.note(fmt::format("{}: depthwise block, {} rows x {} px, input columns {}-{}{}", context_.name(),
+                           group.taps.size(), block.width, block.columns.begin, block.columns.end,
+                           run.tail_lanes ? fmt::format(", tail of {} channels", run.tail_lanes) : ""));
     if (by_windows()) return emit_block_by_windows(group, run, block);
     if (context_.panel.permute)
         code_.vmovups(context_.simd.vec(permute_register()), panel_vector(context_.panel.permute_offset(1)));
@@ -171,7 +195,8 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
             }
         }
     }
-    for (std::size_t i = 0; i < input_rows(group).size(); ++i) emit_input_row(group, run, block, i);
+    for (std::size_t i = 0; i < input_rows(group).size(); ++i)
+        emit_input_row(group, run, block, i);
     emit_post_ops_and_store(group, run, block);
 }
 
@@ -179,15 +204,19 @@ std::vector<DepthwiseBody::Use> DepthwiseBody::uses_of(const RowGroup& group, st
     const Axis y = row_axis(*context_.stage);
     std::vector<Use> uses;
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
-        const std::int64_t distance = input_rows(group)[input_index] - static_cast<std::int64_t>(row) * y.stride;
+        const std::int64_t distance =
+            input_rows(group)[input_index] - static_cast<std::int64_t>(row) * y.stride;
         const std::int64_t tap = distance / y.dilation;
-        if (distance >= 0 && distance % y.dilation == 0 && tap >= group.taps[row].begin && tap < group.taps[row].end) uses.push_back({row, tap});
+        if (distance >= 0 && distance % y.dilation == 0 && tap >= group.taps[row].begin &&
+            tap < group.taps[row].end)
+            uses.push_back({row, tap});
     }
     return uses;
 }
 
 // One input row into every accumulator it reaches.
-void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index) {
+void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block,
+                                   std::size_t input_index) {
     const Simd& simd = context_.simd;
     const Axis x = column_axis(*context_.stage);
     const Gpr input = input_[input_index];
@@ -196,24 +225,32 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
     const std::vector<Use> uses = uses_of(group, input_index);
     for (const Use& use : uses)
         for (std::int64_t kw = 0; kw < x.kernel; ++kw)
-            code_.vmovups(in_width(run, next++), panel_vector(context_.panel.weights_offset(1) + (use.tap * x.kernel + kw) * context_.panel.vector_bytes));
+            code_.vmovups(in_width(run, next++),
+                          panel_vector(context_.panel.weights_offset(1) +
+                                       (use.tap * x.kernel + kw) * context_.panel.vector_bytes));
     const int loaders = simd.registers() - reserved_registers(run) - next;
     const Simd::Lanes lanes = input_lanes(run);
     int turn = 0;
     for (std::int64_t column = block.columns.begin; column < block.columns.end; ++column) {
-        struct Tap { Vec acc, weight; };
+        struct Tap {
+            Vec acc, weight;
+        };
         std::vector<Tap> taps;
         for (std::size_t i = 0; i < uses.size(); ++i) {
             for (std::int64_t kw = 0; kw < x.kernel; ++kw) {
                 const std::int64_t distance = column - kw * x.dilation;
                 if (distance < 0 || distance % x.stride != 0 || distance / x.stride >= block.width) continue;
-                taps.push_back({acc(group, run, uses[i].row, distance / x.stride), in_width(run, first_weight + static_cast<int>(static_cast<std::int64_t>(i) * x.kernel + kw))});
+                taps.push_back(
+                    {acc(group, run, uses[i].row, distance / x.stride),
+                     in_width(run, first_weight +
+                                       static_cast<int>(static_cast<std::int64_t>(i) * x.kernel + kw))});
             }
         }
         if (taps.empty()) continue;
         const Address from = code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel)];
         emit_ahead(group, input_index, {column, column + 1});
-        if (taps.size() == 1 && lanes.count == 0 && !context_.panel.permute && context_.in_element == Element::f32) {
+        if (taps.size() == 1 && lanes.count == 0 && !context_.panel.permute &&
+            context_.in_element == Element::f32) {
             code_.vfmadd231ps(taps.front().acc, taps.front().weight, from);
             continue;
         }
@@ -222,26 +259,35 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
         if (context_.in_element == Element::u8 || context_.in_element == Element::s8)
             code_.vsubps(value, value, panel_vector(context_.panel.input_zero_offset()));
         if (context_.panel.permute) simd.permute(value, permute_register(), value);
-        for (const Tap& tap : taps) code_.vfmadd231ps(tap.acc, tap.weight, value);
+        for (const Tap& tap : taps)
+            code_.vfmadd231ps(tap.acc, tap.weight, value);
     }
 }
 
-// Prefetches columns of a row that the next tile is the first to read: it lies as far below this one as the tiles are high, and this one is
-// among those that the row group above did not read. A line that neighbouring pixels share is fetched once.
+// Prefetches columns of a row that the next tile is the first to read: it lies as far below this one as the
+// tiles are high, and this one is among those that the row group above did not read. A line that
+// neighbouring pixels share is fetched once.
 void DepthwiseBody::emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns) {
     const std::size_t fresh = group.taps.size() * static_cast<std::size_t>(context_.stage->conv.stride.h);
     if (context_.rows_ahead == 0 || input_index + fresh < input_rows(group).size()) return;
     const Gpr input = input_[input_index];
     const std::int64_t pixels_a_line = std::max<std::int64_t>(1, 64 / context_.in.pixel);
     for (std::int64_t column = columns.begin; column < columns.end; ++column)
-        if (column % pixels_a_line == 0) code_.prefetcht1(code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel + context_.rows_ahead)]);
+        if (column % pixels_a_line == 0)
+            code_.prefetcht1(
+                code_
+                    .ptr[input + static_cast<std::size_t>(column * context_.in.pixel + context_.rows_ahead)]);
 }
 
-void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
+void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRun& run,
+                                            const BlockRun& block) {
     const Simd& simd = context_.simd;
     std::vector<int> temps;
-    for (int i = first_free(group, block); i < simd.registers() - reserved_registers(run); ++i) temps.push_back(i);
-    const QuantAddress quant = [&](QuantNumber number) { return panel_vector(context_.panel.quant_offset(number)); };
+    for (int i = first_free(group, block); i < simd.registers() - reserved_registers(run); ++i)
+        temps.push_back(i);
+    const QuantAddress quant = [&](QuantNumber number) {
+        return panel_vector(context_.panel.quant_offset(number));
+    };
     const bool packs = packs_pixels(context_, run.tail_lanes);
     const Gpr panel = panel_;
     const Address far = code_.qword[panel + offsetof(GroupHeader, far)];
@@ -250,13 +296,17 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
     operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
     operands.residual_element = element_of(context_.out_dtype);
     operands.quant = quant;
-    operands.param = [&](int param) { return panel_vector(context_.panel.params_offset() + param * context_.panel.vector_bytes); };
+    operands.param = [&](int param) {
+        return panel_vector(context_.panel.params_offset() + param * context_.panel.vector_bytes);
+    };
     std::vector<Vec> accs;
     for (std::size_t row = 0; row < group.taps.size(); ++row)
-        for (std::int64_t p = 0; p < block.width; ++p) accs.push_back(acc(group, run, row, p));
+        for (std::int64_t p = 0; p < block.width; ++p)
+            accs.push_back(acc(group, run, row, p));
     if (context_.panel.quantized)
         emit_real_numbers(context_, accs, panel_vector(context_.panel.factors_offset(1)),
-                          post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt, temps);
+                          post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt,
+                          temps);
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         for (std::int64_t p = 0; p < block.width; ++p) {
             operands.residual = [&, row, p] {
@@ -274,28 +324,36 @@ void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRu
     const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         const Gpr output = output_[row];
-        const auto at = [&](std::int64_t p) { return code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)]; };
+        const auto at = [&](std::int64_t p) {
+            return code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)];
+        };
         std::vector<VectorStore> stores;
         for (std::int64_t p = 0; p < block.width; ++p) {
             if (!packs) {
                 stores.push_back({at(p), acc(group, run, row, p), run.tail_lanes});
             } else if (p % packed_pixels == 0) {
                 std::vector<Vec> pixels;
-                for (std::int64_t i = p; i < std::min<std::int64_t>(p + packed_pixels, block.width); ++i) pixels.push_back(acc(group, run, row, i));
+                for (std::int64_t i = p; i < std::min<std::int64_t>(p + packed_pixels, block.width); ++i)
+                    pixels.push_back(acc(group, run, row, i));
                 emit_packed_store(context_, at(p), pixels, run.tail_lanes, quant, free);
             }
         }
         emit_stores(context_, stores, mask, free);
         for (std::int64_t p = 0; p < block.width && !packs; ++p)
-            emit_pad_block(context_, run, code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel + simd.lanes * context_.out.element)], temps.back());
+            emit_pad_block(context_, run,
+                           code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel +
+                                                                       simd.lanes * context_.out.element)],
+                           temps.back());
     }
 }
 
 // Which lanes an input load may touch. Blocked tensors and scratch hold whole vectors.
 Simd::Lanes DepthwiseBody::input_lanes(const GroupRun& run) const {
-    if (context_.in.block % context_.simd.lanes == 0 && context_.in.block != context_.stage->in_channels) return {0, input_mask_register()};
+    if (context_.in.block % context_.simd.lanes == 0 && context_.in.block != context_.stage->in_channels)
+        return {0, input_mask_register()};
     if (by_windows()) return {run.input_tail_lanes, input_mask_register()};
-    const int lanes = context_.tail_vector(run.tail_lanes).half ? context_.tail_vector(run.tail_lanes).lanes : run.input_tail_lanes;
+    const int lanes = context_.tail_vector(run.tail_lanes).half ? context_.tail_vector(run.tail_lanes).lanes
+                                                                : run.input_tail_lanes;
     return {lanes, input_mask_register()};
 }
 
@@ -309,8 +367,10 @@ Vec DepthwiseBody::in_width(const GroupRun& run, int index) const {
     return context_.tail_vector(run.tail_lanes).half ? Vec(Xbyak::Ymm(index)) : context_.simd.vec(index);
 }
 
-Vec DepthwiseBody::acc(const RowGroup& group, const GroupRun& run, std::size_t row, std::int64_t pixel) const {
-    return in_width(run, static_cast<int>(pixel) * static_cast<int>(group.taps.size()) + static_cast<int>(row));
+Vec DepthwiseBody::acc(const RowGroup& group, const GroupRun& run, std::size_t row,
+                       std::int64_t pixel) const {
+    return in_width(run,
+                    static_cast<int>(pixel) * static_cast<int>(group.taps.size()) + static_cast<int>(row));
 }
 
 Address DepthwiseBody::panel_vector(std::int64_t offset) const {

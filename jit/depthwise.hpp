@@ -1,13 +1,16 @@
 // Depthwise k x k stage.
 //
-//   for each group of output rows (block_rows of them)          -> inner routine, one for each set of taps inside the image
-//     for each channel vector                                      (or pixel blocks outside, channels inside: channels_inner)
+//   for each group of output rows (block_rows of them)          -> inner routine, one for each set of taps
+//                                                               inside the image
+//     for each channel vector                                      (or pixel blocks outside, channels
+//                                                                  inside: channels_inner)
 //       for each block of pixels
 //         acc(row, pixel) = bias
-//         for each input row: load the kernel rows that meet it; for each column: load once, FMA into every accumulator it reaches
-//         post-ops, store
+//         for each input row: load the kernel rows that meet it; for each column: load once, FMA into every
+//         accumulator it reaches post-ops, store
 //
-// Each input vector is loaded once a block however many taps use it. Rows and columns of padding are never touched.
+// Each input vector is loaded once a block however many taps use it. Rows and columns of padding are never
+// touched.
 #pragma once
 
 #include "jit/stage_body.hpp"
@@ -20,18 +23,18 @@ public:
     void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
 
 private:
-    struct RowGroup {                // output rows computed together
-        std::vector<Span> taps;      // of each
+    struct RowGroup {            // output rows computed together
+        std::vector<Span> taps;  // of each
         SegmentShape segment;
-        std::int64_t shift;          // see StageTile
+        std::int64_t shift;  // see StageTile
         std::vector<GroupRun> runs;
         std::string key() const;
     };
-    struct Use {  // of an input row
+    struct Use {           // of an input row
         std::size_t row;   // of the group
         std::int64_t tap;  // kernel row that meets it there
     };
-    struct Window {  // jit/depthwise_int8.cpp; columns are counted from the block's virtual column
+    struct Window {            // jit/depthwise_int8.cpp; columns are counted from the block's virtual column
         std::int64_t first;    // of four
         Span needed, present;  // columns that are multiplied, that exist
     };
@@ -46,13 +49,17 @@ private:
     void emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_block_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block);
-    void emit_input_row_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index);
-    void emit_window(const GroupRun& run, std::size_t input_index, const Window& window, const Xbyak::Zmm& v, const Xbyak::Xmm& spare);
+    void emit_input_row_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block,
+                                   std::size_t input_index);
+    void emit_window(const GroupRun& run, std::size_t input_index, const Window& window, const Xbyak::Zmm& v,
+                     const Xbyak::Xmm& spare);
     void emit_transposition(const Xbyak::Zmm& v, const Xbyak::Operand& columns);
-    void emit_some_columns(const Gpr& input, std::int64_t first, const Span& columns, bool fills, const Xbyak::Zmm& v);
-    void emit_single_columns(const GroupRun& run, const Gpr& input, std::int64_t first, const Span& columns, bool fills, const Xbyak::Zmm& v,
-                             const Xbyak::Xmm& spare);
-    void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index);
+    void emit_some_columns(const Gpr& input, std::int64_t first, const Span& columns, bool fills,
+                           const Xbyak::Zmm& v);
+    void emit_single_columns(const GroupRun& run, const Gpr& input, std::int64_t first, const Span& columns,
+                             bool fills, const Xbyak::Zmm& v, const Xbyak::Xmm& spare);
+    void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block,
+                        std::size_t input_index);
     void emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns);
     void emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     bool by_windows() const { return context_.plan.dot == Dot::int8; }
@@ -68,7 +75,9 @@ private:
         return static_cast<int>(group.taps.size()) * static_cast<int>(block.width);
     }
     int permute_register() const { return context_.simd.registers() - 1; }
-    int input_mask_register() const { return context_.simd.avx512() ? input_mask : context_.simd.registers() - 2; }
+    int input_mask_register() const {
+        return context_.simd.avx512() ? input_mask : context_.simd.registers() - 2;
+    }
 
     StageContext context_;
     CodeBlock& code_;

@@ -1,14 +1,17 @@
 // The part of DepthwiseBody that computes quantised stages by dot products of bytes.
 //
-// A window is a vector whose 32-bit lane c holds the bytes of channel c in four neighbouring columns of an input row, from an even one on.
-// One vpdpbusd adds a kernel row's share of a pixel: its weights lie in the panel as the same four columns, behind a zero for the pixels that
-// begin at odd columns, so that two pixels use each window. Kernels wider than a window take several.
+// A window is a vector whose 32-bit lane c holds the bytes of channel c in four neighbouring columns of an
+// input row, from an even one on. One vpdpbusd adds a kernel row's share of a pixel: its weights lie in the
+// panel as the same four columns, behind a zero for the pixels that begin at odd columns, so that two
+// pixels use each window. Kernels wider than a window take several.
 //
 //   acc(row, pixel) = the zero point's share
 //   for each input row: load the weights of the kernel rows that meet it
-//     for each window: load four columns, bring their bytes together (vpermd, vpshufb; or vpermb), multiply and add into every accumulator it reaches
+//     for each window: load four columns, bring their bytes together (vpermd, vpshufb; or vpermb), multiply
+//     and add into every accumulator it reaches
 //
-// Columns of padding are replaced by the zero point; rows of padding are left out, as is their part of the zero point's share.
+// Columns of padding are replaced by the zero point; rows of padding are left out, as is their part of the
+// zero point's share.
 #include <algorithm>
 #include <array>
 
@@ -24,14 +27,17 @@ constexpr int dword_index = 31, byte_index = 30;  // registers; with vpermb the 
 // 4 x 4 bytes in each 128-bit lane, as the index operand of vpshufb.
 Address transposed_bytes(CodeBlock& code) {
     std::array<std::uint32_t, 16> words{};
-    for (std::uint32_t i = 0; i < 16; ++i) words[i] = 0x0c080400 + i % 4 * 0x01010101;
+    for (std::uint32_t i = 0; i < 16; ++i)
+        words[i] = 0x0c080400 + i % 4 * 0x01010101;
     return code.constant_line(words);
 }
 
-// The same across all lanes, as the index operand of vpermb: 16 channels of 4 columns to 4 columns of 16 channels.
+// The same across all lanes, as the index operand of vpermb: 16 channels of 4 columns to 4 columns of 16
+// channels.
 Address transposed_columns(CodeBlock& code) {
     std::array<std::uint32_t, 16> words{};
-    for (std::uint32_t channel = 0; channel < 16; ++channel) words[channel] = 0x30201000 + channel * 0x01010101;
+    for (std::uint32_t channel = 0; channel < 16; ++channel)
+        words[channel] = 0x30201000 + channel * 0x01010101;
     return code.constant_line(words);
 }
 
@@ -44,61 +50,84 @@ void DepthwiseBody::emit_block_by_windows(const RowGroup& group, const GroupRun&
     if (!by_bytes) code_.vmovdqu32(Xbyak::Zmm(dword_index), transposed_dwords(code_));
     code_.vmovdqu32(Xbyak::Zmm(byte_index), by_bytes ? transposed_columns(code_) : transposed_bytes(code_));
     emit_zero_points(group, run, block);
-    for (std::size_t i = 0; i < input_rows(group).size(); ++i) emit_input_row_by_windows(group, run, block, i);
+    for (std::size_t i = 0; i < input_rows(group).size(); ++i)
+        emit_input_row_by_windows(group, run, block, i);
     emit_post_ops_and_store(group, run, block);
 }
 
 // Accumulators begin with what the sums of all kernel rows inside the image owe to the zero point.
 void DepthwiseBody::emit_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
     const auto share = [&](std::int64_t kernel_row) {
-        return panel_vector(context_.panel.weights_offset(1) + kernel_row * context_.panel.row_taps * context_.panel.vector_bytes);
+        return panel_vector(context_.panel.weights_offset(1) +
+                            kernel_row * context_.panel.row_taps * context_.panel.vector_bytes);
     };
     const std::int64_t rows = context_.stage->conv.kernel.h;
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         const Span& taps = group.taps[row];
         const Vec first = acc(group, run, row, 0);
-        if (taps.size() == 0) context_.simd.zero(first);
-        else code_.vmovdqu32(first, share(taps.size() == rows ? rows : taps.begin));
-        for (std::int64_t tap = taps.begin + 1; taps.size() < rows && tap < taps.end; ++tap) code_.vpaddd(first, first, share(tap));
+        if (taps.size() == 0)
+            context_.simd.zero(first);
+        else
+            code_.vmovdqu32(first, share(taps.size() == rows ? rows : taps.begin));
+        for (std::int64_t tap = taps.begin + 1; taps.size() < rows && tap < taps.end; ++tap)
+            code_.vpaddd(first, first, share(tap));
         for (std::int64_t p = 1; p < block.width; ++p) {
-            if (taps.size() == rows) code_.vmovdqu32(acc(group, run, row, p), share(rows));
-            else code_.vmovdqa32(acc(group, run, row, p), first);
+            if (taps.size() == rows)
+                code_.vmovdqu32(acc(group, run, row, p), share(rows));
+            else
+                code_.vmovdqa32(acc(group, run, row, p), first);
         }
     }
 }
 
 // One input row into every accumulator it reaches.
-void DepthwiseBody::emit_input_row_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block, std::size_t input_index) {
+void DepthwiseBody::emit_input_row_by_windows(const RowGroup& group, const GroupRun& run,
+                                              const BlockRun& block, std::size_t input_index) {
     const PanelLayout& panel = context_.panel;
-    const std::int64_t stride = context_.stage->conv.stride.w, columns = context_.stage->conv.kernel.w, vectors = window_row_vectors(*context_.stage);
+    const std::int64_t stride = context_.stage->conv.stride.w, columns = context_.stage->conv.kernel.w,
+                       vectors = window_row_vectors(*context_.stage);
     int next = first_free(group, block);
     const std::vector<Use> uses = uses_of(group, input_index);
     for (const Use& use : uses)
         for (std::int64_t v = 0; v < vectors; ++v)
-            code_.vmovdqu32(in_width(run, next++), panel_vector(panel.weights_offset(1) + (use.tap * panel.row_taps + panel.zero_point_taps + v) * panel.vector_bytes));
+            code_.vmovdqu32(
+                in_width(run, next++),
+                panel_vector(panel.weights_offset(1) +
+                             (use.tap * panel.row_taps + panel.zero_point_taps + v) * panel.vector_bytes));
     const std::int64_t reach = (block.width - 1) * stride + columns;
     for (std::int64_t first = 0; first < reach; first += window_step) {
-        struct Product { Vec acc, weight; };
+        struct Product {
+            Vec acc, weight;
+        };
         std::vector<Product> products;
         Span needed{reach, 0};
         for (std::int64_t p = 0; p < block.width; ++p) {
-            const std::int64_t begin = p * stride, offset = begin % window_step, distance = first - (begin - offset);
-            if (distance < 0 || distance % window_columns != 0 || distance / window_columns >= window_vectors(columns, offset)) continue;
+            const std::int64_t begin = p * stride, offset = begin % window_step,
+                               distance = first - (begin - offset);
+            if (distance < 0 || distance % window_columns != 0 ||
+                distance / window_columns >= window_vectors(columns, offset))
+                continue;
             const Span read = common({first, first + window_columns}, {begin, begin + columns});
             needed = {std::min(needed.begin, read.begin), std::max(needed.end, read.end)};
-            const std::int64_t vector = distance / window_columns + (offset > 0 ? window_vectors(columns, 0) : 0);
+            const std::int64_t vector =
+                distance / window_columns + (offset > 0 ? window_vectors(columns, 0) : 0);
             for (std::size_t i = 0; i < uses.size(); ++i)
-                products.push_back({acc(group, run, uses[i].row, p), in_width(run, first_free(group, block) + static_cast<int>(static_cast<std::int64_t>(i) * vectors + vector))});
+                products.push_back(
+                    {acc(group, run, uses[i].row, p),
+                     in_width(run, first_free(group, block) +
+                                       static_cast<int>(static_cast<std::int64_t>(i) * vectors + vector))});
         }
         if (products.empty()) continue;
         emit_ahead(group, input_index, {first, first + window_step});
         emit_window(run, input_index, {first, needed, block.columns}, Xbyak::Zmm(next), Xbyak::Xmm(next + 1));
-        for (const Product& product : products) code_.vpdpbusd(product.acc, Simd::like(product.acc, next), product.weight, Xbyak::EvexEncoding);
+        for (const Product& product : products)
+            code_.vpdpbusd(product.acc, Simd::like(product.acc, next), product.weight, Xbyak::EvexEncoding);
     }
 }
 
 // `spare`: clobbered.
-void DepthwiseBody::emit_window(const GroupRun& run, std::size_t input_index, const Window& window, const Xbyak::Zmm& v, const Xbyak::Xmm& spare) {
+void DepthwiseBody::emit_window(const GroupRun& run, std::size_t input_index, const Window& window,
+                                const Xbyak::Zmm& v, const Xbyak::Xmm& spare) {
     const Gpr input = input_[input_index];
     const Span present = common({window.first, window.first + window_columns}, window.present);
     const bool pads = window.needed.begin < present.begin || window.needed.end > present.end;
@@ -106,14 +135,18 @@ void DepthwiseBody::emit_window(const GroupRun& run, std::size_t input_index, co
     if (present.size() > 0) {
         const bool adjacent = context_.in.pixel == 16 && input_lanes(run).count == 0;
         if (adjacent && present.size() == window_columns) {
-            emit_transposition(v, code_.ptr[input + static_cast<std::size_t>(window.first * context_.in.pixel)]);
+            emit_transposition(v,
+                               code_.ptr[input + static_cast<std::size_t>(window.first * context_.in.pixel)]);
         } else {
-            if (adjacent) emit_some_columns(input, window.first, present, pads, v);
-            else emit_single_columns(run, input, window.first, common(present, window.needed), pads, v, spare);
+            if (adjacent)
+                emit_some_columns(input, window.first, present, pads, v);
+            else
+                emit_single_columns(run, input, window.first, common(present, window.needed), pads, v, spare);
             emit_transposition(v, v);
         }
     }
-    if (context_.in_element == Element::s8) code_.vpxord(v, v, code_.constant_bits(0x80808080));  // s8 plus 128 is u8
+    if (context_.in_element == Element::s8)
+        code_.vpxord(v, v, code_.constant_bits(0x80808080));  // s8 plus 128 is u8
 }
 
 // Brings the bytes of each channel together.
@@ -124,15 +157,19 @@ void DepthwiseBody::emit_transposition(const Xbyak::Zmm& v, const Xbyak::Operand
 }
 
 // Those of four adjacent columns that exist; `fills`: v keeps its other bytes.
-void DepthwiseBody::emit_some_columns(const Gpr& input, std::int64_t first, const Span& columns, bool fills, const Xbyak::Zmm& v) {
+void DepthwiseBody::emit_some_columns(const Gpr& input, std::int64_t first, const Span& columns, bool fills,
+                                      const Xbyak::Zmm& v) {
     std::uint32_t dwords = 0;
-    for (std::int64_t column = columns.begin; column < columns.end; ++column) dwords |= 0xfu << (column - first) * 4;
+    for (std::int64_t column = columns.begin; column < columns.end; ++column)
+        dwords |= 0xfu << (column - first) * 4;
     code_.kmovw(column_mask, code_.constant_bits(dwords));
-    code_.vmovdqu32(fills ? v | column_mask : v | column_mask | code_.T_z, code_.ptr[input + static_cast<std::size_t>(first * context_.in.pixel)]);
+    code_.vmovdqu32(fills ? v | column_mask : v | column_mask | code_.T_z,
+                    code_.ptr[input + static_cast<std::size_t>(first * context_.in.pixel)]);
 }
 
 // Columns whose channels lie apart, one after the other.
-void DepthwiseBody::emit_single_columns(const GroupRun& run, const Gpr& input, std::int64_t first, const Span& columns, bool fills, const Xbyak::Zmm& v,
+void DepthwiseBody::emit_single_columns(const GroupRun& run, const Gpr& input, std::int64_t first,
+                                        const Span& columns, bool fills, const Xbyak::Zmm& v,
                                         const Xbyak::Xmm& spare) {
     const Simd::Lanes lanes = input_lanes(run);
     if (lanes.count > 0 && !fills) context_.simd.zero(v);

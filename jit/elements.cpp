@@ -19,15 +19,19 @@ Address element_at(const Address& first, int index, Element element) {
 void load_some(CodeBlock& code, Element element, const Xbyak::Xmm& x, const Address& from, int count) {
     code.vpxor(x, x, x);
     for (int i = 0; i < count; ++i) {
-        if (element_bytes(element) == 2) code.vpinsrw(x, x, element_at(from, i, element), static_cast<std::uint8_t>(i));
-        else code.vpinsrb(x, x, element_at(from, i, element), static_cast<std::uint8_t>(i));
+        if (element_bytes(element) == 2)
+            code.vpinsrw(x, x, element_at(from, i, element), static_cast<std::uint8_t>(i));
+        else
+            code.vpinsrb(x, x, element_at(from, i, element), static_cast<std::uint8_t>(i));
     }
 }
 
 void store_some(CodeBlock& code, Element element, const Address& to, const Xbyak::Xmm& x, int count) {
     for (int i = 0; i < count; ++i) {
-        if (element_bytes(element) == 2) code.vpextrw(element_at(to, i, element), x, static_cast<std::uint8_t>(i));
-        else code.vpextrb(element_at(to, i, element), x, static_cast<std::uint8_t>(i));
+        if (element_bytes(element) == 2)
+            code.vpextrw(element_at(to, i, element), x, static_cast<std::uint8_t>(i));
+        else
+            code.vpextrb(element_at(to, i, element), x, static_cast<std::uint8_t>(i));
     }
 }
 
@@ -46,18 +50,22 @@ void widen(CodeBlock& code, Element element, const Vec& v, const Xbyak::Operand&
 }
 
 void to_f32(CodeBlock& code, Element element, const Vec& v) {
-    if (element == Element::bf16) code.vpslld(v, v, 16);
-    else if (element != Element::f16) code.vcvtdq2ps(v, v);
+    if (element == Element::bf16)
+        code.vpslld(v, v, 16);
+    else if (element != Element::f16)
+        code.vcvtdq2ps(v, v);
 }
 
-// Rounds f32 to the upper 16 bits of each lane, the lower ones being left over: adds half a unit, or a little less where the tie is to
-// go down. A NaN could carry into the exponent; it is replaced.
+// Rounds f32 to the upper 16 bits of each lane, the lower ones being left over: adds half a unit, or a
+// little less where the tie is to go down. A NaN could carry into the exponent; it is replaced.
 void round_to_upper_half(const Simd& simd, const Vec& v, std::span<const int> temps) {
     CodeBlock& code = simd.code;
     const Vec bias = Simd::like(v, temps[0]);
     code.vpsrld(bias, v, 16);
-    if (simd.avx512()) code.vpandd(bias, bias, code.constant_bits(1));
-    else code.vpand(bias, bias, code.constant_bits(1));
+    if (simd.avx512())
+        code.vpandd(bias, bias, code.constant_bits(1));
+    else
+        code.vpand(bias, bias, code.constant_bits(1));
     code.vpaddd(bias, bias, code.constant_bits(0x7fff));
     constexpr std::uint32_t quiet_nan = 0x7fc00000;
     if (simd.avx512()) {
@@ -89,29 +97,38 @@ void narrow_to_bf16(const Simd& simd, const Vec& v, std::span<const int> temps) 
     }
 }
 
-void store_integers(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes) {
+void store_integers(const Simd& simd, Element element, const Address& to, const Vec& v,
+                    const Simd::Lanes& lanes) {
     CodeBlock& code = simd.code;
     code.vcvtps2dq(v, v);
     if (simd.avx512()) {
         const Address masked = lanes.count == 0 ? to : to | Xbyak::Opmask(lanes.mask);
-        if (element == Element::s16) code.vpmovdw(masked, v);
-        else code.vpmovdb(masked, v);
+        if (element == Element::s16)
+            code.vpmovdw(masked, v);
+        else
+            code.vpmovdb(masked, v);
         return;
     }
     const Xbyak::Xmm x = low(v);
-    if (element == Element::u8) code.vpackusdw(v, v, v);
-    else code.vpackssdw(v, v, v);
+    if (element == Element::u8)
+        code.vpackusdw(v, v, v);
+    else
+        code.vpackssdw(v, v, v);
     code.vpermq(Xbyak::Ymm(v.getIdx()), Xbyak::Ymm(v.getIdx()), 0x08);
     if (element == Element::u8) code.vpackuswb(x, x, x);
     if (element == Element::s8) code.vpacksswb(x, x, x);
-    if (lanes.count > 0) store_some(code, element, to, x, lanes.count);
-    else if (element == Element::s16) code.vmovdqu(to, x);
-    else code.vmovq(to, x);
+    if (lanes.count > 0)
+        store_some(code, element, to, x, lanes.count);
+    else if (element == Element::s16)
+        code.vmovdqu(to, x);
+    else
+        code.vmovq(to, x);
 }
 
 }  // namespace
 
-void emit_load(const Simd& simd, Element element, const Vec& v, const Address& from, const Simd::Lanes& lanes) {
+void emit_load(const Simd& simd, Element element, const Vec& v, const Address& from,
+               const Simd::Lanes& lanes) {
     CodeBlock& code = simd.code;
     if (element == Element::f32) return simd.load(v, from, lanes);
     if (lanes.count == 0) {
@@ -125,16 +142,22 @@ void emit_load(const Simd& simd, Element element, const Vec& v, const Address& f
     to_f32(code, element, v);
 }
 
-void emit_store(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes, std::span<const int> temps) {
+void emit_store(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes,
+                std::span<const int> temps) {
     CodeBlock& code = simd.code;
     if (element == Element::f32) return simd.store(to, v, lanes);
-    if (element != Element::bf16 && element != Element::f16) return store_integers(simd, element, to, v, lanes);
-    if (element == Element::bf16) narrow_to_bf16(simd, v, temps);
-    else code.vcvtps2ph(half(v), v, 0);
+    if (element != Element::bf16 && element != Element::f16)
+        return store_integers(simd, element, to, v, lanes);
+    if (element == Element::bf16)
+        narrow_to_bf16(simd, v, temps);
+    else
+        code.vcvtps2ph(half(v), v, 0);
     const Vec narrow = half(v);
     if (!simd.avx512()) {
-        if (lanes.count == 0) code.vmovdqu(to, narrow);
-        else store_some(code, element, to, low(v), lanes.count);
+        if (lanes.count == 0)
+            code.vmovdqu(to, narrow);
+        else
+            store_some(code, element, to, low(v), lanes.count);
     } else if (lanes.count == 0) {
         code.vmovdqu16(to, narrow);
     } else {
@@ -144,19 +167,23 @@ void emit_store(const Simd& simd, Element element, const Address& to, const Vec&
 
 namespace {
 
-// nearest = v rounded to bf16, still f32; v = what that leaves. Ties go away from zero, so that two additions do it: v's parts add up all
-// the same. An infinity, or a number that rounds to one, leaves a NaN, and so does a NaN.
+// nearest = v rounded to bf16, still f32; v = what that leaves. Ties go away from zero, so that two
+// additions do it: v's parts add up all the same. An infinity, or a number that rounds to one, leaves a
+// NaN, and so does a NaN.
 void split_nearest(CodeBlock& code, const Vec& v, const Vec& nearest) {
     code.vpaddd(nearest, v, code.constant_bits(0x8000));
     code.vpandd(nearest, nearest, code.constant_bits(0xffff0000));
     code.vsubps(v, v, nearest);
 }
 
-Address moved(const Address& address, std::int64_t bytes) { return Address(0, false, address.getRegExp() + static_cast<std::size_t>(bytes)); }
+Address moved(const Address& address, std::int64_t bytes) {
+    return Address(0, false, address.getRegExp() + static_cast<std::size_t>(bytes));
+}
 
 }  // namespace
 
-void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v, std::span<const int> temps) {
+void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v,
+                      std::span<const int> temps) {
     CodeBlock& code = simd.code;
     const Vec nearest = Simd::like(v, temps[0]);
     const std::int64_t last = element_parts(element) - 1;
@@ -171,11 +198,13 @@ bool stores_pairs(const Simd& simd, Element element) noexcept {
     return has_bf16(simd.isa) && simd.lanes == 16 && (element == Element::bf16 || element_parts(element) > 1);
 }
 
-void emit_store_pair(const Simd& simd, Element element, const PairStore& to, const Vec& first, const Vec& second, std::span<const int> temps) {
+void emit_store_pair(const Simd& simd, Element element, const PairStore& to, const Vec& first,
+                     const Vec& second, std::span<const int> temps) {
     CodeBlock& code = simd.code;
     const std::int64_t last = element_parts(element) - 1, vector_bytes = simd.lanes * element_bytes(element);
     const Xbyak::Zmm low(temps[0]), high(temps[1]);
-    const bool adjacent = to.second.getRegExp() == to.first.getRegExp() + static_cast<std::size_t>(vector_bytes);
+    const bool adjacent =
+        to.second.getRegExp() == to.first.getRegExp() + static_cast<std::size_t>(vector_bytes);
     for (std::int64_t i = 0; i <= last; ++i) {
         if (i < last) {
             split_nearest(code, first, low);
@@ -206,8 +235,10 @@ void emit_pair_order(const Simd& simd, const Vec& order) {
 void emit_pair_sums(const Simd& simd, const Vec& v, const Vec& order, const Vec& temp) {
     CodeBlock& code = simd.code;
     code.vpermw(v, order, v);
-    if (v.isZMM()) code.vextracti64x4(half(temp), Xbyak::Zmm(v.getIdx()), 1);
-    else code.vextracti32x4(half(temp), Xbyak::Ymm(v.getIdx()), 1);
+    if (v.isZMM())
+        code.vextracti64x4(half(temp), Xbyak::Zmm(v.getIdx()), 1);
+    else
+        code.vextracti32x4(half(temp), Xbyak::Ymm(v.getIdx()), 1);
     code.vcvtph2ps(temp, half(temp));
     code.vcvtph2ps(v, half(v));
     code.vaddps(v, v, temp);
@@ -224,8 +255,10 @@ void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const
         code.vpslld(v, v, 16);
     } else {
         round_to_upper_half(simd, v, temps);
-        if (simd.avx512()) code.vpandd(v, v, code.constant_bits(0xffff0000));
-        else code.vpand(v, v, code.constant_bits(0xffff0000));
+        if (simd.avx512())
+            code.vpandd(v, v, code.constant_bits(0xffff0000));
+        else
+            code.vpand(v, v, code.constant_bits(0xffff0000));
     }
 }
 

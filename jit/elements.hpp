@@ -1,4 +1,5 @@
-// Elements: numbers of any type in memory, as f32 in registers. All arithmetic between a load and a store is f32.
+// Elements: numbers of any type in memory, as f32 in registers. All arithmetic between a load and a store
+// is f32.
 #pragma once
 
 #include <span>
@@ -8,26 +9,34 @@
 
 namespace tandem::jit {
 
-/// v = the elements at `from`, missing lanes zero; integers as they are. Only the lanes asked for are touched in memory.
-void emit_load(const Simd& simd, Element element, const Vec& v, const Address& from, const Simd::Lanes& lanes);
+/// v = the elements at `from`, missing lanes zero; integers as they are. Only the lanes asked for are
+/// touched in memory.
+void emit_load(const Simd& simd, Element element, const Vec& v, const Address& from,
+               const Simd::Lanes& lanes);
 
 /// Vector registers that the functions below need besides their operand.
 inline constexpr int element_temps = 2;
 
-/// Stores v's lanes as elements, the nearest ones, ties to even. For integers, v must hold integers in range. v and temps are clobbered.
-void emit_store(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes, std::span<const int> temps);
+/// Stores v's lanes as elements, the nearest ones, ties to even. For integers, v must hold integers in
+/// range. v and temps are clobbered.
+void emit_store(const Simd& simd, Element element, const Address& to, const Vec& v, const Simd::Lanes& lanes,
+                std::span<const int> temps);
 
 /// The same for elements in several parts, `part` bytes apart: whole vectors only.
-void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v, std::span<const int> temps);
+void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v,
+                      std::span<const int> temps);
 
-/// Whether two vectors of elements are narrowed by one instruction: bf16 and its parts, where the ISA does it itself.
+/// Whether two vectors of elements are narrowed by one instruction: bf16 and its parts, where the ISA does
+/// it itself.
 bool stores_pairs(const Simd& simd, Element element) noexcept;
-/// The same as two stores of whole vectors, of elements that stores_pairs(); one where the second lies right behind the first.
+/// The same as two stores of whole vectors, of elements that stores_pairs(); one where the second lies
+/// right behind the first.
 struct PairStore {
     Address first, second;
     std::int64_t part;  // where the elements have parts
 };
-void emit_store_pair(const Simd& simd, Element element, const PairStore& to, const Vec& first, const Vec& second, std::span<const int> temps);
+void emit_store_pair(const Simd& simd, Element element, const PairStore& to, const Vec& first,
+                     const Vec& second, std::span<const int> temps);
 
 /// Before the next: `order` = which of a register's f16 go where.
 void emit_pair_order(const Simd& simd, const Vec& order);

@@ -1,10 +1,12 @@
-// The composer: first stage -> row buffer -> second stage, one generated function for every distinct tile shape.
+// The composer: first stage -> row buffer -> second stage, one generated function for every distinct tile
+// shape.
 //
-// A tile function takes a TileArgs* and computes the tile: the intermediate's fresh rows into scratch, then the output rows from
-// them. Tiles that differ only in where they lie run the same function; edges are tile shapes of their own.
+// A tile function takes a TileArgs* and computes the tile: the intermediate's fresh rows into scratch, then
+// the output rows from them. Tiles that differ only in where they lie run the same function; edges are tile
+// shapes of their own.
 //
-// Under backend libxsmm a tile function does the depthwise stage only, and dense stages get functions that finish their rows; who
-// runs them in turn with LIBXSMM's kernels is core/run/batch_reduce.*.
+// Under backend libxsmm a tile function does the depthwise stage only, and dense stages get functions that
+// finish their rows; who runs them in turn with LIBXSMM's kernels is core/run/batch_reduce.*.
 #pragma once
 
 #include <array>
@@ -21,7 +23,8 @@ namespace tandem::jit {
 /// Which tile function serves which tile.
 class TileTable {
 public:
-    /// Classes of tile rows (by whether the intermediate starts afresh) and of tile columns; one function for each combination.
+    /// Classes of tile rows (by whether the intermediate starts afresh) and of tile columns; one function
+    /// for each combination.
     TileTable(const Problem& problem, const Plan& plan);
 
     struct Class {  // a representative tile
@@ -31,11 +34,14 @@ public:
     const std::vector<Class>& row_classes() const noexcept { return row_classes_; }
     const std::vector<Class>& column_classes() const noexcept { return column_classes_; }
 
-    /// Index of the function of a tile. `reuse`: the intermediate of the same tile is already there (another split computed it).
-    std::size_t index(std::int64_t ty, std::int64_t tx, bool start, std::int64_t split, bool reuse) const noexcept {
+    /// Index of the function of a tile. `reuse`: the intermediate of the same tile is already there
+    /// (another split computed it).
+    std::size_t index(std::int64_t ty, std::int64_t tx, bool start, std::int64_t split,
+                      bool reuse) const noexcept {
         const std::size_t row = row_of_[static_cast<std::size_t>(ty * 2 + start)];
         const std::size_t column = column_of_[static_cast<std::size_t>(tx)];
-        return ((row * column_classes_.size() + column) * splits_ + static_cast<std::size_t>(split)) * 2 + reuse;
+        return ((row * column_classes_.size() + column) * splits_ + static_cast<std::size_t>(split)) * 2 +
+               reuse;
     }
     std::size_t size() const noexcept { return row_classes_.size() * column_classes_.size() * splits_ * 2; }
 
@@ -45,7 +51,8 @@ private:
     std::size_t splits_;
 };
 
-/// The functions that finish a group's rows, by what the output holds before; `present` is null where there is nothing to do.
+/// The functions that finish a group's rows, by what the output holds before; `present` is null where there
+/// is nothing to do.
 struct RowFinishers {
     RowFinish present = nullptr, none = nullptr;
 };
@@ -53,8 +60,9 @@ struct RowFinishers {
 struct PairCode {
     EmittedCode code;
     TileTable table;
-    std::vector<TileFunction> functions;                         // by TileTable::index; empty where no stage is Tandem's own
-    std::array<std::vector<RowFinishers>, max_stages> finishers;  // of LIBXSMM's stages, one a GroupRun of the panel
+    std::vector<TileFunction> functions;  // by TileTable::index; empty where no stage is Tandem's own
+    std::array<std::vector<RowFinishers>, max_stages>
+        finishers;  // of LIBXSMM's stages, one a GroupRun of the panel
 };
 
 /// Emits every tile function of a problem under a plan. The plan must have passed check_plan().

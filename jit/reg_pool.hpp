@@ -1,5 +1,5 @@
-// RegPool: registers leased by name. A lease returns its register when it goes out of scope; running out throws with the names
-// of the holders, which emit_code() turns into an error sentence.
+// RegPool: registers leased by name. A lease returns its register when it goes out of scope; running out
+// throws with the names of the holders, which emit_code() turns into an error sentence.
 #pragma once
 
 #include <string>
@@ -23,7 +23,9 @@ public:
         Lease(const Lease&) = delete;
         Lease& operator=(const Lease&) = delete;
         Lease& operator=(Lease&&) = delete;
-        ~Lease() { if (pool_) pool_->give_back(index_); }
+        ~Lease() {
+            if (pool_) pool_->give_back(index_);
+        }
         int index() const noexcept { return index_; }
         operator Gpr() const { return Gpr(index_); }
 

@@ -1,5 +1,6 @@
-// Row post-ops: finishes pixels whose sums someone else computed (a batch-reduce kernel), while they are hot: loads each output
-// vector, applies the stage's chain, bias included, and stores it as the output tensor wants it.
+// Row post-ops: finishes pixels whose sums someone else computed (a batch-reduce kernel), while they are
+// hot: loads each output vector, applies the stage's chain, bias included, and stores it as the output
+// tensor wants it.
 //
 //   for each pixel: for each vector of the group: load (or zero), post-ops, store
 //
@@ -16,7 +17,8 @@ enum class RowSums {
     none,     // nothing: no tap of these pixels is inside the image, their sums are zero
 };
 
-/// `output`, `residual`: the group's first channel of the first pixel; `group`: its panel. `pixels` must be positive.
+/// `output`, `residual`: the group's first channel of the first pixel; `group`: its panel. `pixels` must be
+/// positive.
 using RowFinish = void (*)(void* output, const void* residual, const void* group, std::int64_t pixels);
 
 /// False where present sums are already what the output tensor wants.

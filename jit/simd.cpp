@@ -13,7 +13,9 @@ void Simd::zero(const Vec& v) const {
 }
 
 void Simd::permute(const Vec& to, int index_register, const Vec& from) const {
-    const auto wide = [](const Vec& v) { return v.isZMM() ? Xbyak::Ymm(Xbyak::Zmm(v.getIdx())) : Xbyak::Ymm(v.getIdx()); };
+    const auto wide = [](const Vec& v) {
+        return v.isZMM() ? Xbyak::Ymm(Xbyak::Zmm(v.getIdx())) : Xbyak::Ymm(v.getIdx());
+    };
     code.vpermps(wide(to), wide(like(to, index_register)), from);
 }
 

@@ -1,7 +1,8 @@
-// StageBody: what a stage's emitter (depthwise.*, dense.*) offers to the composer (pair_kernel.*), and what both share.
+// StageBody: what a stage's emitter (depthwise.*, dense.*) offers to the composer (pair_kernel.*), and what
+// both share.
 //
-// A body emits, into a tile function, the code that computes the stage's rows of the tile. Inner routines are asked for while
-// the tile functions are emitted, shared between them, and emitted behind them.
+// A body emits, into a tile function, the code that computes the stage's rows of the tile. Inner routines
+// are asked for while the tile functions are emitted, shared between them, and emitted behind them.
 #pragma once
 
 #include <deque>
@@ -29,7 +30,8 @@ enum class TailStore {
     anything,  // scratch: nobody reads them
 };
 
-/// The register that `lanes` valid channels take: half a register where that is enough, with the lanes of it to touch.
+/// The register that `lanes` valid channels take: half a register where that is enough, with the lanes of
+/// it to touch.
 struct TailVector {
     bool half = false;
     int lanes = 0;  // of that register; 0 = all
@@ -40,20 +42,23 @@ struct StageContext {
     Simd simd;
     const Stage* stage;
     StagePlan plan;
-    int index;                    // 0 or 1: which panel and residual table
+    int index;  // 0 or 1: which panel and residual table
     PanelLayout panel;
     TensorStrides in, out, residual;
     Element in_element, out_element;
-    DataType out_dtype;           // what out_element's numbers are rounded to
+    DataType out_dtype;  // what out_element's numbers are rounded to
     TailStore tail_store;
-    std::size_t source_rows;      // offset in TileArgs of the table of input rows
-    std::size_t output_rows;      // offset in TileArgs of the table of output rows
-    std::int64_t weights_ahead = 0;  // Winograd's GEMMs: bytes from the weights being read to those to prefetch to L2; 0: none
-    std::int64_t rows_ahead = 0;     // depthwise: the same for the input rows that the next tile reads and this one does not
+    std::size_t source_rows;  // offset in TileArgs of the table of input rows
+    std::size_t output_rows;  // offset in TileArgs of the table of output rows
+    std::int64_t weights_ahead =
+        0;  // Winograd's GEMMs: bytes from the weights being read to those to prefetch to L2; 0: none
+    std::int64_t rows_ahead =
+        0;  // depthwise: the same for the input rows that the next tile reads and this one does not
 
     /// A permuted vector is always full-width: its lanes come from anywhere in the input vector.
     TailVector tail_vector(int tail_lanes) const noexcept {
-        if (simd.lanes == 16 && tail_lanes > 0 && tail_lanes <= 8 && !panel.permute) return {true, tail_lanes % 8};
+        if (simd.lanes == 16 && tail_lanes > 0 && tail_lanes <= 8 && !panel.permute)
+            return {true, tail_lanes % 8};
         return {false, tail_lanes};
     }
     std::string name() const { return index == 0 ? "first" : "second"; }
@@ -79,8 +84,8 @@ private:
 class StageBody {
 public:
     virtual ~StageBody() = default;
-    /// Emits the computation of `tile` for the output channels of `runs`. `first_row`: index of the tile's first computed row in
-    /// the table of output rows.
+    /// Emits the computation of `tile` for the output channels of `runs`. `first_row`: index of the tile's
+    /// first computed row in the table of output rows.
     virtual void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) = 0;
     /// Emits the inner routines asked for so far.
     virtual void emit_routines(CodeBlock& code) { routines_.emit_pending(code); }
@@ -95,32 +100,41 @@ struct BlockRun {
     Span columns{};  // input columns that exist, from the block's virtual column
     bool operator==(const BlockRun&) const = default;
 };
-/// Cuts a segment into balanced blocks of at most `at_most` pixels, multiples of `step` but for the last, and joins equal neighbours.
-std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, std::int64_t at_most, std::int64_t step = 1);
+/// Cuts a segment into balanced blocks of at most `at_most` pixels, multiples of `step` but for the last,
+/// and joins equal neighbours.
+std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, std::int64_t at_most,
+                                 std::int64_t step = 1);
 
 /// Offsets in TileArgs.
 inline std::size_t local_offset(Local local) {
     return offsetof(TileArgs, locals) + static_cast<std::size_t>(local) * sizeof(std::int64_t);
 }
-inline std::size_t panel_offset(int stage) { return offsetof(TileArgs, panels) + static_cast<std::size_t>(stage) * sizeof(void*); }
+inline std::size_t panel_offset(int stage) {
+    return offsetof(TileArgs, panels) + static_cast<std::size_t>(stage) * sizeof(void*);
+}
 inline std::size_t residual_offset(int stage) {
     return offsetof(TileArgs, residual_rows) + static_cast<std::size_t>(stage) * sizeof(void*);
 }
 
-/// Emits `body` `count` times at run time, counting in `counter` (memory or register); count 1 emits no loop.
-void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t count, const std::function<void()>& body);
-/// `value` as an immediate operand, which instructions sign-extend: 0 to 2^31 - 1. Throws std::overflow_error (an Error once it leaves
-/// emit_code) for any other, as wrapped it would be a wrong address.
+/// Emits `body` `count` times at run time, counting in `counter` (memory or register); count 1 emits no
+/// loop.
+void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t count,
+               const std::function<void()>& body);
+/// `value` as an immediate operand, which instructions sign-extend: 0 to 2^31 - 1. Throws
+/// std::overflow_error (an Error once it leaves emit_code) for any other, as wrapped it would be a wrong
+/// address.
 std::uint32_t immediate(std::int64_t value);
 /// reg += value, nothing for 0. Magnitudes as in immediate().
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
 
-/// Rounds an accumulator to bf16 or f16 where that is the output's data type (integers: jit/quantize.hpp). `temps`: element_temps of them.
+/// Rounds an accumulator to bf16 or f16 where that is the output's data type (integers: jit/quantize.hpp).
+/// `temps`: element_temps of them.
 void emit_rounding(const StageContext& context, const Vec& acc, std::span<const int> temps);
 
-/// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width; `mask`: as in Simd::Lanes;
-/// `temps`: element_temps of them.
-void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask, std::span<const int> temps);
+/// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width;
+/// `mask`: as in Simd::Lanes; `temps`: element_temps of them.
+void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask,
+                std::span<const int> temps);
 
 /// An accumulator and where it goes: see emit_store().
 struct VectorStore {
@@ -129,12 +143,15 @@ struct VectorStore {
     int tail_lanes;
 };
 /// Stores those of a block, two at once where that is cheaper.
-void emit_stores(const StageContext& context, std::span<const VectorStore> stores, int mask, std::span<const int> temps);
+void emit_stores(const StageContext& context, std::span<const VectorStore> stores, int mask,
+                 std::span<const int> temps);
 
-/// Zeroes the vector at `to` where it is padding of the block that `run` ends in. `scratch`: a free vector register.
+/// Zeroes the vector at `to` where it is padding of the block that `run` ends in. `scratch`: a free vector
+/// register.
 void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch);
 
-inline constexpr int output_mask = 1, residual_mask = 2, input_mask = 3;  // k registers, held through a stage; jit/elements.cpp uses k4
-inline const Xbyak::Opmask byte_mask(5), column_mask(6);                  // set where they are used
+inline constexpr int output_mask = 1, residual_mask = 2,
+                     input_mask = 3;  // k registers, held through a stage; jit/elements.cpp uses k4
+inline const Xbyak::Opmask byte_mask(5), column_mask(6);  // set where they are used
 
 }  // namespace tandem::jit

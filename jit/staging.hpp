@@ -1,7 +1,8 @@
-// Staging: converts the input rows of a tile into scratch, for a dense first stage that cannot read them as they are
-// (core/plan/arithmetic.hpp).
+// Staging: converts the input rows of a tile into scratch, for a dense first stage that cannot read them as
+// they are (core/plan/arithmetic.hpp).
 //
-//   for each input row -> routine:  for each vector of channels: for each pixel: load as f32, shift, store as the dot wants it
+//   for each input row -> routine:  for each vector of channels: for each pixel: load as f32, shift, store
+//                                   as the dot wants it
 //
 // Channels behind the last are zero, as far as they share a vector with it.
 #pragma once
@@ -13,7 +14,8 @@ namespace tandem::jit {
 
 class Staging {
 public:
-    Staging(CodeBlock& code, const Problem& problem, const Plan& plan, const PanelLayout& panel, const Gpr& args);
+    Staging(CodeBlock& code, const Problem& problem, const Plan& plan, const PanelLayout& panel,
+            const Gpr& args);
     const RowBuffer& buffer() const noexcept { return buffer_; }
     /// The rows and columns that `tile`, of the first stage, reads.
     void emit_tile(const StageTile& tile);

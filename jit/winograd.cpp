@@ -21,7 +21,8 @@ StageContext gemm_context(const StageContext& stage, const WinogradLayout& layou
     context.tail_store = TailStore::anything;
     context.source_rows = offsetof(TileArgs, gemm_sources);
     context.output_rows = offsetof(TileArgs, gemm_outputs);
-    // All points' weights together exceed L2 and come from further out: while one point is computed the next one's are fetched.
+    // All points' weights together exceed L2 and come from further out: while one point is computed the
+    // next one's are fetched.
     context.weights_ahead = layout.gemm.bytes;
     return context;
 }
@@ -29,15 +30,20 @@ StageContext gemm_context(const StageContext& stage, const WinogradLayout& layou
 }  // namespace
 
 WinogradBody::WinogradBody(StageContext context, const WinogradLayout& layout, const Gpr& args)
-    : context_(std::move(context)), layout_(layout), code_(context_.simd.code), post_ops_(context_.stage->conv), args_(args),
-      gemm_stage_(winograd_gemm_stage(*context_.stage, layout.tiles)), gemm_registers_(RegPool::general_purpose()),
-      gemm_args_(gemm_registers_.lease("arguments")),
-      gemm_(std::make_unique<DenseBody>(gemm_context(context_, layout_, &gemm_stage_), args, gemm_registers_, PrefetchPlan{})),
-      registers_(RegPool::general_purpose()), own_args_(registers_.lease("arguments")), table_(registers_.lease("row table")),
-      channel_(registers_.lease("channel offset")), panel_(registers_.lease("channel panel")), data_(registers_.lease("workspace")),
+    : context_(std::move(context)), layout_(layout), code_(context_.simd.code),
+      post_ops_(context_.stage->conv), args_(args),
+      gemm_stage_(winograd_gemm_stage(*context_.stage, layout.tiles)),
+      gemm_registers_(RegPool::general_purpose()), gemm_args_(gemm_registers_.lease("arguments")),
+      gemm_(std::make_unique<DenseBody>(gemm_context(context_, layout_, &gemm_stage_), args, gemm_registers_,
+                                        PrefetchPlan{})),
+      registers_(RegPool::general_purpose()), own_args_(registers_.lease("arguments")),
+      table_(registers_.lease("row table")), channel_(registers_.lease("channel offset")),
+      panel_(registers_.lease("channel panel")), data_(registers_.lease("workspace")),
       temporary_(registers_.lease("temporary tile")) {
-    const std::int64_t pointers = std::max<std::int64_t>(layout_.alpha, layout_.m * (post_ops_.has_sum() ? 2 : 1));
-    for (std::int64_t i = 0; i < pointers; ++i) rows_.push_back(registers_.lease(fmt::format("row {}", i)));
+    const std::int64_t pointers =
+        std::max<std::int64_t>(layout_.alpha, layout_.m * (post_ops_.has_sum() ? 2 : 1));
+    for (std::int64_t i = 0; i < pointers; ++i)
+        rows_.push_back(registers_.lease(fmt::format("row {}", i)));
 }
 
 void WinogradBody::emit_tile(const StageTile& tile, std::span<const GroupRun>, std::int64_t first_row) {
@@ -53,15 +59,19 @@ void WinogradBody::emit_routines(CodeBlock& code) {
 }
 
 // Input row `r` of a phase's tile, in the image.
-std::int64_t WinogradBody::input_row(const StageTile& tile, std::int64_t tile_row, std::int64_t phase, std::int64_t r) const {
-    return row_axis(*context_.stage).first_tap(tile.grid_rows.begin + tile_row * layout_.m) + r * layout_.phases.stride + layout_.phases.row(phase);
+std::int64_t WinogradBody::input_row(const StageTile& tile, std::int64_t tile_row, std::int64_t phase,
+                                     std::int64_t r) const {
+    return row_axis(*context_.stage).first_tap(tile.grid_rows.begin + tile_row * layout_.m) +
+           r * layout_.phases.stride + layout_.phases.row(phase);
 }
 
 // Those of them that taps meet and that lie inside the image.
 Span WinogradBody::existing_rows(const StageTile& tile, std::int64_t tile_row, std::int64_t phase) const {
     Span rows{0, layout_.phases.used(layout_.m, layout_.phases.row(phase))};
-    while (rows.size() > 0 && input_row(tile, tile_row, phase, rows.begin) < 0) ++rows.begin;
-    while (rows.size() > 0 && input_row(tile, tile_row, phase, rows.end - 1) >= context_.stage->in_h) --rows.end;
+    while (rows.size() > 0 && input_row(tile, tile_row, phase, rows.begin) < 0)
+        ++rows.begin;
+    while (rows.size() > 0 && input_row(tile, tile_row, phase, rows.end - 1) >= context_.stage->in_h)
+        --rows.end;
     return rows;
 }
 
@@ -70,8 +80,10 @@ std::vector<WinogradBody::TileRun> WinogradBody::input_runs(const StageTile& til
     std::vector<TileRun> runs;
     for (std::int64_t x = 0; x < tile.cols.size(); x += layout_.m) {
         Span columns{0, layout_.phases.used(layout_.m, first)};
-        while (columns.size() > 0 && (x + columns.begin) * stride + first < tile.segment.columns.begin) ++columns.begin;
-        while (columns.size() > 0 && (x + columns.end - 1) * stride + first >= tile.segment.columns.end) --columns.end;
+        while (columns.size() > 0 && (x + columns.begin) * stride + first < tile.segment.columns.begin)
+            ++columns.begin;
+        while (columns.size() > 0 && (x + columns.end - 1) * stride + first >= tile.segment.columns.end)
+            --columns.end;
         if (runs.empty() || runs.back().columns != columns) runs.push_back({0, columns});
         ++runs.back().count;
     }
@@ -88,13 +100,14 @@ std::vector<WinogradBody::TileRun> WinogradBody::output_runs(const StageTile& ti
 
 void WinogradBody::emit_input_transforms(const StageTile& tile) {
     const Gpr table = table_, temporary = temporary_, scratch = channel_;
-    code_.note(fmt::format("{}: Winograd F({}x{},3x3), input transform of {} rows of tiles", context_.name(), layout_.m, layout_.m,
-                           tile.grid_rows.size() / layout_.m));
+    code_.note(fmt::format("{}: Winograd F({}x{},3x3), input transform of {} rows of tiles", context_.name(),
+                           layout_.m, layout_.m, tile.grid_rows.size() / layout_.m));
     code_.mov(table, code_.ptr[args_ + context_.source_rows]);
     code_.mov(temporary, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
     emit_add(code_, temporary, layout_.temporary_offset);
     const std::int64_t lanes = context_.simd.lanes, channels = context_.stage->in_channels;
-    const bool exact_tail = context_.in.block >= channels && channels % lanes != 0;  // NHWC: the last vector must not overrun
+    const bool exact_tail =
+        context_.in.block >= channels && channels % lanes != 0;  // NHWC: the last vector must not overrun
     const int tail = exact_tail ? static_cast<int>(channels % lanes) : 0;
     context_.simd.set_mask({tail, context_.simd.avx512() ? input_mask : 15}, scratch);
     const std::int64_t vectors = ceil_div(channels, lanes) - (exact_tail ? 1 : 0);
@@ -108,25 +121,36 @@ void WinogradBody::emit_input_transforms(const StageTile& tile) {
 
 void WinogradBody::emit_input_row(const StageTile& tile, const InputRow& row) {
     const Gpr table = table_, channel = channel_, data = data_;
-    const std::int64_t lanes = context_.simd.lanes, stride = layout_.phases.stride, column_phase = layout_.phases.column(row.phase);
+    const std::int64_t lanes = context_.simd.lanes, stride = layout_.phases.stride,
+                       column_phase = layout_.phases.column(row.phase);
     const Span rows = existing_rows(tile, row.tile_row, row.phase);
     const std::int64_t vector_stride = context_.stage->in_channels > lanes ? context_.in.channel(lanes) : 0;
-    const std::int64_t columns = ceil_div(tile.cols.size(), layout_.m), block = row.phase * ceil_div(context_.stage->in_channels, lanes) + row.first_vector;
+    const std::int64_t columns = ceil_div(tile.cols.size(), layout_.m),
+                       block = row.phase * ceil_div(context_.stage->in_channels, lanes) + row.first_vector;
     code_.mov(data, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
-    emit_add(code_, data, block * layout_.inputs.block_stride + row.tile_row * columns * layout_.inputs.pixel);
+    emit_add(code_, data,
+             block * layout_.inputs.block_stride + row.tile_row * columns * layout_.inputs.pixel);
     code_.mov(channel, row.first_vector * vector_stride + tile.shift * context_.in.pixel);
     emit_loop(code_, local(Local::groups), row.vectors, [&] {
         for (std::int64_t r = rows.begin; r < rows.end; ++r) {
             const Gpr pointer = rows_[static_cast<std::size_t>(r)];
-            code_.mov(pointer, code_.ptr[table + static_cast<std::size_t>((input_row(tile, row.tile_row, row.phase, r) - tile.in_rows.begin) * 8)]);
+            code_.mov(pointer,
+                      code_.ptr[table +
+                                static_cast<std::size_t>(
+                                    (input_row(tile, row.tile_row, row.phase, r) - tile.in_rows.begin) * 8)]);
             code_.add(pointer, channel);
         }
         for (const TileRun& run : input_runs(tile, row.phase)) {
-            const std::string key = fmt::format("in {}-{} {}-{} p{} t{}", rows.begin, rows.end, run.columns.begin, run.columns.end, column_phase, row.tail_lanes);
+            const std::string key =
+                fmt::format("in {}-{} {}-{} p{} t{}", rows.begin, rows.end, run.columns.begin,
+                            run.columns.end, column_phase, row.tail_lanes);
             emit_loop(code_, local(Local::blocks), run.count, [&] {
-                code_.call(routines_.get(key, [=, this, tail = row.tail_lanes] { emit_input_tile(rows, run.columns, column_phase, tail); }));
+                code_.call(routines_.get(key, [=, this, tail = row.tail_lanes] {
+                    emit_input_tile(rows, run.columns, column_phase, tail);
+                }));
                 for (std::int64_t r = rows.begin; r < rows.end; ++r)
-                    emit_add(code_, rows_[static_cast<std::size_t>(r)], layout_.m * stride * context_.in.pixel);
+                    emit_add(code_, rows_[static_cast<std::size_t>(r)],
+                             layout_.m * stride * context_.in.pixel);
                 emit_add(code_, data, layout_.inputs.pixel);
             });
         }
@@ -136,11 +160,13 @@ void WinogradBody::emit_input_row(const StageTile& tile, const InputRow& row) {
 }
 
 // B^T d B of one tile and channel vector.
-void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::int64_t column_phase, int tail_lanes) {
+void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::int64_t column_phase,
+                                   int tail_lanes) {
     const Simd& simd = context_.simd;
     const Gpr data = data_;
     const Simd::Lanes lanes{tail_lanes, simd.avx512() ? input_mask : 15};
-    code_.note(fmt::format("{}: Winograd input tile, rows {}-{}, columns {}-{}", context_.name(), rows.begin, rows.end, columns.begin, columns.end));
+    code_.note(fmt::format("{}: Winograd input tile, rows {}-{}, columns {}-{}", context_.name(), rows.begin,
+                           rows.end, columns.begin, columns.end));
     for (std::int64_t j = columns.begin; j < columns.end; ++j) {
         const std::int64_t column = j * layout_.phases.stride + column_phase;
         for (std::int64_t i = 0; i < layout_.alpha; ++i) {
@@ -148,11 +174,13 @@ void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::i
                 simd.zero(reg(false, i));
             } else {
                 const Gpr row = rows_[static_cast<std::size_t>(i)];
-                emit_load(simd, context_.in_element, reg(false, i), code_.ptr[row + static_cast<std::size_t>(column * context_.in.pixel)], lanes);
+                emit_load(simd, context_.in_element, reg(false, i),
+                          code_.ptr[row + static_cast<std::size_t>(column * context_.in.pixel)], lanes);
             }
         }
         emit_input_1d(false);
-        for (std::int64_t i = 0; i < layout_.alpha; ++i) code_.vmovaps(temporary(i, j), reg(false, layout_.alpha + i));
+        for (std::int64_t i = 0; i < layout_.alpha; ++i)
+            code_.vmovaps(temporary(i, j), reg(false, layout_.alpha + i));
     }
     for (std::int64_t i = 0; i < layout_.alpha; ++i) {
         for (std::int64_t j = 0; j < layout_.alpha; ++j) {
@@ -164,14 +192,19 @@ void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::i
         }
         emit_input_1d(false);
         for (std::int64_t j = 0; j < layout_.alpha; ++j)
-            code_.vmovups(code_.ptr[data + static_cast<std::size_t>((i * layout_.alpha + j) * layout_.inputs.row)], reg(false, layout_.alpha + j));
+            code_.vmovups(
+                code_.ptr[data + static_cast<std::size_t>((i * layout_.alpha + j) * layout_.inputs.row)],
+                reg(false, layout_.alpha + j));
     }
 }
 
 void WinogradBody::emit_gemms(std::int64_t tiles) {
     const Gpr scratch = data_;
-    const auto field = [&](std::size_t offset) { return code_.qword[args_ + offset]; };
-    code_.note(fmt::format("{}: Winograd products, {} points, {} tiles", context_.name(), layout_.points, tiles));
+    const auto field = [&](std::size_t offset) {
+        return code_.qword[args_ + offset];
+    };
+    code_.note(
+        fmt::format("{}: Winograd products, {} points, {} tiles", context_.name(), layout_.points, tiles));
     code_.mov(scratch, field(offsetof(TileArgs, workspace)));
     code_.mov(field(offsetof(TileArgs, gemm_source)), scratch);
     emit_add(code_, scratch, layout_.products_offset);
@@ -198,7 +231,8 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, std::int64_t fi
     code_.mov(temporary, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
     emit_add(code_, temporary, layout_.temporary_offset);
     code_.mov(panel, code_.ptr[args_ + panel_offset(context_.index)]);
-    code_.mov(channel, code_.ptr[args_ + offsetof(TileArgs, workspace)]);  // products of the current output vector
+    code_.mov(channel,
+              code_.ptr[args_ + offsetof(TileArgs, workspace)]);  // products of the current output vector
     emit_add(code_, channel, layout_.products_offset);
     for (const GroupRun& run : layout_.post_ops.runs) {
         if (context_.simd.avx512()) {
@@ -207,37 +241,49 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, std::int64_t fi
             context_.simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
         }
         emit_loop(code_, local(Local::groups), run.count, [&] {
-            for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row) emit_output_row(tile, run, row, first_row);
+            for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row)
+                emit_output_row(tile, run, row, first_row);
             emit_add(code_, panel, layout_.post_ops.group_bytes(1));
             emit_add(code_, channel, layout_.products.block_stride);
         });
     }
 }
 
-void WinogradBody::emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row, std::int64_t first_row) {
+void WinogradBody::emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row,
+                                   std::int64_t first_row) {
     const Gpr table = table_, panel = panel_, data = data_, channel = channel_;
-    const std::int64_t begin = tile.grid_rows.begin + tile_row * layout_.m, columns = ceil_div(tile.cols.size(), layout_.m);
-    const Span rows{std::clamp<std::int64_t>(tile.rows.begin - begin, 0, layout_.m), std::clamp<std::int64_t>(tile.rows.end - begin, 0, layout_.m)};
+    const std::int64_t begin = tile.grid_rows.begin + tile_row * layout_.m,
+                       columns = ceil_div(tile.cols.size(), layout_.m);
+    const Span rows{std::clamp<std::int64_t>(tile.rows.begin - begin, 0, layout_.m),
+                    std::clamp<std::int64_t>(tile.rows.end - begin, 0, layout_.m)};
     if (rows.size() <= 0) return;
-    const auto pointer = [&](std::int64_t row, bool residual) -> Gpr { return rows_[static_cast<std::size_t>(row + (residual ? layout_.m : 0))]; };
-    const auto point = [&](bool residual, std::size_t table_offset, std::int64_t table_row, std::size_t header) {
+    const auto pointer = [&](std::int64_t row, bool residual) -> Gpr {
+        return rows_[static_cast<std::size_t>(row + (residual ? layout_.m : 0))];
+    };
+    const auto point = [&](bool residual, std::size_t table_offset, std::int64_t table_row,
+                           std::size_t header) {
         code_.mov(table, code_.ptr[args_ + table_offset]);
         for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-            code_.mov(pointer(r, residual), code_.ptr[table + static_cast<std::size_t>((begin + r - tile.rows.begin + table_row) * 8)]);
+            code_.mov(
+                pointer(r, residual),
+                code_.ptr[table + static_cast<std::size_t>((begin + r - tile.rows.begin + table_row) * 8)]);
             code_.add(pointer(r, residual), code_.ptr[panel + header]);
         }
     };
     point(false, context_.output_rows, first_row, offsetof(GroupHeader, output));
     if (post_ops_.has_sum()) point(true, residual_offset(context_.index), 0, offsetof(GroupHeader, residual));
-    code_.lea(data, code_.ptr[channel + static_cast<std::size_t>(tile_row * columns * layout_.products.pixel)]);
+    code_.lea(data,
+              code_.ptr[channel + static_cast<std::size_t>(tile_row * columns * layout_.products.pixel)]);
     for (const TileRun& tiles : output_runs(tile)) {
-        const std::string key = fmt::format("out {}-{} {}-{} t{} r{}.{}", rows.begin, rows.end, tiles.columns.begin, tiles.columns.end, run.tail_lanes,
-                                            run.residual_vectors, run.residual_tail_lanes);
+        const std::string key =
+            fmt::format("out {}-{} {}-{} t{} r{}.{}", rows.begin, rows.end, tiles.columns.begin,
+                        tiles.columns.end, run.tail_lanes, run.residual_vectors, run.residual_tail_lanes);
         emit_loop(code_, local(Local::blocks), tiles.count, [&] {
             code_.call(routines_.get(key, [=, this] { emit_output_tile(run, rows, tiles.columns); }));
             for (std::int64_t r = rows.begin; r < rows.end; ++r) {
                 emit_add(code_, pointer(r, false), layout_.m * context_.out.pixel);
-                if (post_ops_.has_sum()) emit_add(code_, pointer(r, true), layout_.m * context_.residual.pixel);
+                if (post_ops_.has_sum())
+                    emit_add(code_, pointer(r, true), layout_.m * context_.residual.pixel);
             }
             emit_add(code_, data, layout_.products.pixel);
         });
@@ -248,16 +294,20 @@ void WinogradBody::emit_output_row(const StageTile& tile, const GroupRun& run, s
 void WinogradBody::emit_output_tile(const GroupRun& run, const Span& rows, const Span& columns) {
     const Gpr data = data_;
     const bool half = context_.tail_vector(run.tail_lanes).half;
-    code_.note(fmt::format("{}: Winograd output tile, rows {}-{}, columns {}-{} {}", context_.name(), rows.begin, rows.end, columns.begin, columns.end,
-                           post_ops_.text()));
+    code_.note(fmt::format("{}: Winograd output tile, rows {}-{}, columns {}-{} {}", context_.name(),
+                           rows.begin, rows.end, columns.begin, columns.end, post_ops_.text()));
     for (std::int64_t j = 0; j < layout_.alpha; ++j) {
         for (std::int64_t i = 0; i < layout_.alpha; ++i)
-            code_.vmovups(reg(half, i), code_.ptr[data + static_cast<std::size_t>((i * layout_.alpha + j) * layout_.products.row)]);
+            code_.vmovups(
+                reg(half, i),
+                code_.ptr[data + static_cast<std::size_t>((i * layout_.alpha + j) * layout_.products.row)]);
         emit_output_1d(half);
-        for (std::int64_t i = rows.begin; i < rows.end; ++i) code_.vmovaps(temporary(i, j), reg(half, layout_.alpha + i));
+        for (std::int64_t i = rows.begin; i < rows.end; ++i)
+            code_.vmovaps(temporary(i, j), reg(half, layout_.alpha + i));
     }
     for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-        for (std::int64_t j = 0; j < layout_.alpha; ++j) code_.vmovaps(reg(half, j), temporary(i, j));
+        for (std::int64_t j = 0; j < layout_.alpha; ++j)
+            code_.vmovaps(reg(half, j), temporary(i, j));
         emit_output_1d(half);
         emit_output_line(run, i, columns);
     }
@@ -269,13 +319,15 @@ void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const
     const Gpr panel = panel_, output = rows_[static_cast<std::size_t>(row)];
     const bool half = context_.tail_vector(run.tail_lanes).half;
     std::vector<int> temps;  // the 1-d transform's inputs are free again
-    for (int i = 0; i < static_cast<int>(layout_.alpha); ++i) temps.push_back(i);
+    for (int i = 0; i < static_cast<int>(layout_.alpha); ++i)
+        temps.push_back(i);
     PostOpOperands operands;
     operands.has_residual = run.residual_vectors > 0;
     operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
     operands.residual_element = element_of(context_.out_dtype);
     operands.param = [&](int param) {
-        return code_.ptr[panel + static_cast<std::size_t>(layout_.post_ops.params_offset() + param * layout_.post_ops.vector_bytes)];
+        return code_.ptr[panel + static_cast<std::size_t>(layout_.post_ops.params_offset() +
+                                                          param * layout_.post_ops.vector_bytes)];
     };
     for (std::int64_t j = columns.begin; j < columns.end; ++j) {
         const Vec y = reg(half, layout_.alpha + j);
@@ -290,13 +342,19 @@ void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const
     const int mask = simd.avx512() ? output_mask : temps.front();
     if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel);
     for (std::int64_t j = columns.begin; j < columns.end; ++j)
-        emit_store(context_, code_.ptr[output + static_cast<std::size_t>(j * context_.out.pixel)], reg(half, layout_.alpha + j), run.tail_lanes, mask, std::span(temps).subspan(1));
+        emit_store(context_, code_.ptr[output + static_cast<std::size_t>(j * context_.out.pixel)],
+                   reg(half, layout_.alpha + j), run.tail_lanes, mask, std::span(temps).subspan(1));
 }
 
-// t = B^T d. With the points 0, +-a, +-b, infinity and ab = 1 the rows are sums and differences of an even and an odd part.
+// t = B^T d. With the points 0, +-a, +-b, infinity and ab = 1 the rows are sums and differences of an even
+// and an odd part.
 void WinogradBody::emit_input_1d(bool half) {
-    const auto d = [&](std::int64_t i) { return reg(half, i); };
-    const auto t = [&](std::int64_t i) { return reg(half, layout_.alpha + i); };
+    const auto d = [&](std::int64_t i) {
+        return reg(half, i);
+    };
+    const auto t = [&](std::int64_t i) {
+        return reg(half, layout_.alpha + i);
+    };
     if (layout_.phases.stride == 2) return emit_input_1d_strided(half);
     if (layout_.m == 2) {
         code_.vsubps(t(0), d(2), d(0));
@@ -307,12 +365,15 @@ void WinogradBody::emit_input_1d(bool half) {
     }
     static_assert(winograd_a * winograd_b == 1);
     constexpr double aa = winograd_a * winograd_a, bb = winograd_b * winograd_b;
-    const auto constant = [&](double value) { return code_.constant(static_cast<float>(value)); };
+    const auto constant = [&](double value) {
+        return code_.constant(static_cast<float>(value));
+    };
     code_.vaddps(t(0), d(0), d(4));
     code_.vfnmadd231ps(t(0), d(2), constant(aa + bb));
     code_.vaddps(t(5), d(1), d(5));
     code_.vfnmadd231ps(t(5), d(3), constant(aa + bb));
-    // Even parts d4 - bb d2 and d4 - aa d2, odd parts d3 - bb d1 and d3 - aa d1; registers d(0) and d(5) are free now.
+    // Even parts d4 - bb d2 and d4 - aa d2, odd parts d3 - bb d1 and d3 - aa d1; registers d(0) and d(5)
+    // are free now.
     code_.vmovaps(t(1), d(4));
     code_.vfnmadd231ps(t(1), d(2), constant(bb));
     code_.vmovaps(d(0), d(3));
@@ -330,8 +391,12 @@ void WinogradBody::emit_input_1d(bool half) {
 
 // y = A^T m.
 void WinogradBody::emit_output_1d(bool half) {
-    const auto m = [&](std::int64_t i) { return reg(half, i); };
-    const auto y = [&](std::int64_t i) { return reg(half, layout_.alpha + i); };
+    const auto m = [&](std::int64_t i) {
+        return reg(half, i);
+    };
+    const auto y = [&](std::int64_t i) {
+        return reg(half, layout_.alpha + i);
+    };
     if (layout_.phases.stride == 2) return emit_output_1d_strided(half);
     if (layout_.m == 2) {
         code_.vaddps(y(0), m(0), m(1));
@@ -341,7 +406,9 @@ void WinogradBody::emit_output_1d(bool half) {
         return;
     }
     constexpr double a = winograd_a, b = winograd_b;
-    const auto constant = [&](double value) { return code_.constant(static_cast<float>(value)); };
+    const auto constant = [&](double value) {
+        return code_.constant(static_cast<float>(value));
+    };
     const Vec sum_a = reg(half, layout_.alpha + 4), sum_b = reg(half, layout_.alpha + 5);
     code_.vaddps(sum_a, m(1), m(2));
     code_.vsubps(m(1), m(1), m(2));  // difference at +-a
@@ -362,26 +429,34 @@ void WinogradBody::emit_output_1d(bool half) {
 //   [2 -1 -2 1 0], [0 -2 -1 1 0], [0 2 -3 1 0], [0 -1 0 1 0], [0 2 -1 -2 1]
 void WinogradBody::emit_input_1d_strided(bool half) {
     static_assert(winograd_p == 2);
-    const auto d = [&](std::int64_t i) { return reg(half, i); };
-    const auto t = [&](std::int64_t i) { return reg(half, layout_.alpha + i); };
+    const auto d = [&](std::int64_t i) {
+        return reg(half, i);
+    };
+    const auto t = [&](std::int64_t i) {
+        return reg(half, layout_.alpha + i);
+    };
     const Address two = code_.constant(2);
-    code_.vsubps(t(3), d(3), d(1));        // d3 - d1
-    code_.vsubps(d(0), d(0), d(2));        // d0 - d2
+    code_.vsubps(t(3), d(3), d(1));  // d3 - d1
+    code_.vsubps(d(0), d(0), d(2));  // d0 - d2
     code_.vmovaps(t(0), t(3));
     code_.vfmadd231ps(t(0), d(0), two);
-    code_.vsubps(t(1), t(3), d(1));        // d3 - 2 d1 - d2
+    code_.vsubps(t(1), t(3), d(1));  // d3 - 2 d1 - d2
     code_.vsubps(t(1), t(1), d(2));
-    code_.vaddps(t(2), d(1), d(3));        // d3 + 2 d1 - 3 d2
+    code_.vaddps(t(2), d(1), d(3));  // d3 + 2 d1 - 3 d2
     code_.vaddps(t(2), t(2), d(1));
     code_.vfnmadd231ps(t(2), d(2), code_.constant(3));
-    code_.vsubps(t(4), d(4), d(2));        // d4 - d2 - 2 (d3 - d1)
+    code_.vsubps(t(4), d(4), d(2));  // d4 - d2 - 2 (d3 - d1)
     code_.vfnmadd231ps(t(4), t(3), two);
 }
 
 // y = A^T m for the same points: [1 1 1 1 0], [0 1 -1 2 0], [0 1 1 4 0], [0 1 -1 8 1]
 void WinogradBody::emit_output_1d_strided(bool half) {
-    const auto m = [&](std::int64_t i) { return reg(half, i); };
-    const auto y = [&](std::int64_t i) { return reg(half, layout_.alpha + i); };
+    const auto m = [&](std::int64_t i) {
+        return reg(half, i);
+    };
+    const auto y = [&](std::int64_t i) {
+        return reg(half, layout_.alpha + i);
+    };
     code_.vaddps(y(2), m(1), m(2));
     code_.vsubps(m(1), m(1), m(2));
     code_.vaddps(y(0), m(0), y(2));

@@ -1,11 +1,13 @@
-// Winograd stage, F(m x m, 3 x 3), m = 2 or 4 (core/plan/winograd.hpp holds the mathematics and the layouts).
+// Winograd stage, F(m x m, 3 x 3), m = 2 or 4 (core/plan/winograd.hpp holds the mathematics and the
+// layouts).
 //
 //   for each row of input tiles, channel vector, tile:   B^T d B  -> workspace [point][channel block][tile]
-//   for each point:                                      a GEMM, tiles x channels by channels x output channels (jit/dense.*)
+//   for each point:                                      a GEMM, tiles x channels by channels x output
+//                                                        channels (jit/dense.*)
 //   for each output vector, row of tiles, tile:          A^T m A, bias and post-ops -> output rows
 //
-// A transform is two passes of the same one-dimensional transform over a tile, with the tile in a buffer between them.
-// Tiles over an image's edge read zeros for what is not there and store only what is.
+// A transform is two passes of the same one-dimensional transform over a tile, with the tile in a buffer
+// between them. Tiles over an image's edge read zeros for what is not there and store only what is.
 #pragma once
 
 #include "core/plan/winograd.hpp"
@@ -22,7 +24,7 @@ public:
 private:
     struct TileRun {  // equal tiles of a row of tiles
         std::int64_t count = 0;
-        Span columns{};            // of the phase's input tile (alpha) or of the output tile (m) that exist
+        Span columns{};  // of the phase's input tile (alpha) or of the output tile (m) that exist
         bool operator==(const TileRun&) const = default;
     };
     std::vector<TileRun> input_runs(const StageTile& tile, std::int64_t phase) const;
@@ -37,7 +39,8 @@ private:
     void emit_input_tile(const Span& rows, const Span& columns, std::int64_t column_phase, int tail_lanes);
     void emit_gemms(std::int64_t tiles);
     void emit_output_transforms(const StageTile& tile, std::int64_t first_row);
-    void emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row, std::int64_t first_row);
+    void emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row,
+                         std::int64_t first_row);
     void emit_output_tile(const GroupRun& run, const Span& rows, const Span& columns);
     void emit_output_line(const GroupRun& run, std::int64_t row, const Span& columns);
     /// One-dimensional transforms: registers 0.. to registers alpha.. (inputs are clobbered).
@@ -49,7 +52,8 @@ private:
     Address temporary(std::int64_t row, std::int64_t column) const;
     Address local(Local name) const { return code_.qword[args_ + local_offset(name)]; }
     Span existing_rows(const StageTile& tile, std::int64_t tile_row, std::int64_t phase) const;
-    std::int64_t input_row(const StageTile& tile, std::int64_t tile_row, std::int64_t phase, std::int64_t r) const;
+    std::int64_t input_row(const StageTile& tile, std::int64_t tile_row, std::int64_t phase,
+                           std::int64_t r) const;
 
     StageContext context_;
     WinogradLayout layout_;

@@ -1,7 +1,9 @@
-// Generated functions keep the System V ABI: callee-saved registers, MXCSR, the x87 unit, the direction flag.
+// Generated functions keep the System V ABI: callee-saved registers, MXCSR, the x87 unit, the direction
+// flag.
 //
-// Every tile function of a kernel is replaced in turn by a probe that calls it between loading patterns and looking at them
-// again. The executor around it would not do: a compiler may save the very registers that the generated code loses.
+// Every tile function of a kernel is replaced in turn by a probe that calls it between loading patterns and
+// looking at them again. The executor around it would not do: a compiler may save the very registers that
+// the generated code loses.
 #include <doctest/doctest.h>
 
 #include <cstddef>
@@ -35,8 +37,10 @@ struct Probe {
 
 extern "C" void tandem_test_call_probed(void (*function)(jit::TileArgs*), jit::TileArgs* args, Probe* probe);
 
-static_assert(sizeof(State) == 80 && offsetof(Probe, after) == 80 && offsetof(State, rsp) == 48 && offsetof(State, flags) == 56 && offsetof(State, mxcsr) == 64 &&
-              offsetof(State, x87_control) == 68 && offsetof(State, x87_status) == 70 && offsetof(State, x87_tags) == 72);
+static_assert(sizeof(State) == 80 && offsetof(Probe, after) == 80 && offsetof(State, rsp) == 48 &&
+              offsetof(State, flags) == 56 && offsetof(State, mxcsr) == 64 &&
+              offsetof(State, x87_control) == 68 && offsetof(State, x87_status) == 70 &&
+              offsetof(State, x87_tags) == 72);
 
 asm(R"(
     .macro tandem_test_record at
@@ -133,7 +137,8 @@ void probe_call(jit::TileArgs* args) {
     compare(probe.before, probe.after);
 }
 
-/// Calls the kernel once for each of its functions, with that one probed. Returns how often a probe was called.
+/// Calls the kernel once for each of its functions, with that one probed. Returns how often a probe was
+/// called.
 int probe_kernel(const Problem& problem, const Kernel& kernel) {
     probed_calls = 0;
     difference.clear();
@@ -151,7 +156,8 @@ int probe_kernel(const Problem& problem, const Kernel& kernel) {
         const Kernel probed(KernelImpl::create(problem, code));
         GuardedCall call(problem, probed);
         for (const int parts : {1, 3})
-            for (int part = 0; part < parts; ++part) REQUIRE(call.run(part, parts).ok());
+            for (int part = 0; part < parts; ++part)
+                REQUIRE(call.run(part, parts).ok());
     }
     return probed_calls;
 }
@@ -166,7 +172,8 @@ TEST_CASE("ABI: the probe sees a register that is not preserved, and the flags")
             block.ret();
         });
         REQUIRE(code.ok());
-        probed_function = reinterpret_cast<TileFunction>(reinterpret_cast<std::uintptr_t>(code->memory->bytes().data()));
+        probed_function =
+            reinterpret_cast<TileFunction>(reinterpret_cast<std::uintptr_t>(code->memory->bytes().data()));
         difference.clear();
         TileArgs args;
         probe_call(&args);
@@ -183,8 +190,9 @@ TEST_CASE("ABI: the probe sees a register that is not preserved, and the flags")
 
 TEST_CASE("ABI: every tile function of fused kernels preserves what a callee must") {
     Context context;
-    for (const char* text : {"1x40x11x13:dw3+bias+relu6:conv1o50+bias+gelu_erf+sum", "1x17x9x9:dw5s2m2+prelu+sum:conv1o20+swish",
-                             "1x9x12x12:conv3o33+bias+elu(1):conv3o18s2+scale+sum(7)", "1x12x9x9:conv1o20+sigmoid:dw3+tanh"})
+    for (const char* text :
+         {"1x40x11x13:dw3+bias+relu6:conv1o50+bias+gelu_erf+sum", "1x17x9x9:dw5s2m2+prelu+sum:conv1o20+swish",
+          "1x9x12x12:conv3o33+bias+elu(1):conv3o18s2+scale+sum(7)", "1x12x9x9:conv1o20+sigmoid:dw3+tanh"})
         for (const Isa isa : host_isas(DataType::f32))
             for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c})
                 for (const int threads : {1, 64}) {  // many threads: channel splits

@@ -1,7 +1,7 @@
 // Activations against double libm over the float bit patterns, on every ISA and width of the host.
 //
-// TANDEM_EXHAUSTIVE=<stride> tests every stride-th of the 2^32 patterns, 1 being all (20 minutes or so); default 4099. With it set,
-// the measured errors are printed as the table in docs/activations.md.
+// TANDEM_EXHAUSTIVE=<stride> tests every stride-th of the 2^32 patterns, 1 being all (20 minutes or so);
+// default 4099. With it set, the measured errors are printed as the table in docs/activations.md.
 #include "jit/activations.hpp"
 
 #include <doctest/doctest.h>
@@ -32,7 +32,9 @@ struct Variant {
     int lanes;
     int x;
     std::vector<int> temps;
-    std::string name() const { return fmt::format("{} {} lanes x={}", isa == Isa::avx2 ? "avx2" : "avx512", lanes, x); }
+    std::string name() const {
+        return fmt::format("{} {} lanes x={}", isa == Isa::avx2 ? "avx2" : "avx512", lanes, x);
+    }
 };
 
 std::vector<Variant> host_variants() {
@@ -42,7 +44,8 @@ std::vector<Variant> host_variants() {
         variants.push_back({Isa::avx2, 8, 0, {1, 2, 3, 4}});
         variants.push_back({Isa::avx2, 8, 15, {14, 3, 9, 7}});
     }
-    if (cpu.has(Xbyak::util::Cpu::tAVX512F) && cpu.has(Xbyak::util::Cpu::tAVX512DQ) && cpu.has(Xbyak::util::Cpu::tAVX512VL)) {
+    if (cpu.has(Xbyak::util::Cpu::tAVX512F) && cpu.has(Xbyak::util::Cpu::tAVX512DQ) &&
+        cpu.has(Xbyak::util::Cpu::tAVX512VL)) {
         variants.push_back({Isa::avx512, 8, 2, {31, 0, 16, 5}});
         variants.push_back({Isa::avx512, 8, 31, {17, 30, 1, 29}});
         variants.push_back({Isa::avx512, 16, 0, {1, 2, 3, 4}});
@@ -60,7 +63,9 @@ const double sqrt_2_over_pi = std::sqrt(2 / std::numbers::pi);
 
 double reference(const PostOp& op, float xf) {
     const double x = xf, alpha = op.alpha, beta = op.beta;
-    const auto logistic = [](double y) { return 1 / (1 + std::exp(-y)); };
+    const auto logistic = [](double y) {
+        return 1 / (1 + std::exp(-y));
+    };
     const bool minus_inf = xf == -inf;
     switch (op.kind) {
         case PostOpKind::relu: return x > 0 ? x : 0;
@@ -74,13 +79,15 @@ double reference(const PostOp& op, float xf) {
         case PostOpKind::hswish: return x <= -3 ? 0 : x * std::min((x + 3) / 6, 1.0);
         case PostOpKind::elu: return x < 0 ? alpha * std::expm1(x) : x;
         case PostOpKind::gelu_erf: return minus_inf ? 0 : x / 2 * std::erfc(-x / std::numbers::sqrt2);
-        case PostOpKind::gelu_tanh: return minus_inf ? 0 : x * logistic(2 * sqrt_2_over_pi * (x + 0.044715 * x * x * x));
+        case PostOpKind::gelu_tanh:
+            return minus_inf ? 0 : x * logistic(2 * sqrt_2_over_pi * (x + 0.044715 * x * x * x));
         default: return 0;
     }
 }
 
 bool nan_gives_lower_bound(PostOpKind kind) {
-    return kind == PostOpKind::relu || kind == PostOpKind::relu6 || kind == PostOpKind::clip || kind == PostOpKind::hsigmoid;
+    return kind == PostOpKind::relu || kind == PostOpKind::relu6 || kind == PostOpKind::clip ||
+           kind == PostOpKind::hsigmoid;
 }
 
 /// void(const float* in, float* out, size_t vectors)
@@ -117,10 +124,10 @@ double float_ulp(double y) {
 
 /// Errors of one op. Accepted per sample: 4 ulp or 1e-6.
 struct Errors {
-    double max_abs = 0, abs_at = 0;    // where |reference| <= 8
-    double max_ulp = 0, ulp_at = 0;    // where |reference| >= 2^-126
-    double max_ulp_large = 0;          // where |reference| >= 1/16
-    double max_share = 0;              // min(ulp / 4, abs / 1e-6)
+    double max_abs = 0, abs_at = 0;  // where |reference| <= 8
+    double max_ulp = 0, ulp_at = 0;  // where |reference| >= 2^-126
+    double max_ulp_large = 0;        // where |reference| >= 1/16
+    double max_share = 0;            // min(ulp / 4, abs / 1e-6)
     float share_at = 0;
 
     void add(const PostOp& op, float x, float y) {
@@ -130,7 +137,8 @@ struct Errors {
             return;
         }
         const double expected = reference(op, x);
-        const auto rounded = static_cast<float>(expected);  // so that an overflow to inf is expected where float has none
+        const auto rounded =
+            static_cast<float>(expected);  // so that an overflow to inf is expected where float has none
         if (rounded == y) {
             if (std::isinf(y)) return;
         } else if (!std::isfinite(y) || !std::isfinite(rounded)) {
@@ -139,7 +147,8 @@ struct Errors {
         const double error = std::abs(y - expected);
         const double ulp = error / float_ulp(expected);
         if (std::abs(expected) <= 8 && error > max_abs) max_abs = error, abs_at = x;
-        if (std::abs(expected) >= std::numeric_limits<float>::min() && ulp > max_ulp) max_ulp = ulp, ulp_at = x;
+        if (std::abs(expected) >= std::numeric_limits<float>::min() && ulp > max_ulp)
+            max_ulp = ulp, ulp_at = x;
         if (std::abs(expected) >= 1.0 / 16) max_ulp_large = std::max(max_ulp_large, ulp);
         const double share = std::min(ulp / 4, error / 1e-6);
         if (share > max_share) max_share = share, share_at = x;
@@ -154,34 +163,53 @@ struct Case {
 
 std::vector<Case> cases() {
     using enum PostOpKind;
-    return {{{relu}, 0}, {{relu6}, 0}, {{clip, -1.25f, 3.5f}, 0},
-            {{leaky, 0.01f}, 0.5001}, {{leaky, 1.5f}, 0.5001}, {{leaky, -0.3f}, 0.5001}, {{leaky, 0.0f}, 0},
-            {{sigmoid}, inf}, {{PostOpKind::tanh}, 6}, {{swish}, inf}, {{hsigmoid}, inf}, {{hswish}, inf},
-            {{elu, 1.0f}, 4}, {{elu, -0.7f}, 4}, {{gelu_erf}, inf}, {{gelu_tanh}, inf}};
+    return {{{relu}, 0},
+            {{relu6}, 0},
+            {{clip, -1.25f, 3.5f}, 0},
+            {{leaky, 0.01f}, 0.5001},
+            {{leaky, 1.5f}, 0.5001},
+            {{leaky, -0.3f}, 0.5001},
+            {{leaky, 0.0f}, 0},
+            {{sigmoid}, inf},
+            {{PostOpKind::tanh}, 6},
+            {{swish}, inf},
+            {{hsigmoid}, inf},
+            {{hswish}, inf},
+            {{elu, 1.0f}, 4},
+            {{elu, -0.7f}, 4},
+            {{gelu_erf}, inf},
+            {{gelu_tanh}, inf}};
 }
 
-std::string case_name(const PostOp& op) { return fmt::format("kind {} alpha {} beta {}", static_cast<int>(op.kind), op.alpha, op.beta); }
+std::string case_name(const PostOp& op) {
+    return fmt::format("kind {} alpha {} beta {}", static_cast<int>(op.kind), op.alpha, op.beta);
+}
 
 std::vector<float> special_values() {
     std::vector<float> values{std::numeric_limits<float>::quiet_NaN(), inf};
-    for (const float v : {0.0f, 1e-45f, 1e-40f, 1.17549435e-38f, 1e-20f, 1e-8f, 1e-4f, 0.5f, 1.0f, 3.0f, 6.0f, 7.00599f, 7.01487f, 8.9085f,
-                          10.001f, 10.061f, 17.0f, 25.0f, 87.0f, 87.3365f, 88.0f, 88.37f, 88.7228f, 89.0f, 104.0f, 1e4f, 1e20f, 1e38f, 3.40282347e38f})
-        for (const float w : {v, std::nextafter(v, inf), std::nextafter(v, 0.0f)}) values.push_back(w), values.push_back(-w);
+    for (const float v :
+         {0.0f,  1e-45f,   1e-40f,   1.17549435e-38f, 1e-20f,  1e-8f,   1e-4f, 0.5f,  1.0f,          3.0f,
+          6.0f,  7.00599f, 7.01487f, 8.9085f,         10.001f, 10.061f, 17.0f, 25.0f, 87.0f,         87.3365f,
+          88.0f, 88.37f,   88.7228f, 89.0f,           104.0f,  1e4f,    1e20f, 1e38f, 3.40282347e38f})
+        for (const float w : {v, std::nextafter(v, inf), std::nextafter(v, 0.0f)})
+            values.push_back(w), values.push_back(-w);
     values.push_back(-inf);
     return values;
 }
 
 /// Runs `in` through every variant, requires the same bits of all, and adds the errors.
-void compare(const PostOp& op, const std::vector<Variant>& variants, const std::vector<EmittedCode>& codes, const std::vector<float>& in,
-             std::size_t count, Errors& errors) {
+void compare(const PostOp& op, const std::vector<Variant>& variants, const std::vector<EmittedCode>& codes,
+             const std::vector<float>& in, std::size_t count, Errors& errors) {
     static std::vector<float> first(chunk), other(chunk);
     for (std::size_t v = 0; v < codes.size(); ++v) {
         auto& out = v == 0 ? first : other;
-        entry<ArrayFunction>(codes[v])(in.data(), out.data(), chunk / static_cast<std::size_t>(variants[v].lanes));
+        entry<ArrayFunction>(codes[v])(in.data(), out.data(),
+                                       chunk / static_cast<std::size_t>(variants[v].lanes));
         if (v > 0 && std::memcmp(first.data(), other.data(), chunk * sizeof(float)) != 0)
             FAIL_CHECK(case_name(op), ": ", variants[v].name(), " differs from ", variants[0].name());
     }
-    for (std::size_t i = 0; i < count; ++i) errors.add(op, in[i], first[i]);
+    for (std::size_t i = 0; i < count; ++i)
+        errors.add(op, in[i], first[i]);
 }
 
 }  // namespace
@@ -194,7 +222,8 @@ TEST_CASE("activations: every ISA and width within 4 ulp or 1e-6 of double libm"
     for (const Case& c : cases()) {
         CAPTURE(case_name(c.op));
         std::vector<EmittedCode> codes;
-        for (const Variant& v : variants) codes.push_back(emit_array_function(c.op, v));
+        for (const Variant& v : variants)
+            codes.push_back(emit_array_function(c.op, v));
         Errors errors;
         std::vector<float> in = special_values();
         const std::size_t specials = in.size();
@@ -204,16 +233,20 @@ TEST_CASE("activations: every ISA and width within 4 ulp or 1e-6 of double libm"
         compare(c.op, variants, codes, in, specials, errors);
         for (std::uint64_t bits = 0; bits < (1ull << 32);) {
             std::size_t n = 0;
-            for (; n < chunk && bits < (1ull << 32); ++n, bits += stride) in[n] = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+            for (; n < chunk && bits < (1ull << 32); ++n, bits += stride)
+                in[n] = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
             if (c.op.kind == PostOpKind::leaky && c.op.alpha == 0) std::ranges::replace(in, -inf, 0.0f);
             compare(c.op, variants, codes, in, n, errors);
         }
-        CHECK_MESSAGE(errors.max_share <= 1, "share of the bound ", errors.max_share, " at x = ", errors.share_at);
+        CHECK_MESSAGE(errors.max_share <= 1, "share of the bound ", errors.max_share,
+                      " at x = ", errors.share_at);
         CHECK_MESSAGE(errors.max_ulp <= c.max_ulp, "ulp ", errors.max_ulp, " at x = ", errors.ulp_at);
         if (requested)
-            fmt::print("{}: max abs {:.2g} at {:.9g}, max ulp {:.3g} at {:.9g}, {:.3g} where |y| >= 1/16, share of bound {:.3f} at {:.9g}\n", case_name(c.op), errors.max_abs,
-                       errors.abs_at, errors.max_ulp, errors.ulp_at, errors.max_ulp_large,
-                       errors.max_share, errors.share_at);
+            fmt::print(
+                "{}: max abs {:.2g} at {:.9g}, max ulp {:.3g} at {:.9g}, {:.3g} where |y| >= 1/16, share of "
+                "bound {:.3f} at {:.9g}\n",
+                case_name(c.op), errors.max_abs, errors.abs_at, errors.max_ulp, errors.ulp_at,
+                errors.max_ulp_large, errors.max_share, errors.share_at);
     }
 }
 
@@ -224,8 +257,16 @@ TEST_CASE("activations: infinities saturate exactly") {
         PostOp op;
         float at_minus_inf, at_plus_inf;
     };
-    for (const Limit& limit : {Limit{{sigmoid}, 0, 1}, {{PostOpKind::tanh}, -1, 1}, {{swish}, 0, inf}, {{hsigmoid}, 0, 1}, {{hswish}, 0, inf},
-                               {{elu, 1.5f}, -1.5f, inf}, {{gelu_erf}, 0, inf}, {{gelu_tanh}, 0, inf}, {{relu}, 0, inf}, {{relu6}, 0, 6}}) {
+    for (const Limit& limit : {Limit{{sigmoid}, 0, 1},
+                               {{PostOpKind::tanh}, -1, 1},
+                               {{swish}, 0, inf},
+                               {{hsigmoid}, 0, 1},
+                               {{hswish}, 0, inf},
+                               {{elu, 1.5f}, -1.5f, inf},
+                               {{gelu_erf}, 0, inf},
+                               {{gelu_tanh}, 0, inf},
+                               {{relu}, 0, inf},
+                               {{relu6}, 0, 6}}) {
         CAPTURE(case_name(limit.op));
         for (const Variant& v : variants) {
             const auto code = emit_array_function(limit.op, v);
@@ -245,29 +286,40 @@ TEST_CASE("activations: only the operand and the promised temporaries change") {
             CAPTURE(v.name());
             CAPTURE(case_name(c.op));
             const auto temps = temps_for(v, c.op.kind);
-            // void(const float* registers, float* registers_after, const uint16_t* masks, uint16_t* masks_after)
+            // void(const float* registers, float* registers_after, const uint16_t* masks, uint16_t*
+            // masks_after)
             auto emitted = emit_code([&](CodeBlock& code) {
                 const Simd simd{code, v.isa, v.lanes};
-                const auto full = [&](int i) { return simd.avx512() ? Vec(Xbyak::Zmm(i)) : Vec(Xbyak::Ymm(i)); };
-                for (int i = 0; i < simd.registers(); ++i) code.vmovups(full(i), code.ptr[code.rdi + i * 64]);
-                for (int k = 1; simd.avx512() && k < 8; ++k) code.kmovw(Xbyak::Opmask(k), code.ptr[code.rdx + k * 2]);
+                const auto full = [&](int i) {
+                    return simd.avx512() ? Vec(Xbyak::Zmm(i)) : Vec(Xbyak::Ymm(i));
+                };
+                for (int i = 0; i < simd.registers(); ++i)
+                    code.vmovups(full(i), code.ptr[code.rdi + i * 64]);
+                for (int k = 1; simd.avx512() && k < 8; ++k)
+                    code.kmovw(Xbyak::Opmask(k), code.ptr[code.rdx + k * 2]);
                 emit_activation(simd, c.op, simd.vec(v.x), temps);
-                for (int k = 1; simd.avx512() && k < 8; ++k) code.kmovw(code.ptr[code.rcx + k * 2], Xbyak::Opmask(k));
-                for (int i = 0; i < simd.registers(); ++i) code.vmovups(code.ptr[code.rsi + i * 64], full(i));
+                for (int k = 1; simd.avx512() && k < 8; ++k)
+                    code.kmovw(code.ptr[code.rcx + k * 2], Xbyak::Opmask(k));
+                for (int i = 0; i < simd.registers(); ++i)
+                    code.vmovups(code.ptr[code.rsi + i * 64], full(i));
                 code.vzeroupper();
                 code.ret();
             });
             REQUIRE(emitted.ok());
             std::vector<float> before(32 * 16), after(before.size());
-            for (std::size_t i = 0; i < before.size(); ++i) before[i] = 0.37f * static_cast<float>(i) - 90.0f;
+            for (std::size_t i = 0; i < before.size(); ++i)
+                before[i] = 0.37f * static_cast<float>(i) - 90.0f;
             after = before;
-            std::array<std::uint16_t, 8> masks{0, 0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666, 0x7777}, masks_after = masks;
-            entry<void(const float*, float*, const std::uint16_t*, std::uint16_t*)>(*emitted)(before.data(), after.data(), masks.data(),
-                                                                                              masks_after.data());
+            std::array<std::uint16_t, 8> masks{0, 0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666, 0x7777},
+                masks_after = masks;
+            entry<void(const float*, float*, const std::uint16_t*, std::uint16_t*)> (*emitted)(
+                before.data(), after.data(), masks.data(), masks_after.data());
             CHECK(masks == masks_after);
             for (int i = 0; i < 32; ++i) {
                 if (i == v.x || std::ranges::find(temps, i) != temps.end()) continue;
-                CHECK_MESSAGE(std::equal(before.begin() + i * 16, before.begin() + i * 16 + 16, after.begin() + i * 16), "register ", i);
+                CHECK_MESSAGE(
+                    std::equal(before.begin() + i * 16, before.begin() + i * 16 + 16, after.begin() + i * 16),
+                    "register ", i);
             }
         }
     }

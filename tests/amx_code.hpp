@@ -26,8 +26,8 @@ struct alignas(64) AmxConfig {
 };
 static_assert(sizeof(AmxConfig) == 64);
 
-inline const jit::Gpr rax(Xbyak::Operand::RAX), rcx(Xbyak::Operand::RCX), rdx(Xbyak::Operand::RDX), rsi(Xbyak::Operand::RSI),
-    rdi(Xbyak::Operand::RDI);
+inline const jit::Gpr rax(Xbyak::Operand::RAX), rcx(Xbyak::Operand::RCX), rdx(Xbyak::Operand::RDX),
+    rsi(Xbyak::Operand::RSI), rdi(Xbyak::Operand::RDI);
 
 /// A function that `emit` writes, of up to four pointers or integers.
 class EmittedFunction {
@@ -42,7 +42,8 @@ public:
     }
     template <class... Arguments>
     void operator()(Arguments... arguments) const {
-        reinterpret_cast<void (*)(Arguments...)>(reinterpret_cast<std::uintptr_t>(memory_->bytes().data()))(arguments...);
+        reinterpret_cast<void (*)(Arguments...)>(reinterpret_cast<std::uintptr_t>(memory_->bytes().data()))(
+            arguments...);
     }
 
 private:

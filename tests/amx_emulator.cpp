@@ -23,8 +23,8 @@ namespace {
 
 constexpr std::size_t longest_instruction = 15;
 constexpr const char* names[amx_instruction_count] = {
-    "LDTILECFG", "STTILECFG", "TILERELEASE", "TILEZERO",  "TILELOADD", "TILELOADDT1", "TILESTORED",
-    "TDPBF16PS", "TDPFP16PS", "TDPBSSD",     "TDPBSUD",   "TDPBUSD",   "TDPBUUD",
+    "LDTILECFG", "STTILECFG", "TILERELEASE", "TILEZERO", "TILELOADD", "TILELOADDT1", "TILESTORED",
+    "TDPBF16PS", "TDPFP16PS", "TDPBSSD",     "TDPBSUD",  "TDPBUSD",   "TDPBUUD",
 };
 
 struct Decoded {
@@ -87,19 +87,23 @@ std::uint64_t register_value(ZydisRegister reg, const Registers& registers, std:
 }
 
 // An address-size prefix cuts every address to 32 bits, and the stride counts in the address only.
-AmxMemory memory_of(const ZydisDecodedOperandMem& operand, int address_width, const Registers& registers, std::uint64_t next) {
+AmxMemory memory_of(const ZydisDecodedOperandMem& operand, int address_width, const Registers& registers,
+                    std::uint64_t next) {
     AmxMemory memory;
-    memory.base = register_value(operand.base, registers, next) + static_cast<std::uint64_t>(operand.disp.value);
+    memory.base =
+        register_value(operand.base, registers, next) + static_cast<std::uint64_t>(operand.disp.value);
     memory.stride = register_value(operand.index, registers, next) * operand.scale;
     if (address_width == 32) memory.mask = 0xffff'ffff;
     return memory;
 }
 
-// By hand, because Zydis 4.0 does not know TDPFP16PS, and rejects products of a tile with itself, which deserve a description:
-// VEX.128.pp.0F38.W0 5C or 5E 11:rrr:bbb. Bits R, X, B and the highest of vvvv, all stored inverted, would name tiles from 8 on.
+// By hand, because Zydis 4.0 does not know TDPFP16PS, and rejects products of a tile with itself, which
+// deserve a description: VEX.128.pp.0F38.W0 5C or 5E 11:rrr:bbb. Bits R, X, B and the highest of vvvv, all
+// stored inverted, would name tiles from 8 on.
 std::optional<Decoded> decode_product(const std::uint8_t* code) {
     using enum AmxInstruction;
-    static constexpr AmxInstruction quads[4] = {tdpbuud, tdpbusd, tdpbsud, tdpbssd};  // by pp: none, 66, F3, F2
+    static constexpr AmxInstruction quads[4] = {tdpbuud, tdpbusd, tdpbsud,
+                                                tdpbssd};  // by pp: none, 66, F3, F2
     if (code[0] != 0xc4 || code[1] != 0xe2 || (code[2] & 0xc4) != 0x40) return std::nullopt;
     const int pp = code[2] & 3;
     if (!(code[3] == 0x5e || (code[3] == 0x5c && pp >= 2)) || code[4] < 0xc0) return std::nullopt;
@@ -113,8 +117,10 @@ std::optional<Decoded> decode(const Registers& registers) {
     if (const auto decoded = decode_product(code)) return decoded;
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    // It reads byte by byte and no further than the instruction goes, which may end at the last byte of its page.
-    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, longest_instruction, &instruction, operands))) return std::nullopt;
+    // It reads byte by byte and no further than the instruction goes, which may end at the last byte of its
+    // page.
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, longest_instruction, &instruction, operands)))
+        return std::nullopt;
     const auto known = move_of(instruction.mnemonic);
     if (!known) return std::nullopt;
     Decoded decoded{*known, instruction.length, {}, {}, false};
@@ -123,8 +129,10 @@ std::optional<Decoded> decode(const Registers& registers) {
         const ZydisDecodedOperand& operand = operands[i];
         if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER) *tile++ = ZydisRegisterGetId(operand.reg.value);
         if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY) continue;
-        decoded.memory = memory_of(operand.mem, instruction.address_width, registers, rip + instruction.length);
-        decoded.has_segment = operand.mem.segment == ZYDIS_REGISTER_FS || operand.mem.segment == ZYDIS_REGISTER_GS;
+        decoded.memory =
+            memory_of(operand.mem, instruction.address_width, registers, rip + instruction.length);
+        decoded.has_segment =
+            operand.mem.segment == ZYDIS_REGISTER_FS || operand.mem.segment == ZYDIS_REGISTER_GS;
     }
     return decoded;
 }
@@ -153,15 +161,16 @@ AmxFault execute(const Decoded& decoded, AmxTiles& tiles) {
 void report(const Decoded& decoded, const AmxFault& fault, std::uint64_t rip, ThreadState& state) {
     const char* exception = decoded.instruction == AmxInstruction::ldtilecfg ? "#GP" : "#UD";
     *fmt::format_to_n(state.fault, sizeof state.fault - 1, "{} in {} at {:#x}: {}", exception,
-                      names[static_cast<std::size_t>(decoded.instruction)], rip, fault.text).out = 0;
+                      names[static_cast<std::size_t>(decoded.instruction)], rip, fault.text)
+         .out = 0;
     if (!print_faults) return;
     char line[sizeof state.fault + 32];
     const auto end = fmt::format_to_n(line, sizeof line, "AmxEmulator: {}\n", state.fault).out;
     [[maybe_unused]] const auto written = write(STDERR_FILENO, line, static_cast<std::size_t>(end - line));
 }
 
-// After the default action is installed, an instruction that returns to itself faults again and dies of it, with its registers as
-// they were; a signal that somebody sent does not come again by itself.
+// After the default action is installed, an instruction that returns to itself faults again and dies of it,
+// with its registers as they were; a signal that somebody sent does not come again by itself.
 void pass_on(int signal, siginfo_t* info, void* context) {
     if (previous.sa_flags & SA_SIGINFO) return previous.sa_sigaction(signal, info, context);
     if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) return previous.sa_handler(signal);
@@ -205,8 +214,8 @@ std::array<unsigned, 4> cpuid(unsigned leaf, unsigned subleaf) {
     return r;
 }
 
-// Bits of CPUID.(7,0):EDX: BF16 22, tiles 24, INT8 25. Of XCR0: configuration 17, data 18. Tile data is large, so that Linux lets
-// a process use it only after it has asked.
+// Bits of CPUID.(7,0):EDX: BF16 22, tiles 24, INT8 25. Of XCR0: configuration 17, data 18. Tile data is
+// large, so that Linux lets a process use it only after it has asked.
 bool hardware_is_usable() {
     constexpr unsigned features = 1u << 22 | 1u << 24 | 1u << 25, states = 3u << 17, osxsave = 1u << 27;
     constexpr long request_permission = 0x1023 /* ARCH_REQ_XCOMP_PERM */, tile_data = 18;
@@ -246,16 +255,20 @@ AmxEmulator::~AmxEmulator() {
     if (needed() && --alive == 0) sigaction(SIGILL, &previous, nullptr);
 }
 
-std::uint64_t AmxEmulator::executed(AmxInstruction instruction) { return counts[static_cast<std::size_t>(instruction)].load(); }
+std::uint64_t AmxEmulator::executed(AmxInstruction instruction) {
+    return counts[static_cast<std::size_t>(instruction)].load();
+}
 
 std::uint64_t AmxEmulator::executed() {
     std::uint64_t sum = 0;
-    for (const auto& count : counts) sum += count.load();
+    for (const auto& count : counts)
+        sum += count.load();
     return sum;
 }
 
 void AmxEmulator::reset_counts() {
-    for (auto& count : counts) count = 0;
+    for (auto& count : counts)
+        count = 0;
 }
 
 bool AmxEmulator::tiles_configured() { return this_thread().tiles.configured(); }

@@ -1,5 +1,5 @@
-// The AMX emulator: configuration, loads and stores, faults, and what it does with other signals; where the machine has AMX, the
-// same code and expectations check the hardware.
+// The AMX emulator: configuration, loads and stores, faults, and what it does with other signals; where the
+// machine has AMX, the same code and expectations check the hardware.
 #include "amx_emulator.hpp"
 
 #include <doctest/doctest.h>
@@ -28,7 +28,9 @@ class SignalCatcher {
 public:
     SignalCatcher() {
         struct sigaction action = {};
-        action.sa_sigaction = [](int signal, siginfo_t*, void*) { siglongjmp(target, signal); };
+        action.sa_sigaction = [](int signal, siginfo_t*, void*) {
+            siglongjmp(target, signal);
+        };
         action.sa_flags = SA_SIGINFO | SA_NODEFER;
         sigaction(SIGILL, &action, &previous_[0]);
         sigaction(SIGSEGV, &action, &previous_[1]);
@@ -37,8 +39,9 @@ public:
         sigaction(SIGILL, &previous_[0], nullptr);
         sigaction(SIGSEGV, &previous_[1], nullptr);
     }
-    /// The signal that ended the call, 0 if none. Destructors inside the call are then skipped: let it own nothing.
-    /// The emulator leaves no signal blocked, so that there is no mask to restore; the thread sanitizer's handler does.
+    /// The signal that ended the call, 0 if none. Destructors inside the call are then skipped: let it own
+    /// nothing. The emulator leaves no signal blocked, so that there is no mask to restore; the thread
+    /// sanitizer's handler does.
     template <class Callable>
     static int catches(const Callable& call) {
         const int signal = sigsetjmp(target, sanitized);
@@ -78,7 +81,8 @@ struct AddressForm {
 EmittedFunction move_tile(const AddressForm& form, int colsb, bool load) {
     return with_config([&](CodeBlock& code) {
         const int saved[] = {Xbyak::Operand::RBX, Xbyak::Operand::RBP, 12, 13, 14, 15};
-        for (const int reg : saved) code.push(Gpr(reg));
+        for (const int reg : saved)
+            code.push(Gpr(reg));
         code.mov(rcx, rsi);
         code.mov(Gpr(form.base), rcx);
         code.mov(Gpr(form.index), form.stride / form.scale);
@@ -90,7 +94,8 @@ EmittedFunction move_tile(const AddressForm& form, int colsb, bool load) {
         code.mov(Gpr(form.base), rcx);
         code.mov(Gpr(form.index), form.stride / form.scale);
         if (!load) code.tilestored(anywhere, Tmm(6));
-        for (int i = 5; i >= 0; --i) code.pop(Gpr(saved[i]));
+        for (int i = 5; i >= 0; --i)
+            code.pop(Gpr(saved[i]));
     });
 }
 
@@ -126,7 +131,8 @@ TEST_CASE("AMX: palette 0 releases the tiles; a configuration can lie behind the
         code.ret();
         code.align(64);
         code.L(constant);
-        for (std::size_t i = 0; i < sizeof config; ++i) code.db(reinterpret_cast<const std::uint8_t*>(&config)[i]);
+        for (std::size_t i = 0; i < sizeof config; ++i)
+            code.db(reinterpret_cast<const std::uint8_t*>(&config)[i]);
     });
     AmxConfig stored, none, after;
     none.palette = 0;
@@ -140,7 +146,8 @@ TEST_CASE("AMX: loads and stores touch the rows and columns of their tile, for e
     const AmxEmulator emulator;
     std::mt19937 engine(1);
     std::vector<std::uint8_t> from(12288);
-    for (auto& byte : from) byte = static_cast<std::uint8_t>(engine());
+    for (auto& byte : from)
+        byte = static_cast<std::uint8_t>(engine());
     const AddressForm forms[] = {
         {"base + index", Xbyak::Operand::RSI, Xbyak::Operand::RAX, 1, 0, 100},
         {"scale 2, short displacement", Xbyak::Operand::RBX, 9, 2, 5, 68},
@@ -164,7 +171,8 @@ TEST_CASE("AMX: loads and stores touch the rows and columns of their tile, for e
             std::vector<std::uint8_t> tight(static_cast<std::size_t>(rows * colsb)), tight_expected;
             for (int r = 0; r < rows; ++r)
                 for (int c = 0; c < colsb; ++c) {
-                    const auto at = static_cast<std::size_t>(origin + form.displacement + r * form.stride + c);
+                    const auto at =
+                        static_cast<std::size_t>(origin + form.displacement + r * form.stride + c);
                     tight_expected.push_back(from[at]);
                     expected[at] = from[at];
                 }
@@ -179,7 +187,8 @@ TEST_CASE("AMX: without an index register the stride is 0") {
     const AmxEmulator emulator;
     const AmxConfig config = AmxConfig().tile(0, 3, 8);
     const EmittedFunction function = with_config([](CodeBlock& code) {
-        for (const int byte : {0xc4, 0xe2, 0x7b, 0x4b, 0x04, 0x26}) code.db(byte);  // tileloadd tmm0, [rsi]
+        for (const int byte : {0xc4, 0xe2, 0x7b, 0x4b, 0x04, 0x26})
+            code.db(byte);  // tileloadd tmm0, [rsi]
         code.mov(rax, 8);
         code.tilestored(code.ptr[rdx + rax], Tmm(0));
     });
@@ -194,13 +203,15 @@ TEST_CASE("AMX: with an address-size prefix only the low halves of registers cou
     void* low = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     REQUIRE(low != MAP_FAILED);
     auto* words = static_cast<std::uint32_t*>(low);
-    for (std::uint32_t i = 0; i < 1024; ++i) words[i] = i;
+    for (std::uint32_t i = 0; i < 1024; ++i)
+        words[i] = i;
     const AmxConfig config = AmxConfig().tile(0, 4, 4);
     const EmittedFunction function = with_config([](CodeBlock& code) {
         code.mov(rax, std::uint64_t{0x55'0000'0000});
         code.or_(rsi, rax);
         code.mov(rax, std::uint64_t{0xff'ffff'fff8});
-        code.tileloadd(Tmm(0), code.ptr[Xbyak::Reg32(Xbyak::Operand::ESI) + Xbyak::Reg32(Xbyak::Operand::EAX) + 40]);
+        code.tileloadd(Tmm(0),
+                       code.ptr[Xbyak::Reg32(Xbyak::Operand::ESI) + Xbyak::Reg32(Xbyak::Operand::EAX) + 40]);
         code.mov(rax, 4);
         code.tilestored(code.ptr[rdx + rax], Tmm(0));
     });
@@ -234,7 +245,8 @@ TEST_CASE("AMX: tilezero clears one tile, ldtilecfg and tilerelease all") {
     const EmittedFunction function = with_config([](CodeBlock& code) {
         code.mov(rax, 4);
         const auto load = [&] {
-            for (const int tile : {2, 4}) code.tileloadd(Tmm(tile), code.ptr[rsi + rax]);
+            for (const int tile : {2, 4})
+                code.tileloadd(Tmm(tile), code.ptr[rsi + rax]);
         };
         const auto store = [&] {
             for (const int tile : {2, 4}) {
@@ -325,7 +337,8 @@ TEST_CASE("AMX: what faults on hardware goes to the previous handler, with a des
     const SignalCatcher catcher;
     const AmxEmulator emulator(AmxEmulator::Report::recorded);
     std::vector<std::byte> memory(2048);
-    const auto fault = [&](const AmxConfig& config, const std::function<void(CodeBlock&)>& emit) -> std::string {
+    const auto fault = [&](const AmxConfig& config,
+                           const std::function<void(CodeBlock&)>& emit) -> std::string {
         const EmittedFunction function = with_config([&](CodeBlock& code) {
             code.mov(rax, 64);
             emit(code);
@@ -342,10 +355,17 @@ TEST_CASE("AMX: what faults on hardware goes to the previous handler, with a des
         CHECK(text.starts_with(exception));
         CHECK(text.find(why) != std::string::npos);
     };
-    const auto nothing = [](CodeBlock&) {};
-    const auto product = [](CodeBlock& code) { code.tdpbf16ps(Tmm(0), Tmm(1), Tmm(2)); };
-    const auto load = [](CodeBlock& code) { code.tileloadd(Tmm(0), code.ptr[rsi + rax]); };
-    const auto store = [](CodeBlock& code) { code.tilestored(code.ptr[rsi + rax], Tmm(0)); };
+    const auto nothing = [](CodeBlock&) {
+    };
+    const auto product = [](CodeBlock& code) {
+        code.tdpbf16ps(Tmm(0), Tmm(1), Tmm(2));
+    };
+    const auto load = [](CodeBlock& code) {
+        code.tileloadd(Tmm(0), code.ptr[rsi + rax]);
+    };
+    const auto store = [](CodeBlock& code) {
+        code.tilestored(code.ptr[rsi + rax], Tmm(0));
+    };
     const AmxConfig good = AmxConfig().tile(0, 4, 12).tile(1, 4, 20).tile(2, 5, 12);
     CHECK(fault(good, product) == "none");
     CHECK(fault(good, load) == "none");
@@ -354,7 +374,8 @@ TEST_CASE("AMX: what faults on hardware goes to the previous handler, with a des
         AmxConfig bad = good;
         bad.palette = 2;
         check(fault(bad, nothing), "#GP in LDTILECFG", "palette 2");
-        check(fault(AmxConfig().tile(3, 17, 4), nothing), "#GP", "tmm3 is configured with 17 rows of 4 bytes");
+        check(fault(AmxConfig().tile(3, 17, 4), nothing), "#GP",
+              "tmm3 is configured with 17 rows of 4 bytes");
         check(fault(AmxConfig().tile(3, 1, 65), nothing), "#GP", "1 rows of 65 bytes");
         check(fault(AmxConfig().tile(3, 1, 300), nothing), "#GP", "1 rows of 300 bytes");
         check(fault(AmxConfig().tile(3, 0, 4), nothing), "#GP", "0 rows of 4 bytes");
@@ -366,20 +387,29 @@ TEST_CASE("AMX: what faults on hardware goes to the previous handler, with a des
         }
     }
     SUBCASE("tiles that are not configured") {
-        check(fault(good, [](CodeBlock& code) { code.tilezero(Tmm(3)); }), "#UD in TILEZERO", "tmm3 is not configured");
+        check(fault(good, [](CodeBlock& code) { code.tilezero(Tmm(3)); }), "#UD in TILEZERO",
+              "tmm3 is not configured");
         check(fault(AmxConfig().tile(1, 1, 4), load), "#UD in TILELOADD", "tmm0 is not configured");
         check(fault(AmxConfig().tile(1, 1, 4), store), "#UD in TILESTORED", "tmm0 is not configured");
-        check(fault(AmxConfig().tile(0, 4, 12).tile(1, 4, 20), product), "#UD in TDPBF16PS", "tmm2 is not configured");
-        check(fault(good, [&](CodeBlock& code) { code.tilerelease(); load(code); }), "#UD", "no tiles are configured");
+        check(fault(AmxConfig().tile(0, 4, 12).tile(1, 4, 20), product), "#UD in TDPBF16PS",
+              "tmm2 is not configured");
+        check(fault(good,
+                    [&](CodeBlock& code) {
+                        code.tilerelease();
+                        load(code);
+                    }),
+              "#UD", "no tiles are configured");
     }
     SUBCASE("tiles that do not fit") {
-        check(fault(AmxConfig(good).tile(0, 3, 12), product), "#UD", "tmm0 of 3 rows x 12 bytes is not tmm1 of 4 x 20 times tmm2 of 5 x 12");
+        check(fault(AmxConfig(good).tile(0, 3, 12), product), "#UD",
+              "tmm0 of 3 rows x 12 bytes is not tmm1 of 4 x 20 times tmm2 of 5 x 12");
         check(fault(AmxConfig(good).tile(0, 4, 16), product), "#UD", "tmm0 of 4 rows x 16 bytes");
         check(fault(AmxConfig(good).tile(2, 4, 12), product), "#UD", "tmm2 of 4 x 12");
         check(fault(AmxConfig(good).tile(1, 4, 18), product), "#UD", "18 bytes, not a multiple of 4");
         check(fault(AmxConfig(good).tile(0, 4, 7), load), "#UD", "7 bytes, not a multiple of 4");
         check(fault(AmxConfig(good).tile(0, 4, 7), store), "#UD", "7 bytes, not a multiple of 4");
-        check(fault(good, [](CodeBlock& code) { code.tdpbssd(Tmm(0), Tmm(1), Tmm(1)); }), "#UD in TDPBSSD", "three different tiles");
+        check(fault(good, [](CodeBlock& code) { code.tdpbssd(Tmm(0), Tmm(1), Tmm(1)); }), "#UD in TDPBSSD",
+              "three different tiles");
         AmxConfig late = good;
         late.start_row = 4;
         check(fault(late, load), "#UD", "start row 4");

@@ -47,7 +47,7 @@ Plan amx_plan(const Problem& image, std::optional<Dot> dot) {
     Plan plan = choose_plan(image, machine, 1);
     for (int i = 0; dot && i < image.stage_count; ++i) {
         if (image.stage(i).depthwise()) continue;
-        StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+        StagePlan& stage = plan.stage(i);
         stage.dot = *dot;
         stage.algorithm = Algorithm::direct;
         stage.block_channels = 0;
@@ -84,7 +84,10 @@ void check(const ConvPair& pair, std::optional<Dot> dot, DataKind data) {
 }
 
 // What AMX kernels have beside the instructions that the emulator runs.
-bool host_has_vectors() { return !host_isas().empty() && has_vnni(host_isas().back()) && is_avx512(host_isas().back()) && __builtin_cpu_supports("avx512vbmi"); }
+bool host_has_vectors() {
+    return !host_isas().empty() && has_vnni(host_isas().back()) && is_avx512(host_isas().back()) &&
+           __builtin_cpu_supports("avx512vbmi");
+}
 
 }  // namespace
 
@@ -113,11 +116,18 @@ TEST_CASE("AMX kernels agree with the reference") {
         {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", f32, Layout::nhwc, {}, {}, Math::strict, Dot::amx_x6},
         {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", f32, Layout::nhwc, {}, {}, Math::bf16},
         {"2x17x5x19:conv3o37+bias+relu:conv3o19s2+bias", f32, Layout::nhwc, {}, {}, Math::fast, Dot::amx_x3},
-        {"2x17x5x19:conv3o37+bias+relu:conv3o19s2+bias", f32, Layout::nchw16c, {}, {}, Math::strict, Dot::amx_x6},
+        {"2x17x5x19:conv3o37+bias+relu:conv3o19s2+bias",
+         f32,
+         Layout::nchw16c,
+         {},
+         {},
+         Math::strict,
+         Dot::amx_x6},
         {"1x64x4x4:conv1o64+bias+relu:dw3", f32, Layout::nchw16c, {}, {}, Math::fast},
     };
     for (const Case& c : cases)
-        for (const DataKind data : {DataKind::integers, DataKind::random}) check(pair_of(c), c.dot, data);
+        for (const DataKind data : {DataKind::integers, DataKind::random})
+            check(pair_of(c), c.dot, data);
     if (AmxEmulator::needed()) {
         CHECK(AmxEmulator::executed(AmxInstruction::tdpbf16ps) > 0);
         CHECK(AmxEmulator::executed(AmxInstruction::tdpbusd) > 0);
@@ -129,12 +139,16 @@ TEST_CASE("AMX kernels of random pairs") {
     const AmxEmulator emulator;
     std::mt19937_64 engine(1);
     const int count = test::sanitized ? 5 : 25;
-    for (const auto& [dtype, dot] : {std::pair{DataType::bf16, std::optional<Dot>()}, std::pair{DataType::u8, std::optional<Dot>()},
-                                     std::pair{DataType::s8, std::optional<Dot>()}, std::pair{DataType::f32, std::optional(Dot::amx_x3)},
-                                     std::pair{DataType::f32, std::optional(Dot::amx_x6)}}) {
+    for (const auto& [dtype, dot] :
+         {std::pair{DataType::bf16, std::optional<Dot>()}, std::pair{DataType::u8, std::optional<Dot>()},
+          std::pair{DataType::s8, std::optional<Dot>()}, std::pair{DataType::f32, std::optional(Dot::amx_x3)},
+          std::pair{DataType::f32, std::optional(Dot::amx_x6)}}) {
         for (int i = 0; i < count;) {
-            ConvPair pair = test::random_pair(engine, {.max_flops = 2e5, .exact_post_ops = i % 2 == 0, .dtype = dtype});
-            if (pair.layout == Layout::nchw8c || (pair.first.kind == ConvKind::depthwise && pair.second.kind == ConvKind::depthwise)) continue;
+            ConvPair pair =
+                test::random_pair(engine, {.max_flops = 2e5, .exact_post_ops = i % 2 == 0, .dtype = dtype});
+            if (pair.layout == Layout::nchw8c ||
+                (pair.first.kind == ConvKind::depthwise && pair.second.kind == ConvKind::depthwise))
+                continue;
             if (dtype == DataType::f32) pair.math = dot == Dot::amx_x3 ? Math::fast : Math::strict;
             check(pair, dot, i % 2 == 0 ? DataKind::integers : DataKind::random);
             ++i;
@@ -151,15 +165,30 @@ struct SplitCase {
 };
 
 std::vector<SplitCase> split_cases() {
-    const auto normal = [](std::mt19937_64& engine, int) { return std::normal_distribution<float>()(engine); };
-    const auto spread = [normal](std::mt19937_64& engine, int c) { return std::ldexp(normal(engine, c), std::uniform_int_distribution(-30, 30)(engine)); };
-    const auto scaled = [normal](int exponent) { return [=](std::mt19937_64& engine, int c) { return std::ldexp(normal(engine, c), exponent); }; };
+    const auto normal = [](std::mt19937_64& engine, int) {
+        return std::normal_distribution<float>()(engine);
+    };
+    const auto spread = [normal](std::mt19937_64& engine, int c) {
+        return std::ldexp(normal(engine, c), std::uniform_int_distribution(-30, 30)(engine));
+    };
+    const auto scaled = [normal](int exponent) {
+        return [=](std::mt19937_64& engine, int c) {
+            return std::ldexp(normal(engine, c), exponent);
+        };
+    };
     return {
         {"normal", normal, normal},
-        {"normal, after ReLU", [=](std::mt19937_64& engine, int c) { return std::max(0.0f, normal(engine, c)); }, normal},
+        {"normal, after ReLU",
+         [=](std::mt19937_64& engine, int c) { return std::max(0.0f, normal(engine, c)); }, normal},
         {"exponents spread over 2^60", spread, spread},
-        {"terms that cancel", [=](std::mt19937_64& engine, int c) { return c % 2 == 0 ? 1000.0f : -1000.0f + normal(engine, c); }, [](std::mt19937_64&, int) { return 1.0f; }},
-        {"ties of bf16", [](std::mt19937_64& engine, int) { return 1.0f + 0x1p-8f * static_cast<float>(engine() % 8); }, normal},
+        {"terms that cancel",
+         [=](std::mt19937_64& engine, int c) { return c % 2 == 0 ? 1000.0f : -1000.0f + normal(engine, c); },
+         [](std::mt19937_64&, int) {
+             return 1.0f;
+         }},
+        {"ties of bf16",
+         [](std::mt19937_64& engine, int) { return 1.0f + 0x1p-8f * static_cast<float>(engine() % 8); },
+         normal},
         {"parts below the normal numbers", scaled(-118), normal},
         {"denormal", scaled(-130), normal},
         {"large", scaled(60), scaled(60)},
@@ -171,7 +200,8 @@ struct SplitData {
     std::vector<float> x, w, y;
 };
 
-// Runs `kernel` twice: under an MXCSR of the caller's that rounds up, which has to make no difference and to be still there.
+// Runs `kernel` twice: under an MXCSR of the caller's that rounds up, which has to make no difference and
+// to be still there.
 void run_split(const Kernel& kernel, SplitData& data) {
     StageWeights stage;
     stage.weights = data.w;
@@ -193,10 +223,11 @@ void run_split(const Kernel& kernel, SplitData& data) {
     CHECK(std::memcmp(rounded_up.data(), data.y.data(), data.y.size() * sizeof(float)) == 0);
 }
 
-// The most that an output may be away from the exact sum: what the products left out come to, what adding up in f32 loses, and for every
-// operand below the normal numbers of bf16, or that has such parts, those.
+// The most that an output may be away from the exact sum: what the products left out come to, what adding
+// up in f32 loses, and for every operand below the normal numbers of bf16, or that has such parts, those.
 double split_bound(Dot dot, std::int64_t inputs, double products, double operands) {
-    const double left_out = dot == Dot::amx_x3 ? 3 * 0x1p-16 : 0x1p-22, additions = static_cast<double>(inputs * (dot == Dot::amx_x3 ? 3 : 6)) * 0x1p-24;
+    const double left_out = dot == Dot::amx_x3 ? 3 * 0x1p-16 : 0x1p-22,
+                 additions = static_cast<double>(inputs * (dot == Dot::amx_x3 ? 3 : 6)) * 0x1p-24;
     return (left_out + additions) * products + 0x1p-125 * operands + 0x1p-125;
 }
 
@@ -206,14 +237,16 @@ void check_split(const Kernel& kernel, Dot dot, SplitData& data) {
         for (std::int64_t o = 0; o < data.outputs; ++o) {
             double sum = 0, products = 0, operands = 0;
             for (std::int64_t c = 0; c < data.inputs; ++c) {
-                const double x = data.x[static_cast<std::size_t>(p * data.inputs + c)], w = data.w[static_cast<std::size_t>(o * data.inputs + c)];
+                const double x = data.x[static_cast<std::size_t>(p * data.inputs + c)],
+                             w = data.w[static_cast<std::size_t>(o * data.inputs + c)];
                 sum += x * w;
                 products += std::abs(x * w);
                 operands += std::abs(x) + std::abs(w);
             }
             const double error = std::abs(data.y[static_cast<std::size_t>(p * data.outputs + o)] - sum);
             if (!(error <= split_bound(dot, data.inputs, products, operands))) {
-                FAIL_CHECK("pixel " << p << ", output " << o << ": error " << error << ", products " << products);
+                FAIL_CHECK("pixel " << p << ", output " << o << ": error " << error << ", products "
+                                    << products);
                 return;
             }
         }
@@ -222,7 +255,9 @@ void check_split(const Kernel& kernel, Dot dot, SplitData& data) {
 
 }  // namespace
 
-TEST_CASE("AMX: sums of split operands stay within their bound, element by element, whatever the data and the caller's MXCSR") {
+TEST_CASE(
+    "AMX: sums of split operands stay within their bound, element by element, whatever the data and the "
+    "caller's MXCSR") {
     if (!host_has_vectors()) return;
     const AmxEmulator emulator;
     SingleConv single = *SingleConv::parse("1x72x3x7:conv1o24");
@@ -236,15 +271,20 @@ TEST_CASE("AMX: sums of split operands stay within their bound, element by eleme
             CAPTURE(to_string(dot));
             CAPTURE(c.data);
             SplitData data{21, 72, 24, {}, {}, {}};
-            for (std::int64_t i = 0; i < data.pixels * data.inputs; ++i) data.x.push_back(c.pixel(engine, static_cast<int>(i % data.inputs)));
-            for (std::int64_t i = 0; i < data.outputs * data.inputs; ++i) data.w.push_back(c.weight(engine, static_cast<int>(i % data.inputs)));
+            for (std::int64_t i = 0; i < data.pixels * data.inputs; ++i)
+                data.x.push_back(c.pixel(engine, static_cast<int>(i % data.inputs)));
+            for (std::int64_t i = 0; i < data.outputs * data.inputs; ++i)
+                data.w.push_back(c.weight(engine, static_cast<int>(i % data.inputs)));
             check_split(*kernel, dot, data);
         }
-        for (const float value : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
-            SplitData data{21, 72, 24, std::vector<float>(21 * 72, 1.0f), std::vector<float>(24 * 72, 1.0f), {}};
+        for (const float value :
+             {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+            SplitData data{21, 72, 24, std::vector<float>(21 * 72, 1.0f), std::vector<float>(24 * 72, 1.0f),
+                           {}};
             data.x[5 * 72 + 3] = value;
             run_split(*kernel, data);
-            for (std::int64_t i = 0; i < 21 * 24; ++i) CHECK(std::isfinite(data.y[static_cast<std::size_t>(i)]) == (i / 24 != 5));
+            for (std::int64_t i = 0; i < 21 * 24; ++i)
+                CHECK(std::isfinite(data.y[static_cast<std::size_t>(i)]) == (i / 24 != 5));
         }
     }
     CHECK(!AmxEmulator::tiles_configured());

@@ -1,4 +1,5 @@
-// Products of emulated AMX tiles against naive loops; where the machine has AMX, the same expectations check the hardware.
+// Products of emulated AMX tiles against naive loops; where the machine has AMX, the same expectations
+// check the hardware.
 #include <doctest/doctest.h>
 #include <xmmintrin.h>
 
@@ -19,8 +20,8 @@ using Xbyak::Tmm;
 
 namespace {
 
-/// Tiles of a product, tight in memory: c is m x n f32 or s32; a is m x k and b is k x n words of two or four elements, those of b
-/// from different rows of the matrix.
+/// Tiles of a product, tight in memory: c is m x n f32 or s32; a is m x k and b is k x n words of two or
+/// four elements, those of b from different rows of the matrix.
 struct Product {
     int m, n, k;
     std::vector<std::uint32_t> a, b, c;
@@ -66,7 +67,8 @@ float f32_of_fp16(std::uint16_t bits) {
 
 std::uint16_t half(std::uint32_t word, int which) { return static_cast<std::uint16_t>(word >> 16 * which); }
 
-/// The manual's pseudo-code. With values for which no result is denormal, it needs no special rounding mode.
+/// The manual's pseudo-code. With values for which no result is denormal, it needs no special rounding
+/// mode.
 std::vector<std::uint32_t> pairs_in_order(const Product& p, float (*widen)(std::uint16_t)) {
     std::vector<std::uint32_t> result;
     for (int m = 0; m < p.m; ++m)
@@ -77,21 +79,24 @@ std::vector<std::uint32_t> pairs_in_order(const Product& p, float (*widen)(std::
                     sums[i] = std::fma(widen(half(p.a[static_cast<std::size_t>(m * p.k + k)], i)),
                                        widen(half(p.b[static_cast<std::size_t>(k * p.n + n)], i)), sums[i]);
             const float both = sums[0] + sums[1];
-            result.push_back(std::bit_cast<std::uint32_t>(std::bit_cast<float>(p.c[static_cast<std::size_t>(m * p.n + n)]) + both));
+            result.push_back(std::bit_cast<std::uint32_t>(
+                std::bit_cast<float>(p.c[static_cast<std::size_t>(m * p.n + n)]) + both));
         }
     return result;
 }
 
 /// The largest difference from a naive loop in double, in units of f32 rounding of the sum of magnitudes.
-double pairs_error(const Product& p, const std::vector<std::uint32_t>& result, float (*widen)(std::uint16_t)) {
+double pairs_error(const Product& p, const std::vector<std::uint32_t>& result,
+                   float (*widen)(std::uint16_t)) {
     double worst = 0;
     for (int m = 0; m < p.m; ++m)
         for (int n = 0; n < p.n; ++n) {
             const auto at = static_cast<std::size_t>(m * p.n + n);
             double sum = std::bit_cast<float>(p.c[at]), magnitude = std::fabs(sum);
             for (int k = 0; k < 2 * p.k; ++k) {
-                const double product = static_cast<double>(widen(half(p.a[static_cast<std::size_t>(m * p.k + k / 2)], k % 2))) *
-                                       widen(half(p.b[static_cast<std::size_t>(k / 2 * p.n + n)], k % 2));
+                const double product =
+                    static_cast<double>(widen(half(p.a[static_cast<std::size_t>(m * p.k + k / 2)], k % 2))) *
+                    widen(half(p.b[static_cast<std::size_t>(k / 2 * p.n + n)], k % 2));
                 sum += product;
                 magnitude += std::fabs(product);
             }
@@ -125,17 +130,22 @@ void fill_pairs(Product& product, std::mt19937& engine, int mantissa_bits, int b
         return sign | exponent << mantissa_bits | (engine() & ((1u << mantissa_bits) - 1));
     };
     for (auto* words : {&product.a, &product.b})
-        for (auto& word : *words) word = one() | one() << 16;
-    for (auto& word : product.c) word = std::bit_cast<std::uint32_t>(static_cast<float>(engine() % 2001) / 100 - 10);
+        for (auto& word : *words)
+            word = one() | one() << 16;
+    for (auto& word : product.c)
+        word = std::bit_cast<std::uint32_t>(static_cast<float>(engine() % 2001) / 100 - 10);
 }
 
 void fill_bytes(Product& product, std::mt19937& engine) {
     for (auto* words : {&product.a, &product.b, &product.c})
-        for (auto& word : *words) word = static_cast<std::uint32_t>(engine());
+        for (auto& word : *words)
+            word = static_cast<std::uint32_t>(engine());
 }
 
 Product random_product(std::mt19937& engine) {
-    const auto up_to_16 = [&] { return 1 + static_cast<int>(engine() % 16); };
+    const auto up_to_16 = [&] {
+        return 1 + static_cast<int>(engine() % 16);
+    };
     const int m = up_to_16(), n = up_to_16();
     return {m, n, up_to_16()};
 }
@@ -167,7 +177,9 @@ TEST_CASE("AMX: products of bytes equal a naive loop") {
     }
 }
 
-TEST_CASE("AMX: products of BF16 and FP16 are near a naive loop in double, and bitwise what the manual's order gives") {
+TEST_CASE(
+    "AMX: products of BF16 and FP16 are near a naive loop in double, and bitwise what the manual's order "
+    "gives") {
     const AmxEmulator emulator;
     std::mt19937 engine(3);
     for (int i = 0; i < 25; ++i) {
@@ -189,7 +201,8 @@ TEST_CASE("AMX: products of BF16 and FP16 are near a naive loop in double, and b
 
 TEST_CASE("AMX: denormals are zero, except those of FP16 inputs") {
     const AmxEmulator emulator;
-    constexpr std::uint16_t one = 0x3f80, smallest = 0x0080, denormal = 0x0040, half_of_one = 0x3f00, minus_smallest = 0x8080;
+    constexpr std::uint16_t one = 0x3f80, smallest = 0x0080, denormal = 0x0040, half_of_one = 0x3f00,
+                            minus_smallest = 0x8080;
     CHECK(one_product(&CodeBlock::tdpbf16ps, smallest, one, 0) == std::numeric_limits<float>::min());
     CHECK(one_product(&CodeBlock::tdpbf16ps, denormal, one, 0) == 0);
     CHECK(one_product(&CodeBlock::tdpbf16ps, denormal, 0x7f00, 0) == 0);  // x 2^127
@@ -217,7 +230,8 @@ TEST_CASE("AMX: products round to nearest even whatever MXCSR says, and leave it
         std::uint32_t ties[2] = {0x4b800000, 0x4b800001};  // 2^24 and 2^24 + 2: adding 1 is a tie
         const EmittedFunction function = product_function(product, &CodeBlock::tdpbf16ps);
         _mm_setcsr(mode);
-        for (auto& tie : ties) function(&config, product.a.data(), product.b.data(), &tie);
+        for (auto& tie : ties)
+            function(&config, product.a.data(), product.b.data(), &tie);
         const unsigned after = _mm_getcsr();
         _mm_setcsr(before);
         CHECK(after == mode);
@@ -255,8 +269,9 @@ TEST_CASE("AMX: every emulated instruction is counted") {
         CHECK(AmxEmulator::executed() == 0);
         return;
     }
-    for (const auto instruction : {AmxInstruction::ldtilecfg, AmxInstruction::tileloaddt1, AmxInstruction::tdpbssd,
-                                   AmxInstruction::tilestored, AmxInstruction::tilerelease})
+    for (const auto instruction :
+         {AmxInstruction::ldtilecfg, AmxInstruction::tileloaddt1, AmxInstruction::tdpbssd,
+          AmxInstruction::tilestored, AmxInstruction::tilerelease})
         CHECK(AmxEmulator::executed(instruction) == 1);
     CHECK(AmxEmulator::executed(AmxInstruction::tileloadd) == 2);
     CHECK(AmxEmulator::executed(AmxInstruction::tdpbf16ps) == 0);

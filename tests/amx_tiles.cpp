@@ -26,7 +26,8 @@ void write(std::byte* to, Value value) {
     std::memcpy(to, &value, sizeof value);
 }
 
-/// Round to nearest even, denormals are zero and flushed, no exceptions: what AMX computes with, whatever MXCSR says.
+/// Round to nearest even, denormals are zero and flushed, no exceptions: what AMX computes with, whatever
+/// MXCSR says.
 class AmxRounding {
 public:
     AmxRounding() : saved_(_mm_getcsr()) { _mm_setcsr(0x9fc0); }
@@ -41,19 +42,23 @@ float widen(AmxFloat type, std::uint16_t bits) {
     const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000) << 16;
     const std::uint32_t exponent = bits >> 10 & 0x1f, mantissa = bits & 0x3ff;
     // Unlike those of BF16, denormals of FP16 count; as f32 they are normal numbers.
-    if (exponent == 0) return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(static_cast<float>(mantissa) * 0x1p-24f));
+    if (exponent == 0)
+        return std::bit_cast<float>(sign |
+                                    std::bit_cast<std::uint32_t>(static_cast<float>(mantissa) * 0x1p-24f));
     const std::uint32_t widened = exponent == 0x1f ? 0xff : exponent + (127 - 15);
     return std::bit_cast<float>(sign | widened << 23 | mantissa << 13);
 }
 
-/// One row of a product. Even and odd products are summed in two chains of FMAs, which join only at the end.
-/// Out of line and behind a barrier, so that no arithmetic is moved to before the rounding mode is set or after it is restored.
-[[gnu::noinline]] void dot_pairs_row(AmxFloat type, std::byte* destination, const std::byte* a, const std::byte (*b)[AmxTiles::max_colsb],
-                                     int depth, int columns) {
+/// One row of a product. Even and odd products are summed in two chains of FMAs, which join only at the
+/// end. Out of line and behind a barrier, so that no arithmetic is moved to before the rounding mode is set
+/// or after it is restored.
+[[gnu::noinline]] void dot_pairs_row(AmxFloat type, std::byte* destination, const std::byte* a,
+                                     const std::byte (*b)[AmxTiles::max_colsb], int depth, int columns) {
     asm volatile("" ::: "memory");
     float even[max_columns] = {}, odd[max_columns] = {};
     for (int k = 0; k < depth; ++k) {
-        const float a_even = widen(type, read<std::uint16_t>(a + 4 * k)), a_odd = widen(type, read<std::uint16_t>(a + 4 * k + 2));
+        const float a_even = widen(type, read<std::uint16_t>(a + 4 * k)),
+                    a_odd = widen(type, read<std::uint16_t>(a + 4 * k + 2));
         for (int n = 0; n < columns; ++n) {
             even[n] = std::fma(a_even, widen(type, read<std::uint16_t>(b[k] + 4 * n)), even[n]);
             odd[n] = std::fma(a_odd, widen(type, read<std::uint16_t>(b[k] + 4 * n + 2)), odd[n]);
@@ -74,13 +79,16 @@ std::int32_t byte_value(bool is_signed, std::byte byte) {
 
 // Palette 0 is the initial state, whatever the other bytes say.
 AmxFault AmxTiles::load_config(const std::byte* config) {
-    const auto byte = [&](int at) { return std::to_integer<int>(config[at]); };
+    const auto byte = [&](int at) {
+        return std::to_integer<int>(config[at]);
+    };
     if (byte(0) == 0) return release(), AmxFault{};
     if (byte(0) != 1) return AmxFault::make("palette {}, but there are only 0 and 1", byte(0));
     for (int at = 0; at < config_bytes; ++at) {
-        const bool reserved =
-            (at >= 2 && at < colsb_at) || (at >= colsb_at + 2 * tile_count && at < rows_at) || at >= rows_at + tile_count;
-        if (reserved && byte(at) != 0) return AmxFault::make("reserved byte {} of the configuration is {}, not 0", at, byte(at));
+        const bool reserved = (at >= 2 && at < colsb_at) ||
+                              (at >= colsb_at + 2 * tile_count && at < rows_at) || at >= rows_at + tile_count;
+        if (reserved && byte(at) != 0)
+            return AmxFault::make("reserved byte {} of the configuration is {}, not 0", at, byte(at));
     }
     for (int tile = 0; tile < tile_count; ++tile) {
         const int rows = byte(rows_at + tile), colsb = read<std::uint16_t>(config + colsb_at + 2 * tile);
@@ -110,15 +118,18 @@ void AmxTiles::store_config(std::byte* config) const {
 
 AmxFault AmxTiles::check_tile(int tile) const {
     if (!configured()) return AmxFault::make("no tiles are configured");
-    if (tiles_[static_cast<std::size_t>(tile)].rows == 0) return AmxFault::make("tmm{} is not configured", tile);
+    if (tiles_[static_cast<std::size_t>(tile)].rows == 0)
+        return AmxFault::make("tmm{} is not configured", tile);
     return {};
 }
 
 AmxFault AmxTiles::check_memory_tile(int tile) const {
     if (const AmxFault fault = check_tile(tile)) return fault;
     const Tile& t = tiles_[static_cast<std::size_t>(tile)];
-    if (t.colsb % 4 != 0) return AmxFault::make("rows of tmm{} have {} bytes, not a multiple of 4", tile, t.colsb);
-    if (start_row_ >= t.rows) return AmxFault::make("start row {}, but tmm{} has {} rows", start_row_, tile, t.rows);
+    if (t.colsb % 4 != 0)
+        return AmxFault::make("rows of tmm{} have {} bytes, not a multiple of 4", tile, t.colsb);
+    if (start_row_ >= t.rows)
+        return AmxFault::make("start row {}, but tmm{} has {} rows", start_row_, tile, t.rows);
     return {};
 }
 
@@ -128,13 +139,14 @@ AmxFault AmxTiles::check_product(int destination, int a, int b) const {
     for (const int tile : {destination, a, b}) {
         if (const AmxFault fault = check_tile(tile)) return fault;
         const int colsb = tiles_[static_cast<std::size_t>(tile)].colsb;
-        if (colsb % 4 != 0) return AmxFault::make("rows of tmm{} have {} bytes, not a multiple of 4", tile, colsb);
+        if (colsb % 4 != 0)
+            return AmxFault::make("rows of tmm{} have {} bytes, not a multiple of 4", tile, colsb);
     }
     const Tile &td = tiles_[static_cast<std::size_t>(destination)], &ta = tiles_[static_cast<std::size_t>(a)],
                &tb = tiles_[static_cast<std::size_t>(b)];
     if (td.rows != ta.rows || td.colsb != tb.colsb || ta.colsb / 4 != tb.rows)
-        return AmxFault::make("tmm{} of {} rows x {} bytes is not tmm{} of {} x {} times tmm{} of {} x {}", destination, td.rows, td.colsb,
-                              a, ta.rows, ta.colsb, b, tb.rows, tb.colsb);
+        return AmxFault::make("tmm{} of {} rows x {} bytes is not tmm{} of {} x {} times tmm{} of {} x {}",
+                              destination, td.rows, td.colsb, a, ta.rows, ta.colsb, b, tb.rows, tb.colsb);
     return {};
 }
 
@@ -174,7 +186,8 @@ AmxFault AmxTiles::dot_pairs(AmxFloat type, int destination, int a, int b) {
     Tile& td = tiles_[static_cast<std::size_t>(destination)];
     const Tile &ta = tiles_[static_cast<std::size_t>(a)], &tb = tiles_[static_cast<std::size_t>(b)];
     const AmxRounding rounding;
-    for (int m = 0; m < td.rows; ++m) dot_pairs_row(type, td.data[m], ta.data[m], tb.data, tb.rows, td.colsb / 4);
+    for (int m = 0; m < td.rows; ++m)
+        dot_pairs_row(type, td.data[m], ta.data[m], tb.data, tb.rows, td.colsb / 4);
     start_row_ = 0;
     return {};
 }

@@ -1,7 +1,9 @@
-// AmxTiles: the tile registers of one emulated thread, and what each AMX instruction does to them. No decoding, no signals.
+// AmxTiles: the tile registers of one emulated thread, and what each AMX instruction does to them. No
+// decoding, no signals.
 //
-// Written from the "Operation" sections and exception classes AMX-E1 to E5 of Intel's SDM. Tile n has `rows` rows of `colsb` bytes;
-// everything beyond is zero. It allocates nothing and throws nothing, because it runs in a signal handler.
+// Written from the "Operation" sections and exception classes AMX-E1 to E5 of Intel's SDM. Tile n has
+// `rows` rows of `colsb` bytes; everything beyond is zero. It allocates nothing and throws nothing, because
+// it runs in a signal handler.
 #pragma once
 
 #include <array>
@@ -28,7 +30,9 @@ struct AmxFault {
 /// A tile in memory: row r is at (base + r * stride) & mask, the mask being that of the address size.
 struct AmxMemory {
     std::uint64_t base = 0, stride = 0, mask = ~std::uint64_t{0};
-    std::byte* row(int r) const { return reinterpret_cast<std::byte*>((base + static_cast<std::uint64_t>(r) * stride) & mask); }
+    std::byte* row(int r) const {
+        return reinterpret_cast<std::byte*>((base + static_cast<std::uint64_t>(r) * stride) & mask);
+    }
 };
 
 enum class AmxFloat : std::uint8_t { bf16, fp16 };

@@ -1,4 +1,5 @@
-// One case per error of the public API: its code, and a sentence with the field, its value and what is accepted.
+// One case per error of the public API: its code, and a sentence with the field, its value and what is
+// accepted.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -19,7 +20,8 @@ namespace {
 void check_error(const Error& error, ErrorCode code, std::initializer_list<const char*> parts) {
     CAPTURE(error.message);
     CHECK(error.code == code);
-    for (const char* part : parts) CHECK_MESSAGE(error.message.find(part) != std::string::npos, part);
+    for (const char* part : parts)
+        CHECK_MESSAGE(error.message.find(part) != std::string::npos, part);
 }
 
 /// A kernel with residuals after both stages, and a correct call of it.
@@ -31,7 +33,9 @@ struct Fixture {
     Args args = call.args();
 
     Error run(int part = 0, int nparts = 1) { return kernel.run(part, nparts, args, call.scratch()).error(); }
-    std::vector<StageWeights> stages() const { return {call.data().stages[0].view(), call.data().stages[1].view()}; }
+    std::vector<StageWeights> stages() const {
+        return {call.data().stages[0].view(), call.data().stages[1].view()};
+    }
 };
 
 }  // namespace
@@ -41,7 +45,8 @@ TEST_CASE("API errors: the fixture's call is right") {
     CHECK(f.kernel.run(0, 1, f.args, f.call.scratch()).ok());
     CHECK(f.kernel(f.args).ok());
     CHECK(f.kernel.pack(f.stages()).ok());
-    f.args.input_bytes = f.args.output_bytes = f.args.residual_bytes[0] = f.args.residual_bytes[1] = 0;  // not stated
+    f.args.input_bytes = f.args.output_bytes = f.args.residual_bytes[0] = f.args.residual_bytes[1] =
+        0;  // not stated
     CHECK(f.kernel.run(0, 1, f.args, f.call.scratch()).ok());
 }
 
@@ -56,16 +61,26 @@ TEST_CASE("API errors: tensors that are null, too small or misaligned") {
     };
     using enum ErrorCode;
     check_error(with([](Args& a) { a.input = nullptr; }), invalid_argument, {"input is null", "960 bytes"});
-    check_error(with([](Args& a) { a.output = nullptr; }), invalid_argument, {"output is null", "1080 bytes"});
-    check_error(with([](Args& a) { a.residual[0] = nullptr; }), invalid_argument, {"residual[0] is null", "960 bytes"});
-    check_error(with([](Args& a) { a.residual[1] = nullptr; }), invalid_argument, {"residual[1] is null", "480 bytes"});
-    check_error(with([](Args& a) { a.input_bytes = 959; }), buffer_too_small, {"input_bytes is 959", "at least 960"});
-    check_error(with([](Args& a) { a.output_bytes = 1076; }), buffer_too_small, {"output_bytes is 1076", "at least 1080"});
-    check_error(with([](Args& a) { a.residual_bytes[0] = 4; }), buffer_too_small, {"residual[0]_bytes is 4", "at least 960"});
-    check_error(with([](Args& a) { a.residual_bytes[1] = 476; }), buffer_too_small, {"residual[1]_bytes is 476", "at least 480"});
-    check_error(with([](Args& a) { a.input = static_cast<const char*>(a.input) - 1; }), invalid_argument, {"input is at", "4 bytes"});
-    check_error(with([](Args& a) { a.output = static_cast<char*>(a.output) - 2; }), invalid_argument, {"output is at", "4 bytes"});
-    check_error(with([](Args& a) { a.residual[1] = static_cast<const char*>(a.residual[1]) - 3; }), invalid_argument, {"residual[1] is at"});
+    check_error(with([](Args& a) { a.output = nullptr; }), invalid_argument,
+                {"output is null", "1080 bytes"});
+    check_error(with([](Args& a) { a.residual[0] = nullptr; }), invalid_argument,
+                {"residual[0] is null", "960 bytes"});
+    check_error(with([](Args& a) { a.residual[1] = nullptr; }), invalid_argument,
+                {"residual[1] is null", "480 bytes"});
+    check_error(with([](Args& a) { a.input_bytes = 959; }), buffer_too_small,
+                {"input_bytes is 959", "at least 960"});
+    check_error(with([](Args& a) { a.output_bytes = 1076; }), buffer_too_small,
+                {"output_bytes is 1076", "at least 1080"});
+    check_error(with([](Args& a) { a.residual_bytes[0] = 4; }), buffer_too_small,
+                {"residual[0]_bytes is 4", "at least 960"});
+    check_error(with([](Args& a) { a.residual_bytes[1] = 476; }), buffer_too_small,
+                {"residual[1]_bytes is 476", "at least 480"});
+    check_error(with([](Args& a) { a.input = static_cast<const char*>(a.input) - 1; }), invalid_argument,
+                {"input is at", "4 bytes"});
+    check_error(with([](Args& a) { a.output = static_cast<char*>(a.output) - 2; }), invalid_argument,
+                {"output is at", "4 bytes"});
+    check_error(with([](Args& a) { a.residual[1] = static_cast<const char*>(a.residual[1]) - 3; }),
+                invalid_argument, {"residual[1] is at"});
 }
 
 TEST_CASE("API errors: larger buffers than needed are fine") {
@@ -88,21 +103,24 @@ TEST_CASE("API errors: weights that are missing, empty or another kernel's") {
     const Kernel kernel = *f.context.dispatch(other.pair);
     GuardedCall call(*make_problem(other.pair), kernel);
     f.args.weights = &call.weights();
-    check_error(f.run(), ErrorCode::invalid_argument, {"weights were packed for another kernel", "1x8x6x5:dw3"});
+    check_error(f.run(), ErrorCode::invalid_argument,
+                {"weights were packed for another kernel", "1x8x6x5:dw3"});
 }
 
 TEST_CASE("API errors: scratch that is too small, misaligned or null") {
     Fixture f;
     const std::span<std::byte> scratch = f.call.scratch();
     REQUIRE(scratch.size() > 64);
-    check_error(f.kernel.run(0, 1, f.args, scratch.first(scratch.size() - 1)).error(), ErrorCode::buffer_too_small,
-                {"scratch has", "at least", "are needed"});
+    check_error(f.kernel.run(0, 1, f.args, scratch.first(scratch.size() - 1)).error(),
+                ErrorCode::buffer_too_small, {"scratch has", "at least", "are needed"});
     check_error(f.kernel.run(0, 1, f.args, {}).error(), ErrorCode::buffer_too_small, {"scratch has 0 bytes"});
     std::vector<std::byte> memory(scratch.size() + 128);
     auto* aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64);
     CHECK(f.kernel.run(0, 1, f.args, {aligned, scratch.size()}).ok());
-    check_error(f.kernel.run(0, 1, f.args, {aligned + 32, scratch.size()}).error(), ErrorCode::invalid_argument, {"scratch is at", "64 bytes"});
-    check_error(f.kernel.run(0, 1, f.args, {static_cast<std::byte*>(nullptr), scratch.size()}).error(), ErrorCode::invalid_argument, {"scratch is at", "64 bytes"});
+    check_error(f.kernel.run(0, 1, f.args, {aligned + 32, scratch.size()}).error(),
+                ErrorCode::invalid_argument, {"scratch is at", "64 bytes"});
+    check_error(f.kernel.run(0, 1, f.args, {static_cast<std::byte*>(nullptr), scratch.size()}).error(),
+                ErrorCode::invalid_argument, {"scratch is at", "64 bytes"});
 }
 
 TEST_CASE("API errors: parts outside of their number") {
@@ -125,21 +143,34 @@ TEST_CASE("API errors: packing checks every span") {
     };
     const std::span<const float> some(zeros);
     using enum ErrorCode;
-    check_error(with([&](auto& s) { s[0].weights = some.first(71); }), invalid_argument, {"first.weights has 71 elements", "72 are needed"});
-    check_error(with([&](auto& s) { s[0].weights = some.first(73); }), invalid_argument, {"first.weights has 73 elements"});
-    check_error(with([&](auto& s) { s[0].bias = {}; }), invalid_argument, {"first.bias has 0 elements", "8 are needed"});
-    check_error(with([&](auto& s) { s[0].prelu = some.first(8); }), invalid_argument, {"first.prelu has 8 elements", "0 are needed"});
-    check_error(with([&](auto& s) { s[1].weights = {}; }), invalid_argument, {"second.weights has 0 elements (null)", "72 are needed"});
-    check_error(with([&](auto& s) { s[1].bias = some.first(8); }), invalid_argument, {"second.bias has 8 elements", "9 are needed"});
-    check_error(with([&](auto& s) { s[1].prelu = {}; }), invalid_argument, {"second.prelu has 0 elements", "9 are needed"});
-    check_error(with([&](auto& s) { s[1].scale = some.first(10); }), invalid_argument, {"second.scale has 10 elements", "9 are needed"});
-    check_error(with([&](auto& s) { s[1].scale = {static_cast<const float*>(nullptr), 9}; }), invalid_argument, {"second.scale", "null"});
+    check_error(with([&](auto& s) { s[0].weights = some.first(71); }), invalid_argument,
+                {"first.weights has 71 elements", "72 are needed"});
+    check_error(with([&](auto& s) { s[0].weights = some.first(73); }), invalid_argument,
+                {"first.weights has 73 elements"});
+    check_error(with([&](auto& s) { s[0].bias = {}; }), invalid_argument,
+                {"first.bias has 0 elements", "8 are needed"});
+    check_error(with([&](auto& s) { s[0].prelu = some.first(8); }), invalid_argument,
+                {"first.prelu has 8 elements", "0 are needed"});
+    check_error(with([&](auto& s) { s[1].weights = {}; }), invalid_argument,
+                {"second.weights has 0 elements (null)", "72 are needed"});
+    check_error(with([&](auto& s) { s[1].bias = some.first(8); }), invalid_argument,
+                {"second.bias has 8 elements", "9 are needed"});
+    check_error(with([&](auto& s) { s[1].prelu = {}; }), invalid_argument,
+                {"second.prelu has 0 elements", "9 are needed"});
+    check_error(with([&](auto& s) { s[1].scale = some.first(10); }), invalid_argument,
+                {"second.scale has 10 elements", "9 are needed"});
+    check_error(with([&](auto& s) {
+                    s[1].scale = {static_cast<const float*>(nullptr), 9};
+                }),
+                invalid_argument, {"second.scale", "null"});
     check_error(with([&](auto& s) { s.pop_back(); }), invalid_argument, {"1 stages", "2 are needed"});
-    check_error(f.kernel.pack(some.first(72), some.first(8), some.first(72), some.first(9)).error(), invalid_argument, {"second.prelu"});
+    check_error(f.kernel.pack(some.first(72), some.first(8), some.first(72), some.first(9)).error(),
+                invalid_argument, {"second.prelu"});
     const Kernel single = *f.context.dispatch(*SingleConv::parse("1x8x6x5:dw3"));
     check_error(single.pack(f.stages()).error(), invalid_argument, {"2 stages", "1 are needed"});
     const StageWeights wrong{some.first(5), {}, {}, {}};
-    check_error(single.pack({&wrong, 1}).error(), invalid_argument, {"conv.weights has 5 elements", "72 are needed"});
+    check_error(single.pack({&wrong, 1}).error(), invalid_argument,
+                {"conv.weights has 5 elements", "72 are needed"});
 }
 
 TEST_CASE("API errors: tensors of other data types are checked in their own bytes") {
@@ -147,7 +178,9 @@ TEST_CASE("API errors: tensors of other data types are checked in their own byte
         DataType dtype;
         const char *input, *output, *alignment;
     };
-    for (const Case& c : {Case{DataType::bf16, "480", "540", "2 bytes"}, Case{DataType::f16, "480", "540", "2 bytes"}, Case{DataType::u8, "240", "270", ""}}) {
+    for (const Case& c :
+         {Case{DataType::bf16, "480", "540", "2 bytes"}, Case{DataType::f16, "480", "540", "2 bytes"},
+          Case{DataType::u8, "240", "270", ""}}) {
         ConvPair pair = *ConvPair::parse("1x8x6x5:dw3+bias+sum:conv1o9");
         pair.dtype = c.dtype;
         CAPTURE(to_string(c.dtype));
@@ -166,9 +199,11 @@ TEST_CASE("API errors: tensors of other data types are checked in their own byte
         using enum ErrorCode;
         check_error(with([](Args& a) { a.input = nullptr; }), invalid_argument, {"input is null", c.input});
         check_error(with([](Args& a) { --a.output_bytes; }), buffer_too_small, {"output_bytes is", c.output});
-        check_error(with([](Args& a) { --a.residual_bytes[0]; }), buffer_too_small, {"residual[0]_bytes is", c.input});
+        check_error(with([](Args& a) { --a.residual_bytes[0]; }), buffer_too_small,
+                    {"residual[0]_bytes is", c.input});
         if (!is_quantized(c.dtype))
-            check_error(with([](Args& a) { a.input = static_cast<const char*>(a.input) - 1; }), invalid_argument, {"input is at", c.alignment});
+            check_error(with([](Args& a) { a.input = static_cast<const char*>(a.input) - 1; }),
+                        invalid_argument, {"input is at", c.alignment});
     }
 }
 
@@ -188,34 +223,47 @@ TEST_CASE("API errors: packing a quantised kernel takes integers and scales, and
     };
     CHECK(kernel.pack(std::vector{data.stages[0].view(), data.stages[1].view()}).ok());
     using enum ErrorCode;
-    check_error(with([&](auto& s) { s[0].weights = some.first(72); }), invalid_argument, {"first.weights has 72 elements", "0 are needed"});
-    check_error(with([&](auto& s) { s[0].quantized_weights = {}; }), invalid_argument, {"first.quantized_weights has 0 elements", "72 are needed"});
-    check_error(with([&](auto& s) { s[1].weight_scales = some.first(8); }), invalid_argument, {"second.weight_scales has 8 elements", "9 are needed"});
-    check_error(with([&](auto& s) { s[0].input.scale = 0; }), invalid_argument, {"first.input.scale is 0", "a positive number"});
-    check_error(with([&](auto& s) { s[1].output.scale = HUGE_VALF; }), invalid_argument, {"second.output.scale is inf", "a positive number"});
-    check_error(with([&](auto& s) { s[0].input.zero_point = -1; }), invalid_argument, {"first.input.zero_point is -1", "0 to 255", "u8"});
-    check_error(with([&](auto& s) { s[0].output.zero_point = 128; }), invalid_argument, {"first.output.zero_point is 128", "-128 to 127", "s8"});
-    check_error(with([&](auto& s) { s[1].residual.zero_point = 256; }), invalid_argument, {"second.residual.zero_point is 256", "0 to 255", "u8"});
-    check_error(kernel.pack(some.first(72), some.first(8), some.first(72), {}).error(), invalid_argument, {"first.weights has 72 elements", "0 are needed"});
+    check_error(with([&](auto& s) { s[0].weights = some.first(72); }), invalid_argument,
+                {"first.weights has 72 elements", "0 are needed"});
+    check_error(with([&](auto& s) { s[0].quantized_weights = {}; }), invalid_argument,
+                {"first.quantized_weights has 0 elements", "72 are needed"});
+    check_error(with([&](auto& s) { s[1].weight_scales = some.first(8); }), invalid_argument,
+                {"second.weight_scales has 8 elements", "9 are needed"});
+    check_error(with([&](auto& s) { s[0].input.scale = 0; }), invalid_argument,
+                {"first.input.scale is 0", "a positive number"});
+    check_error(with([&](auto& s) { s[1].output.scale = HUGE_VALF; }), invalid_argument,
+                {"second.output.scale is inf", "a positive number"});
+    check_error(with([&](auto& s) { s[0].input.zero_point = -1; }), invalid_argument,
+                {"first.input.zero_point is -1", "0 to 255", "u8"});
+    check_error(with([&](auto& s) { s[0].output.zero_point = 128; }), invalid_argument,
+                {"first.output.zero_point is 128", "-128 to 127", "s8"});
+    check_error(with([&](auto& s) { s[1].residual.zero_point = 256; }), invalid_argument,
+                {"second.residual.zero_point is 256", "0 to 255", "u8"});
+    check_error(kernel.pack(some.first(72), some.first(8), some.first(72), {}).error(), invalid_argument,
+                {"first.weights has 72 elements", "0 are needed"});
     pair.dtype = DataType::bf16;
     pair.intermediate_dtype = {};
     const Kernel floating = *context.dispatch(pair);
     const StageWeights wrong[] = {data.stages[0].view(), data.stages[1].view()};
-    check_error(floating.pack(wrong).error(), invalid_argument, {"first.weights has 0 elements", "72 are needed"});
+    check_error(floating.pack(wrong).error(), invalid_argument,
+                {"first.weights has 0 elements", "72 are needed"});
 }
 
 TEST_CASE("API errors: dispatch refuses data types that do not go together") {
     Context context;
     ConvPair pair = *ConvPair::parse("1x8x6x5:dw3:conv1o9");
     pair.output_dtype = DataType::u8;
-    check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"descriptor.output_dtype is u8", "f32 is accepted where dtype is f32"});
+    check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument,
+                {"descriptor.output_dtype is u8", "f32 is accepted where dtype is f32"});
     pair.dtype = DataType::u8;
     pair.output_dtype = {};
     pair.intermediate_dtype = DataType::bf16;
-    check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"descriptor.intermediate_dtype is bf16", "u8 or s8 is accepted"});
+    check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument,
+                {"descriptor.intermediate_dtype is bf16", "u8 or s8 is accepted"});
     SingleConv single = *SingleConv::parse("1x8x6x5:dw3");
     single.dtype = static_cast<DataType>(9);
-    check_error(context.dispatch(single).error(), ErrorCode::invalid_argument, {"descriptor.dtype is 9", "f32, bf16, f16, u8 or s8"});
+    check_error(context.dispatch(single).error(), ErrorCode::invalid_argument,
+                {"descriptor.dtype is 9", "f32, bf16, f16, u8 or s8"});
 }
 
 TEST_CASE("API errors: an empty kernel says so everywhere") {
@@ -223,7 +271,8 @@ TEST_CASE("API errors: an empty kernel says so everywhere") {
     CHECK_FALSE(static_cast<bool>(empty));
     check_error(empty({}).error(), ErrorCode::invalid_argument, {"kernel is empty", "dispatch()"});
     check_error(empty.run(0, 1, {}, {}).error(), ErrorCode::invalid_argument, {"kernel is empty"});
-    check_error(empty.pack(std::span<const StageWeights>()).error(), ErrorCode::invalid_argument, {"kernel is empty"});
+    check_error(empty.pack(std::span<const StageWeights>()).error(), ErrorCode::invalid_argument,
+                {"kernel is empty"});
     CHECK(empty.scratch_bytes() == 0);
     CHECK(empty.tiles() == 0);
     CHECK(empty.code().empty());
@@ -244,11 +293,12 @@ TEST_CASE("API errors: dispatch refuses descriptors and options that are out of 
     pair.second.out_channels = -1;
     check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"second", "-1"});
     pair.second.out_channels = 9;
-    check_error(context.dispatch(pair, {.threads = 0}).error(), ErrorCode::invalid_argument, {"threads is 0", "1 or more"});
+    check_error(context.dispatch(pair, {.threads = 0}).error(), ErrorCode::invalid_argument,
+                {"threads is 0", "1 or more"});
     Plan plan = context.dispatch(pair)->plan();
     plan.tile_w = 99;
-    check_error(context.dispatch(pair, {.plan = std::make_shared<const Plan>(plan)}).error(), ErrorCode::invalid_argument,
-                {"plan.tile_w is 99", "1 to 5"});
+    check_error(context.dispatch(pair, {.plan = std::make_shared<const Plan>(plan)}).error(),
+                ErrorCode::invalid_argument, {"plan.tile_w is 99", "1 to 5"});
     SingleConv single = *SingleConv::parse("1x8x6x5:dw3");
     single.conv.stride.h = 0;
     check_error(context.dispatch(single).error(), ErrorCode::invalid_argument, {"stride", "0"});
@@ -256,9 +306,11 @@ TEST_CASE("API errors: dispatch refuses descriptors and options that are out of 
 
 TEST_CASE("API errors: an ISA that the machine lacks") {
     const std::vector<Isa> only_avx2{Isa::avx2};
-    check_error(choose_isa(Isa::avx512, std::nullopt, only_avx2).error(), ErrorCode::unsupported, {"avx512", "avx2"});
-    check_error(choose_isa(std::nullopt, "sse4", only_avx2).error(), ErrorCode::invalid_argument, {"TANDEM_ISA is 'sse4'", "avx2"});
-    const bool has_avx512 = host_isas(DataType::f32).back() == Isa::avx512;
+    check_error(choose_isa(Isa::avx512, std::nullopt, only_avx2).error(), ErrorCode::unsupported,
+                {"avx512", "avx2"});
+    check_error(choose_isa(std::nullopt, "sse4", only_avx2).error(), ErrorCode::invalid_argument,
+                {"TANDEM_ISA is 'sse4'", "avx2"});
+    const bool has_avx512 = is_avx512(host_isas(DataType::f32).back());
     Context context;
     const auto kernel = context.dispatch(*ConvPair::parse("1x8x6x5:dw3:conv1o9"), {.isa = Isa::avx512});
     CHECK(kernel.ok() == has_avx512);
@@ -276,5 +328,6 @@ TEST_CASE("API errors: a kernel describes its tensors") {
     CHECK(f.kernel.layout() == Layout::nhwc);
     CHECK_FALSE(f.kernel.fused());  // six rows of five pixels are one tile
     CHECK(f.kernel.name().starts_with("1x8x6x5:dw3+bias+sum:conv1o9"));
-    for (const CodeLabel& label : f.kernel.labels()) CHECK(label.offset <= f.kernel.code().size());
+    for (const CodeLabel& label : f.kernel.labels())
+        CHECK(label.offset <= f.kernel.code().size());
 }

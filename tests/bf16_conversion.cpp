@@ -46,8 +46,10 @@ std::optional<Bf16Conversion> decode_bf16_conversion(const std::uint8_t* code) n
     ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    // It reads byte by byte and no further than the instruction goes, which may end at the last byte of its page.
-    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, longest_instruction, &instruction, operands))) return std::nullopt;
+    // It reads byte by byte and no further than the instruction goes, which may end at the last byte of its
+    // page.
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, longest_instruction, &instruction, operands)))
+        return std::nullopt;
     const bool two_sources = instruction.mnemonic == ZYDIS_MNEMONIC_VCVTNE2PS2BF16;
     if (!two_sources && instruction.mnemonic != ZYDIS_MNEMONIC_VCVTNEPS2BF16) return std::nullopt;
     const ZydisDecodedOperand& from = operands[instruction.operand_count_visible - 1];
@@ -57,36 +59,45 @@ std::optional<Bf16Conversion> decode_bf16_conversion(const std::uint8_t* code) n
     conversion.elements = static_cast<int>(instruction.avx.vector_length) / 32;
     conversion.to = ZydisRegisterGetId(operands[0].reg.value);
     conversion.from = ZydisRegisterGetId(from.reg.value);
-    if (two_sources) conversion.above = ZydisRegisterGetId(operands[instruction.operand_count_visible - 2].reg.value);
-    conversion.mask = instruction.avx.mask.reg == ZYDIS_REGISTER_NONE ? 0 : ZydisRegisterGetId(instruction.avx.mask.reg);
+    if (two_sources)
+        conversion.above = ZydisRegisterGetId(operands[instruction.operand_count_visible - 2].reg.value);
+    conversion.mask =
+        instruction.avx.mask.reg == ZYDIS_REGISTER_NONE ? 0 : ZydisRegisterGetId(instruction.avx.mask.reg);
     conversion.zeroing = instruction.avx.mask.mode == ZYDIS_MASK_MODE_ZEROING;
     return conversion;
 }
 
-Zmm convert(const Bf16Conversion& conversion, const Zmm& from, const Zmm& above, std::uint64_t mask, const Zmm& to) noexcept {
+Zmm convert(const Bf16Conversion& conversion, const Zmm& from, const Zmm& above, std::uint64_t mask,
+            const Zmm& to) noexcept {
     std::array<std::uint16_t, 32> halves{}, old;
     std::memcpy(old.data(), to.data(), sizeof old);
     const auto elements = static_cast<std::size_t>(conversion.elements);
     for (std::size_t i = 0; i < (conversion.above ? 2 : 1) * elements; ++i) {
-        if (conversion.mask == 0 || (mask >> i & 1)) halves[i] = nearest_bf16(i < elements ? from[i] : above[i - elements]);
-        else if (!conversion.zeroing) halves[i] = old[i];
+        if (conversion.mask == 0 || (mask >> i & 1))
+            halves[i] = nearest_bf16(i < elements ? from[i] : above[i - elements]);
+        else if (!conversion.zeroing)
+            halves[i] = old[i];
     }
     Zmm result;
     std::memcpy(result.data(), halves.data(), sizeof result);
     return result;
 }
 
-SignalVectors::SignalVectors(ucontext_t& context) noexcept : area_(reinterpret_cast<std::byte*>(context.uc_mcontext.fpregs)) {}
+SignalVectors::SignalVectors(ucontext_t& context) noexcept
+    : area_(reinterpret_cast<std::byte*>(context.uc_mcontext.fpregs)) {}
 
 // A component whose bit is not set is in its initial state, zeros, whatever lies there.
 void SignalVectors::read(std::size_t component, std::size_t at, void* to, std::size_t bytes) const noexcept {
     std::uint64_t present = 0;
     std::memcpy(&present, area_ + header_at, sizeof present);
-    if (present >> component & 1) std::memcpy(to, area_ + components[component].at + at, bytes);
-    else std::memset(to, 0, bytes);
+    if (present >> component & 1)
+        std::memcpy(to, area_ + components[component].at + at, bytes);
+    else
+        std::memset(to, 0, bytes);
 }
 
-void SignalVectors::write(std::size_t component, std::size_t at, const void* from, std::size_t bytes) noexcept {
+void SignalVectors::write(std::size_t component, std::size_t at, const void* from,
+                          std::size_t bytes) noexcept {
     std::uint64_t present = 0;
     std::memcpy(&present, area_ + header_at, sizeof present);
     std::byte* const data = area_ + components[component].at;
@@ -125,8 +136,10 @@ std::uint64_t SignalVectors::mask(int n) const noexcept {
 
 void execute(const Bf16Conversion& conversion, ucontext_t& context) noexcept {
     SignalVectors vectors(context);
-    const Zmm from = vectors.zmm(conversion.from), above = vectors.zmm(conversion.above.value_or(conversion.from));
-    vectors.set_zmm(conversion.to, convert(conversion, from, above, vectors.mask(conversion.mask), vectors.zmm(conversion.to)));
+    const Zmm from = vectors.zmm(conversion.from),
+              above = vectors.zmm(conversion.above.value_or(conversion.from));
+    vectors.set_zmm(conversion.to, convert(conversion, from, above, vectors.mask(conversion.mask),
+                                           vectors.zmm(conversion.to)));
 }
 
 }  // namespace tandem::test

@@ -28,7 +28,8 @@ void check_candidates(const Problem& problem, const Machine& machine, int thread
     for (std::size_t i = 0; i < plans.size(); ++i) {
         CAPTURE(to_string(plans[i]));
         CHECK(check_plan(problem, plans[i]).ok());
-        CHECK(std::find(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i), plans[i]) == plans.begin() + static_cast<std::ptrdiff_t>(i));
+        CHECK(std::find(plans.begin(), plans.begin() + static_cast<std::ptrdiff_t>(i), plans[i]) ==
+              plans.begin() + static_cast<std::ptrdiff_t>(i));
     }
     CHECK(candidate_plans(problem, machine, threads) == plans);
 }
@@ -39,26 +40,42 @@ TEST_CASE("candidates: valid, distinct, bounded, deterministic, the rules' plan 
     std::mt19937_64 engine(5);
     for (const Isa isa : {Isa::avx2, Isa::avx512}) {
         const Machine machine{.isa = isa, .caches = {}, .cpu_name = {}};
-        for (int i = 0; i < 30; ++i) check_candidates(*make_problem(test::random_pair(engine)), machine, 1 + i % 4);
+        for (int i = 0; i < 30; ++i)
+            check_candidates(*make_problem(test::random_pair(engine)), machine, 1 + i % 4);
         for (const Layout layout : {Layout::nhwc, Layout::nchw16c}) {
-            check_candidates(problem_of("1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6", layout), machine, 1);
-            check_candidates(problem_of("1x1024x7x7:dw3+bias+relu6:conv1o1024+bias+relu6", layout), machine, 2);
-            check_candidates(problem_of("1x64x56x56:conv3o64+bias+relu:conv3o64+bias+relu", layout), machine, 2);
+            check_candidates(problem_of("1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6", layout), machine,
+                             1);
+            check_candidates(problem_of("1x1024x7x7:dw3+bias+relu6:conv1o1024+bias+relu6", layout), machine,
+                             2);
+            check_candidates(problem_of("1x64x56x56:conv3o64+bias+relu:conv3o64+bias+relu", layout), machine,
+                             2);
         }
     }
     check_candidates(*make_problem(*SingleConv::parse("1x16x9x9:conv3o16+bias")), Machine{}, 1);
 }
 
-TEST_CASE("candidates: both fused and not fused are offered, rings only where there is a halo, splits only for threads") {
+TEST_CASE(
+    "candidates: both fused and not fused are offered, rings only where there is a halo, splits only for "
+    "threads") {
     const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
-    const auto count = [](const std::vector<Plan>& plans, const auto& is) { return std::count_if(plans.begin(), plans.end(), is); };
-    const auto sliding = [](const Plan& plan) { return plan.fusion == Fusion::sliding; };
-    const auto split = [](const Plan& plan) { return plan.channel_splits > 1; };
+    const auto count = [](const std::vector<Plan>& plans, const auto& is) {
+        return std::count_if(plans.begin(), plans.end(), is);
+    };
+    const auto sliding = [](const Plan& plan) {
+        return plan.fusion == Fusion::sliding;
+    };
+    const auto split = [](const Plan& plan) {
+        return plan.channel_splits > 1;
+    };
     for (const int threads : {1, 2}) {
-        const Problem halo = problem_of("1x64x56x56:conv3o64:conv3o64"), flat = problem_of("1x512x14x14:dw3:conv1o512");
-        const auto of_halo = candidate_plans(halo, machine, threads), of_flat = candidate_plans(flat, machine, threads);
+        const Problem halo = problem_of("1x64x56x56:conv3o64:conv3o64"),
+                      flat = problem_of("1x512x14x14:dw3:conv1o512");
+        const auto of_halo = candidate_plans(halo, machine, threads),
+                   of_flat = candidate_plans(flat, machine, threads);
         for (const auto& [problem, plans] : {std::pair(&halo, &of_halo), std::pair(&flat, &of_flat)}) {
-            const auto unfused = count(*plans, [&, problem = problem](const Plan& plan) { return is_unfused(*problem, plan, threads); });
+            const auto unfused = count(*plans, [&, problem = problem](const Plan& plan) {
+                return is_unfused(*problem, plan, threads);
+            });
             CHECK(unfused > 0);
             CHECK(unfused < static_cast<std::ptrdiff_t>(plans->size()));
         }
@@ -72,10 +89,13 @@ TEST_CASE("candidates: K blocks are offered where a group's weights leave L1, an
     const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
     const auto offered = [&](const char* text, std::size_t stage, int channels) {
         const auto plans = candidate_plans(problem_of(text), machine, 1);
-        return std::ranges::any_of(plans, [=](const Plan& plan) { return plan.stages[stage].block_channels == channels; });
+        return std::ranges::any_of(
+            plans, [=](const Plan& plan) { return plan.stages[stage].block_channels == channels; });
     };
-    for (const int channels : {0, 64, 128, 256}) CHECK(offered("1x512x14x14:dw3:conv1o512", 1, channels));
+    for (const int channels : {0, 64, 128, 256})
+        CHECK(offered("1x512x14x14:dw3:conv1o512", 1, channels));
     CHECK(offered("1x128x14x14:conv3o64s2:conv1o64", 0, 64));
     CHECK_FALSE(offered("1x128x14x14:conv3o64s2:conv1o64", 0, 128));
-    for (const int channels : {64, 128, 256}) CHECK_FALSE(offered("1x240x14x14:dw3:conv1o512", 1, channels));
+    for (const int channels : {64, 128, 256})
+        CHECK_FALSE(offered("1x240x14x14:dw3:conv1o512", 1, channels));
 }

@@ -35,18 +35,19 @@ private:
 };
 
 constexpr auto v2_mount = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-constexpr auto v1_mount = "33 25 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n";
+constexpr auto v1_mount =
+    "33 25 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n";
 
 }  // namespace
 
-TEST_CASE("no proc files: no quota") {
-    CHECK(FakeRoot().quota() == 0);
-}
+TEST_CASE("no proc files: no quota") { CHECK(FakeRoot().quota() == 0); }
 
 TEST_CASE("v2: the group's own cpu.max") {
     FakeRoot root;
     root.file("proc/self/mountinfo", v2_mount).file("proc/self/cgroup", "0::/app.slice/job\n");
-    SUBCASE("a number") { CHECK(root.file("sys/fs/cgroup/app.slice/job/cpu.max", "250000 100000\n").quota() == 2.5); }
+    SUBCASE("a number") {
+        CHECK(root.file("sys/fs/cgroup/app.slice/job/cpu.max", "250000 100000\n").quota() == 2.5);
+    }
     SUBCASE("max") { CHECK(root.file("sys/fs/cgroup/app.slice/job/cpu.max", "max 100000\n").quota() == 0); }
     SUBCASE("garbage") { CHECK(root.file("sys/fs/cgroup/app.slice/job/cpu.max", "?").quota() == 0); }
     SUBCASE("missing") { CHECK(root.quota() == 0); }
@@ -113,7 +114,8 @@ TEST_CASE("v1: the cpuset and cpuacct hierarchies are not the cpu one") {
 
 TEST_CASE("v1 and v2 side by side: the smaller counts") {
     FakeRoot root;
-    root.file("proc/self/mountinfo", std::string(v1_mount) + "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+    root.file("proc/self/mountinfo",
+              std::string(v1_mount) + "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
     root.file("proc/self/cgroup", "1:cpu,cpuacct:/\n0::/\n");
     root.file("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "300000\n");
     root.file("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");

@@ -1,4 +1,5 @@
-// The planner's own choice: the rules' plan, other register blocks that the cost model thinks faster, or stages one after the other.
+// The planner's own choice: the rules' plan, other register blocks that the cost model thinks faster, or
+// stages one after the other.
 #include "core/plan/choice.hpp"
 
 #include <doctest/doctest.h>
@@ -16,7 +17,9 @@ using namespace tandem;
 
 namespace {
 
-Machine machine_of(Isa isa, bool fast_ymm = true) { return {.isa = isa, .caches = {}, .cpu_name = {}, .fast_ymm = fast_ymm}; }
+Machine machine_of(Isa isa, bool fast_ymm = true) {
+    return {.isa = isa, .caches = {}, .cpu_name = {}, .fast_ymm = fast_ymm};
+}
 
 Problem problem_of(std::string_view text) { return *make_problem(*ConvPair::parse(text)); }
 
@@ -41,28 +44,34 @@ void check_decision(const Problem& problem, const Machine& machine, int threads)
 TEST_CASE("choice: valid, deterministic, never predicted slower than the rules' plan") {
     std::mt19937_64 engine(3);
     for (const Isa isa : {Isa::avx2, Isa::avx512}) {
-        for (int i = 0; i < 60; ++i) check_decision(*make_problem(test::random_pair(engine)), machine_of(isa, i % 2 == 0), 1 + i % 4);
+        for (int i = 0; i < 60; ++i)
+            check_decision(*make_problem(test::random_pair(engine)), machine_of(isa, i % 2 == 0), 1 + i % 4);
         for (const tool::Layer& layer : tool::find_suite("paper")->layers)
-            for (const int threads : {1, 2}) check_decision(problem_of(layer.pair), machine_of(isa), threads);
+            for (const int threads : {1, 2})
+                check_decision(problem_of(layer.pair), machine_of(isa), threads);
         check_decision(*make_problem(*SingleConv::parse("1x16x9x9:conv3o16+bias")), machine_of(isa), 1);
     }
 }
 
 TEST_CASE("choice: large maps are fused, and the reason says what was weighed") {
-    const PlanDecision decision = decide_plan(problem_of("1x96x112x112:dw3s2+bias+relu6:conv1o24+bias"), machine_of(Isa::avx512), 1);
+    const PlanDecision decision =
+        decide_plan(problem_of("1x96x112x112:dw3s2+bias+relu6:conv1o24+bias"), machine_of(Isa::avx512), 1);
     CHECK(decision.fused);
     CHECK(decision.unfused_seconds > decision.fused_seconds);
     CHECK(to_string(decision).find(", not fused ") != std::string::npos);
 }
 
-TEST_CASE("choice: where transformed weights leave L2 the model prefers one stage after the other, and the kernel says so") {
+TEST_CASE(
+    "choice: where transformed weights leave L2 the model prefers one stage after the other, and the kernel "
+    "says so") {
     const ConvPair pair = *ConvPair::parse("1x128x28x28:conv3o128+bias+relu:conv3o128+bias+relu");
     const PlanDecision decision = decide_plan(*make_problem(pair), machine_of(Isa::avx512), 1);
     CHECK_FALSE(decision.fused);
     CHECK(decision.seconds * least_unfused_gain < decision.fused_seconds);
     CHECK(to_string(decision).find(", fused ") != std::string::npos);
     Context context;
-    const Result<Kernel> kernel = context.dispatch(pair, {.plan = std::make_shared<const Plan>(decision.plan)});
+    const Result<Kernel> kernel =
+        context.dispatch(pair, {.plan = std::make_shared<const Plan>(decision.plan)});
     if (!kernel) return;  // no AVX-512 here
     CHECK_FALSE(kernel->fused());
     CHECK(kernel->explain().find("Not fused") != std::string::npos);

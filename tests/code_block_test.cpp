@@ -47,7 +47,9 @@ std::string permissions_at(const void* address) {
 
 bool anything_writable_and_executable() {
     for (const Mapping& mapping : mappings())
-        if (mapping.permissions.find('w') != std::string::npos && mapping.permissions.find('x') != std::string::npos) return true;
+        if (mapping.permissions.find('w') != std::string::npos &&
+            mapping.permissions.find('x') != std::string::npos)
+            return true;
     return false;
 }
 
@@ -59,7 +61,8 @@ Function* function_of(const EmittedCode& code) {
 }  // namespace
 
 TEST_CASE("code block: pages of a kernel are executable and not writable, and nothing is both") {
-    const bool before = anything_writable_and_executable();  // of the process that runs the tests, e.g. a sanitizer's
+    const bool before =
+        anything_writable_and_executable();  // of the process that runs the tests, e.g. a sanitizer's
     Context context;
     const auto kernel = context.dispatch(*ConvPair::parse("1x20x8x8:dw3+bias+relu6:conv1o24+bias"));
     REQUIRE(kernel.ok());
@@ -111,14 +114,17 @@ TEST_CASE("code block: constants are aligned, shared when equal, and hold what w
     CHECK(bytes.size() == label.offset + 2 * 64);
     float lanes[16];
     std::memcpy(lanes, bytes.data() + label.offset, sizeof lanes);
-    for (const float lane : lanes) CHECK(lane == 1.5f);
+    for (const float lane : lanes)
+        CHECK(lane == 1.5f);
     std::uint32_t mask[16];
     std::memcpy(mask, bytes.data() + label.offset + 64, sizeof mask);
-    for (int lane = 0; lane < 16; ++lane) CHECK(mask[lane] == (lane < 3 ? 0xffffffffu : 0));
+    for (int lane = 0; lane < 16; ++lane)
+        CHECK(mask[lane] == (lane < 3 ? 0xffffffffu : 0));
     if (!host_isas().empty()) {
         float result[8];
-        function_of<void(float*)>(*code)(result);
-        for (int lane = 0; lane < 8; ++lane) CHECK(result[lane] == (lane < 3 ? 3.0f : 0.0f));
+        function_of<void(float*)> (*code)(result);
+        for (int lane = 0; lane < 8; ++lane)
+            CHECK(result[lane] == (lane < 3 ? 3.0f : 0.0f));
     }
 }
 
@@ -126,7 +132,8 @@ TEST_CASE("code block: code that does not fit is emitted again on more room") {
     int attempts = 0;
     const auto code = emit_code([&](CodeBlock& block) {
         ++attempts;
-        for (int i = 0; i < 3 << 20; ++i) block.db(0x90);
+        for (int i = 0; i < 3 << 20; ++i)
+            block.db(0x90);
         block.note("the end");
         block.mov(Xbyak::Reg32(Xbyak::Operand::EAX), 42);
         block.ret();
@@ -141,7 +148,8 @@ TEST_CASE("code block: code that does not fit is emitted again on more room") {
 
 TEST_CASE("code block: too much code, the assembler's errors and those of the emitters are sentences") {
     const auto huge = emit_code([](CodeBlock& block) {
-        for (int i = 0; i < 65 << 20; ++i) block.db(0x90);
+        for (int i = 0; i < 65 << 20; ++i)
+            block.db(0x90);
     });
     REQUIRE_FALSE(huge.ok());
     CHECK(huge.error().code == ErrorCode::unsupported);
@@ -149,7 +157,8 @@ TEST_CASE("code block: too much code, the assembler's errors and those of the em
     const auto wrong = emit_code([](CodeBlock& block) {
         Label nowhere;
         block.jmp(nowhere, Xbyak::CodeGenerator::T_SHORT);
-        for (int i = 0; i < 300; ++i) block.nop();
+        for (int i = 0; i < 300; ++i)
+            block.nop();
         block.L(nowhere);
     });
     REQUIRE_FALSE(wrong.ok());

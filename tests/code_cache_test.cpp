@@ -26,7 +26,9 @@ ConvPair numbered_pair(std::int64_t number) {
     return pair;
 }
 
-CacheKey key_of(const ConvPair& pair) { return {*make_problem(pair), Isa::avx2, 1, Effort::estimate, std::nullopt}; }
+CacheKey key_of(const ConvPair& pair) {
+    return {*make_problem(pair), Isa::avx2, 1, Effort::estimate, std::nullopt};
+}
 
 Result<std::shared_ptr<const KernelCode>> failing_compile() { return Error{ErrorCode::unsupported, "No."}; }
 
@@ -53,7 +55,8 @@ void run_at_once(int count, const Work& work) {
             start.arrive_and_wait();
             work(i);
         });
-    for (std::thread& thread : threads) thread.join();
+    for (std::thread& thread : threads)
+        thread.join();
 }
 
 }  // namespace
@@ -75,7 +78,9 @@ TEST_CASE("code cache: the second dispatch is a hit and shares the code") {
     CHECK(stats.emission_seconds > 0);
 }
 
-TEST_CASE("code cache: another spelling of a problem is the same key, another layout, ISA, thread count or plan is not") {
+TEST_CASE(
+    "code cache: another spelling of a problem is the same key, another layout, ISA, thread count or plan is "
+    "not") {
     Context context;
     ConvPair pair = pair_of("1x20x8x8:dw3:conv1o24");
     const auto kernel = context.dispatch(pair);
@@ -94,8 +99,10 @@ TEST_CASE("code cache: another spelling of a problem is the same key, another la
     REQUIRE(context.dispatch(first_of(pair)).ok());
     CHECK(context.cache_stats().misses == 5);
     const Isa best = host_isas(DataType::f32).back();
-    for (const Isa isa : host_isas(DataType::f32)) REQUIRE(context.dispatch(pair, {.isa = isa}).ok());
-    if (!std::getenv("TANDEM_ISA")) CHECK(context.dispatch(pair, {.isa = best})->code().data() == context.dispatch(pair)->code().data());
+    for (const Isa isa : host_isas(DataType::f32))
+        REQUIRE(context.dispatch(pair, {.isa = isa}).ok());
+    if (!std::getenv("TANDEM_ISA"))
+        CHECK(context.dispatch(pair, {.isa = best})->code().data() == context.dispatch(pair)->code().data());
     CHECK(context.cache_stats().misses == 5 + host_isas(DataType::f32).size() - 1);
 }
 
@@ -117,13 +124,15 @@ TEST_CASE("code cache: the batch size is not part of the key") {
 
 TEST_CASE("code cache: beyond its capacity the entry used longest ago goes") {
     Context context({.cache_capacity = 3});
-    for (int i = 1; i <= 3; ++i) REQUIRE(context.dispatch(numbered_pair(i)).ok());
+    for (int i = 1; i <= 3; ++i)
+        REQUIRE(context.dispatch(numbered_pair(i)).ok());
     REQUIRE(context.dispatch(numbered_pair(1)).ok());
     REQUIRE(context.dispatch(numbered_pair(4)).ok());  // 2 goes
     CHECK(context.cache_stats().entries == 3);
     CHECK(context.cache_stats().evictions == 1);
     CHECK(context.cache_stats().misses == 4);
-    for (const int kept : {1, 3, 4}) REQUIRE(context.dispatch(numbered_pair(kept)).ok());
+    for (const int kept : {1, 3, 4})
+        REQUIRE(context.dispatch(numbered_pair(kept)).ok());
     CHECK(context.cache_stats().misses == 4);
     REQUIRE(context.dispatch(numbered_pair(2)).ok());
     CHECK(context.cache_stats().misses == 5);
@@ -133,7 +142,8 @@ TEST_CASE("code cache: beyond its capacity the entry used longest ago goes") {
 TEST_CASE("code cache: TANDEM_CACHE_CAPACITY is the capacity where the options leave it open") {
     const auto entries_of = [](const ContextOptions& options) {
         Context context(options);
-        for (int i = 1; i <= 4; ++i) REQUIRE(context.dispatch(numbered_pair(i)).ok());
+        for (int i = 1; i <= 4; ++i)
+            REQUIRE(context.dispatch(numbered_pair(i)).ok());
         return context.cache_stats().entries;
     };
     const CapacityVariable two("2");
@@ -158,7 +168,8 @@ TEST_CASE("code cache: many threads that ask at once compile once") {
         CHECK(stats.misses == 1);
         CHECK(stats.hits == threads - 1);
         CHECK(stats.entries == 1);
-        for (const std::byte* each : code) CHECK(each == code[0]);
+        for (const std::byte* each : code)
+            CHECK(each == code[0]);
         CHECK(code[0] != nullptr);
     }
 }
@@ -197,7 +208,8 @@ TEST_CASE("code cache: a failed compile is told to all who wait and is not kept"
     Plan impossible = context.dispatch(pair)->plan();
     impossible.tile_h = 1000;
     const DispatchOptions options{.plan = std::make_shared<const Plan>(impossible)};
-    for (int i = 0; i < 2; ++i) CHECK_FALSE(context.dispatch(pair, options).ok());
+    for (int i = 0; i < 2; ++i)
+        CHECK_FALSE(context.dispatch(pair, options).ok());
     CHECK(context.cache_stats().failures == 2);
     CHECK(context.cache_stats().entries == 1);
 }

@@ -23,7 +23,8 @@ Plan plan_of(const Problem& problem, Fusion fusion, int tile_h, int splits = 1) 
     plan.fusion = fusion;
     plan.tile_h = tile_h;
     plan.channel_splits = splits;
-    for (StagePlan& stage : plan.stages) stage.algorithm = Algorithm::direct;
+    for (StagePlan& stage : plan.stages)
+        stage.algorithm = Algorithm::direct;
     REQUIRE(check_plan(problem, plan).ok());
     return plan;
 }
@@ -33,11 +34,13 @@ const MachineRates rates = default_rates(machine_of(Isa::avx512));
 }  // namespace
 
 TEST_CASE("cost model: FLOPs of a pointwise second stage are never recomputed by rows") {
-    // Kernel rows inside the image, summed over 8 output rows with padding 1: 2 + 6 * 3 + 2 = 22; columns alike.
+    // Kernel rows inside the image, summed over 8 output rows with padding 1: 2 + 6 * 3 + 2 = 22; columns
+    // alike.
     const Problem problem = problem_of("1x16x8x8:dw3:conv1o64");
     const double depthwise = 2.0 * 16 * 22 * 22, pointwise = 2.0 * 16 * 64 * 64;
     for (const int tile_h : {1, 2, 3, 8}) {
-        const CostEstimate cost = estimate_cost(problem, plan_of(problem, Fusion::recompute, tile_h), rates, 1);
+        const CostEstimate cost =
+            estimate_cost(problem, plan_of(problem, Fusion::recompute, tile_h), rates, 1);
         CHECK(cost.flops == depthwise + pointwise);
         CHECK(cost.useful_flops == cost.flops);
         CHECK(cost.recomputation() == 0);
@@ -53,7 +56,8 @@ TEST_CASE("cost model: channel splits recompute the first stage in other threads
 }
 
 TEST_CASE("cost model: halo rows count as often as they are computed") {
-    // Taps: 2 + 3 + 3 + 2 = 10 along each axis. A tile of 2 output rows reads 3 intermediate rows, whose kernel rows are 2 + 3 + 3.
+    // Taps: 2 + 3 + 3 + 2 = 10 along each axis. A tile of 2 output rows reads 3 intermediate rows, whose
+    // kernel rows are 2 + 3 + 3.
     const Problem problem = problem_of("1x4x4x4:conv3o4:conv3o4");
     const double stage = 2.0 * 4 * 4 * 10 * 10, halo_stage = 2.0 * 4 * 4 * (8 + 8) * 10;
     const CostEstimate recompute = estimate_cost(problem, plan_of(problem, Fusion::recompute, 2), rates, 1);
@@ -62,22 +66,28 @@ TEST_CASE("cost model: halo rows count as often as they are computed") {
     CHECK(estimate_cost(problem, plan_of(problem, Fusion::recompute, 4), rates, 1).flops == 2 * stage);
     const Plan ring = plan_of(problem, Fusion::sliding, 2);
     CHECK(estimate_cost(problem, ring, rates, 1).flops == 2 * stage);
-    CHECK(estimate_cost(problem, ring, rates, 2).flops == halo_stage + stage);  // each part starts its own ring
+    CHECK(estimate_cost(problem, ring, rates, 2).flops ==
+          halo_stage + stage);  // each part starts its own ring
 }
 
 TEST_CASE("cost model: strides, batches and tails") {
-    // 9 rows, stride 2, padding 1 both sides: 5 outputs with 2 + 3 + 3 + 3 + 2 = 13 kernel rows. 5 channels are 5, not 16.
+    // 9 rows, stride 2, padding 1 both sides: 5 outputs with 2 + 3 + 3 + 3 + 2 = 13 kernel rows. 5 channels
+    // are 5, not 16.
     const Problem problem = problem_of("3x5x9x9:dw3s2:conv1o7");
     const double image = 2.0 * 5 * 13 * 13 + 2.0 * 5 * 7 * 25;
-    CHECK(estimate_cost(problem, rules_plan(problem, machine_of(Isa::avx512), 1), rates, 1).flops == 3 * image);
+    CHECK(estimate_cost(problem, rules_plan(problem, machine_of(Isa::avx512), 1), rates, 1).flops ==
+          3 * image);
 }
 
 TEST_CASE("cost model: every tensor is moved at least once") {
-    for (const char* text : {"1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6", "1x64x56x56:conv3o64+bias+relu:conv3o64+bias+relu"}) {
+    for (const char* text : {"1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6",
+                             "1x64x56x56:conv3o64+bias+relu:conv3o64+bias+relu"}) {
         const Problem problem = problem_of(text);
         const double input = 4.0 * static_cast<double>(problem.input.c * problem.input.h * problem.input.w);
-        const double mid = 4.0 * static_cast<double>(problem.stage(0).out_channels * problem.stage(0).out_h * problem.stage(0).out_w);
-        const double output = 4.0 * static_cast<double>(problem.last().out_channels * problem.last().out_h * problem.last().out_w);
+        const double mid = 4.0 * static_cast<double>(problem.stage(0).out_channels * problem.stage(0).out_h *
+                                                     problem.stage(0).out_w);
+        const double output = 4.0 * static_cast<double>(problem.last().out_channels * problem.last().out_h *
+                                                        problem.last().out_w);
         for (const Plan& plan : candidate_plans(problem, machine_of(Isa::avx512), 1)) {
             CAPTURE(to_string(plan));
             const CostEstimate cost = estimate_cost(problem, plan, rates, 1);
@@ -105,11 +115,13 @@ TEST_CASE("cost model: times are finite, positive, above the FMA time, and parts
         const std::vector<Plan> plans = candidate_plans(problem, machine_of(Isa::avx2), 2);
         const MachineRates avx2 = default_rates(machine_of(Isa::avx2));
         for (std::size_t p = 0; p < plans.size(); p += 7) {
-            const CostEstimate one = estimate_cost(problem, plans[p], avx2, 1), two = estimate_cost(problem, plans[p], avx2, 2);
+            const CostEstimate one = estimate_cost(problem, plans[p], avx2, 1),
+                               two = estimate_cost(problem, plans[p], avx2, 2);
             CHECK(std::isfinite(one.seconds));
             CHECK(one.seconds > 0);
             CHECK(one.seconds >= one.fma_seconds);
-            // A second stage with stride may leave intermediate rows unread, which tiles then do not compute.
+            // A second stage with stride may leave intermediate rows unread, which tiles then do not
+            // compute.
             if (problem.last().conv.stride == Size2{1, 1}) CHECK(one.flops >= one.useful_flops * 0.999999);
             CHECK(one.recomputation() >= 0);
             CHECK(two.flops >= one.flops * 0.999999);
@@ -121,7 +133,8 @@ TEST_CASE("cost model: times are finite, positive, above the FMA time, and parts
 TEST_CASE("cost model: ranking is sorted and deterministic") {
     const Problem problem = problem_of("1x64x56x56:conv3o64+bias+relu:conv3o64+bias+relu");
     const std::vector<Plan> plans = candidate_plans(problem, machine_of(Isa::avx512), 1);
-    const std::vector<RankedPlan> ranked = rank_plans(problem, plans, rates, 1), again = rank_plans(problem, plans, rates, 1);
+    const std::vector<RankedPlan> ranked = rank_plans(problem, plans, rates, 1),
+                                  again = rank_plans(problem, plans, rates, 1);
     REQUIRE(ranked.size() == plans.size());
     for (std::size_t i = 0; i < ranked.size(); ++i) {
         CHECK(ranked[i].plan == again[i].plan);
@@ -139,20 +152,25 @@ TEST_CASE("cost model: recomputing a 3x3 halo in tiles of one row is predicted w
 TEST_CASE("roofline: intensity, level and bound follow from the sizes") {
     const Problem problem = problem_of("1x16x8x8:dw3:conv1o64");
     const Plan plan = rules_plan(problem, machine_of(Isa::avx512), 1);
-    const Roofline roof = roofline(problem, plan, rates, 1, false), with = roofline(problem, plan, rates, 1, true);
+    const Roofline roof = roofline(problem, plan, rates, 1, false),
+                   with = roofline(problem, plan, rates, 1, true);
     CHECK(roof.bytes == 4.0 * (16 * 64 + 64 * 64 + 16 * 9 + 16 * 64));
     CHECK(with.bytes == roof.bytes + 2 * 4.0 * 16 * 64);
     CHECK(intensity(problem, false) > intensity(problem, true));
     CHECK(roof.seconds >= roof.flops / (rates.gflops * 1e9));
-    CHECK(estimate_cost(problem, rules_plan(problem, machine_of(Isa::avx512), 1), rates, 1).seconds >= roof.flops / (rates.gflops * 1e9));
+    CHECK(estimate_cost(problem, rules_plan(problem, machine_of(Isa::avx512), 1), rates, 1).seconds >=
+          roof.flops / (rates.gflops * 1e9));
     Plan halved = plan;
     halved.stages[1].dot = Dot::bf16;  // its peak is assumed to be twice that of FMAs
-    const double depthwise = roofline(stage_alone(problem, 0), plan, rates, 1, false).flops, dense = roof.flops - depthwise;
+    const double depthwise = roofline(stage_alone(problem, 0), plan, rates, 1, false).flops,
+                 dense = roof.flops - depthwise;
     MachineRates slow = rates;
     slow.gb_per_s.fill(1e6);
-    CHECK(roofline(problem, halved, slow, 1, false).seconds == doctest::Approx((depthwise + dense / 2) / (rates.gflops * 1e9)));
+    CHECK(roofline(problem, halved, slow, 1, false).seconds ==
+          doctest::Approx((depthwise + dense / 2) / (rates.gflops * 1e9)));
     slow.dot_gflops[static_cast<std::size_t>(Dot::bf16)] = rates.gflops / 2;
-    CHECK(roofline(problem, halved, slow, 1, false).seconds == doctest::Approx((depthwise + dense * 2) / (rates.gflops * 1e9)));
+    CHECK(roofline(problem, halved, slow, 1, false).seconds ==
+          doctest::Approx((depthwise + dense * 2) / (rates.gflops * 1e9)));
     CHECK(level_of(1000, rates.caches) == Level::l1);
     CHECK(level_of(1e12, rates.caches) == Level::dram);
     CHECK(machine_balance(rates, Dot::f32, Level::dram) > machine_balance(rates, Dot::f32, Level::l1));

@@ -1,4 +1,5 @@
-// Conversions of elements against slow definitions: every bf16 and f16, and floats around every midpoint of two neighbours.
+// Conversions of elements against slow definitions: every bf16 and f16, and floats around every midpoint of
+// two neighbours.
 #include "tandem/data_type.hpp"
 
 #include <doctest/doctest.h>
@@ -23,7 +24,9 @@ struct Format {
     int exponent_bits, fraction_bits;
 
     int bias() const { return (1 << (exponent_bits - 1)) - 1; }
-    std::uint16_t infinity() const { return static_cast<std::uint16_t>(((1 << exponent_bits) - 1) << fraction_bits); }
+    std::uint16_t infinity() const {
+        return static_cast<std::uint16_t>(((1 << exponent_bits) - 1) << fraction_bits);
+    }
     /// Of bits without the sign; where the exponent is all ones, as if the numbers went on.
     double magnitude(int bits) const {
         const int exponent = bits >> fraction_bits, fraction = bits & ((1 << fraction_bits) - 1);
@@ -40,7 +43,8 @@ struct Conversion {
     std::uint16_t (*to)(float) noexcept;
     float (*from)(std::uint16_t) noexcept;
 };
-constexpr Conversion conversions[] = {{DataType::bf16, bf16, to_bf16, from_bf16}, {DataType::f16, f16, to_f16, from_f16}};
+constexpr Conversion conversions[] = {{DataType::bf16, bf16, to_bf16, from_bf16},
+                                      {DataType::f16, f16, to_f16, from_f16}};
 
 /// What `count` conversions have got wrong; doctest is too slow to be asked each time.
 class Mistakes {
@@ -57,7 +61,9 @@ private:
 
 float next(float value, float towards) { return std::nextafter(value, towards); }
 
-[[gnu::target("f16c")]] std::uint16_t to_f16_by_cpu(float value) { return static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT)); }
+[[gnu::target("f16c")]] std::uint16_t to_f16_by_cpu(float value) {
+    return static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT));
+}
 [[gnu::target("f16c")]] float from_f16_by_cpu(std::uint16_t bits) { return _cvtsh_ss(bits); }
 
 }  // namespace
@@ -76,8 +82,10 @@ TEST_CASE("data types: every bf16 and f16 is the number its bits say, and itself
                 mistakes.expect(std::isnan(value) && std::isnan(c.from(c.to(value))), what);
                 continue;
             }
-            if (rest == c.format.infinity()) mistakes.expect(std::isinf(value), what);
-            else mistakes.expect(std::abs(value) == c.format.magnitude(rest), what);
+            if (rest == c.format.infinity())
+                mistakes.expect(std::isinf(value), what);
+            else
+                mistakes.expect(std::abs(value) == c.format.magnitude(rest), what);
             mistakes.expect(c.to(value) == half, what);
         }
     }
@@ -89,9 +97,12 @@ TEST_CASE("data types: what lies between two neighbours goes to the nearer one, 
         Mistakes mistakes;
         for (int bits = 0; bits < c.format.infinity(); ++bits)
             for (const float sign : {1.0f, -1.0f}) {
-                const auto low = static_cast<std::uint16_t>(bits | (sign < 0 ? 0x8000 : 0)), high = static_cast<std::uint16_t>(low + 1);
-                // A float has the bits for every midpoint. The last one is that of the largest number and what would come after it: infinity.
-                const float middle = sign * static_cast<float>((c.format.magnitude(bits) + c.format.magnitude(bits + 1)) / 2);
+                const auto low = static_cast<std::uint16_t>(bits | (sign < 0 ? 0x8000 : 0)),
+                           high = static_cast<std::uint16_t>(low + 1);
+                // A float has the bits for every midpoint. The last one is that of the largest number and
+                // what would come after it: infinity.
+                const float middle =
+                    sign * static_cast<float>((c.format.magnitude(bits) + c.format.magnitude(bits + 1)) / 2);
                 const std::string what = std::to_string(middle) + " becomes " + std::to_string(c.to(middle));
                 mistakes.expect(c.to(middle) == (bits % 2 == 0 ? low : high), what);
                 mistakes.expect(c.to(next(middle, 0)) == low, what);
@@ -150,7 +161,9 @@ TEST_CASE("data types: elements are stored and loaded at their place, whatever t
 }
 
 TEST_CASE("data types: names") {
-    for (const DataType type : {DataType::f32, DataType::bf16, DataType::f16, DataType::u8, DataType::s8}) CHECK(*parse_data_type(to_string(type)) == type);
+    for (const DataType type : {DataType::f32, DataType::bf16, DataType::f16, DataType::u8, DataType::s8})
+        CHECK(*parse_data_type(to_string(type)) == type);
     CHECK(*parse_data_type("int8") == DataType::u8);
-    CHECK(parse_data_type("f64").error().message == "Data type 'f64' is not known; accepted: f32, bf16, f16, u8, s8, int8 (u8).");
+    CHECK(parse_data_type("f64").error().message ==
+          "Data type 'f64' is not known; accepted: f32, bf16, f16, u8, s8, int8 (u8).");
 }

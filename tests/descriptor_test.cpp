@@ -119,18 +119,30 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.input.c = 0; }, "input.c is 0"},
         {[](ConvPair& p) { p.input.h = -1; }, "input.h is -1"},
         {[](ConvPair& p) { p.input.w = 0; }, "input.w is 0"},
-        {[](ConvPair& p) { p.layout = static_cast<Layout>(9); }, "descriptor.layout is 9; nhwc, nchw16c or nchw8c"},
-        {[](ConvPair& p) { p.dtype = static_cast<DataType>(5); }, "descriptor.dtype is 5; f32, bf16, f16, u8 or s8 is accepted"},
-        {[](ConvPair& p) { p.output_dtype = DataType::bf16; }, "descriptor.output_dtype is bf16; f32 is accepted where dtype is f32"},
-        {[](ConvPair& p) { p.dtype = DataType::bf16, p.output_dtype = DataType::f32; }, "descriptor.output_dtype is f32; bf16 is accepted where dtype is bf16"},
-        {[](ConvPair& p) { p.dtype = DataType::f16, p.intermediate_dtype = DataType::u8; }, "descriptor.intermediate_dtype is u8; f16 is accepted where dtype is f16"},
-        {[](ConvPair& p) { p.dtype = DataType::u8, p.intermediate_dtype = DataType::f32; }, "descriptor.intermediate_dtype is f32; u8 or s8 is accepted where dtype is u8"},
-        {[](ConvPair& p) { p.dtype = DataType::s8, p.output_dtype = DataType::f16; }, "descriptor.output_dtype is f16; u8, s8 or f32 is accepted where dtype is s8"},
-        {[](ConvPair& p) { p.math = static_cast<Math>(7); }, "descriptor.math is 7; fast, strict, bf16 or f16"},
-        {[](ConvPair& p) { p.math = Math::f16; }, "descriptor.math is f16; fast, bf16 or strict is accepted where dtype is f32"},
-        {[](ConvPair& p) { p.math = Math::bf16, p.dtype = DataType::f16; }, "descriptor.math is bf16; fast, f16 or strict is accepted where dtype is f16"},
-        {[](ConvPair& p) { p.math = Math::f16, p.dtype = DataType::bf16; }, "descriptor.math is f16; fast or strict is accepted where dtype is bf16"},
-        {[](ConvPair& p) { p.math = Math::bf16, p.dtype = DataType::u8; }, "descriptor.math is bf16; fast or strict is accepted where dtype is u8"},
+        {[](ConvPair& p) { p.layout = static_cast<Layout>(9); },
+         "descriptor.layout is 9; nhwc, nchw16c or nchw8c"},
+        {[](ConvPair& p) { p.dtype = static_cast<DataType>(5); },
+         "descriptor.dtype is 5; f32, bf16, f16, u8 or s8 is accepted"},
+        {[](ConvPair& p) { p.output_dtype = DataType::bf16; },
+         "descriptor.output_dtype is bf16; f32 is accepted where dtype is f32"},
+        {[](ConvPair& p) { p.dtype = DataType::bf16, p.output_dtype = DataType::f32; },
+         "descriptor.output_dtype is f32; bf16 is accepted where dtype is bf16"},
+        {[](ConvPair& p) { p.dtype = DataType::f16, p.intermediate_dtype = DataType::u8; },
+         "descriptor.intermediate_dtype is u8; f16 is accepted where dtype is f16"},
+        {[](ConvPair& p) { p.dtype = DataType::u8, p.intermediate_dtype = DataType::f32; },
+         "descriptor.intermediate_dtype is f32; u8 or s8 is accepted where dtype is u8"},
+        {[](ConvPair& p) { p.dtype = DataType::s8, p.output_dtype = DataType::f16; },
+         "descriptor.output_dtype is f16; u8, s8 or f32 is accepted where dtype is s8"},
+        {[](ConvPair& p) { p.math = static_cast<Math>(7); },
+         "descriptor.math is 7; fast, strict, bf16 or f16"},
+        {[](ConvPair& p) { p.math = Math::f16; },
+         "descriptor.math is f16; fast, bf16 or strict is accepted where dtype is f32"},
+        {[](ConvPair& p) { p.math = Math::bf16, p.dtype = DataType::f16; },
+         "descriptor.math is bf16; fast, f16 or strict is accepted where dtype is f16"},
+        {[](ConvPair& p) { p.math = Math::f16, p.dtype = DataType::bf16; },
+         "descriptor.math is f16; fast or strict is accepted where dtype is bf16"},
+        {[](ConvPair& p) { p.math = Math::bf16, p.dtype = DataType::u8; },
+         "descriptor.math is bf16; fast or strict is accepted where dtype is u8"},
         {[](ConvPair& p) { p.first.kind = static_cast<ConvKind>(2); }, "first.kind is 2"},
         {[](ConvPair& p) { p.first.kernel.h = 8; }, "first.kernel.h is 8; a kernel from 1 to 7 is accepted"},
         {[](ConvPair& p) { p.second.kernel.w = 0; }, "second.kernel.w is 0"},
@@ -141,24 +153,42 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.second.multiplier = 2; }, "second.multiplier is 2; 1, as the stage is dense"},
         {[](ConvPair& p) { p.first.out_channels = 32; }, "first.out_channels is 32; 0, as a depthwise"},
         {[](ConvPair& p) { p.first.multiplier = 0; }, "first.multiplier is 0; a multiplier of at least 1"},
-        {[](ConvPair& p) { p.first.padding = Padding{3, 0, 0, 0}; }, "first.padding.top is 3; a padding from 0 to 2"},
-        {[](ConvPair& p) { p.first.padding = Padding{0, 0, 0, -1}; }, "first.padding.right is -1"},
-        {[](ConvPair& p) { p.input.h = 2, p.first.padding = Padding{}; }, "first.kernel spans 3 rows with its dilation; at most 2"},
+        {[](ConvPair& p) {
+             p.first.padding = Padding{3, 0, 0, 0};
+         },
+         "first.padding.top is 3; a padding from 0 to 2"},
+        {[](ConvPair& p) {
+             p.first.padding = Padding{0, 0, 0, -1};
+         },
+         "first.padding.right is -1"},
+        {[](ConvPair& p) { p.input.h = 2, p.first.padding = Padding{}; },
+         "first.kernel spans 3 rows with its dilation; at most 2"},
         {[](ConvPair& p) { p.first.post_op_count = 5; }, "first.post_op_count is 5; a chain of 0 to 4"},
-        {[](ConvPair& p) { p.first.post_ops[0].kind = static_cast<PostOpKind>(16); }, "first.post_ops[0].kind is 16"},
+        {[](ConvPair& p) { p.first.post_ops[0].kind = static_cast<PostOpKind>(16); },
+         "first.post_ops[0].kind is 16"},
         {[](ConvPair& p) { p.first = p.first.with(PostOpKind::bias); }, "first.post_ops[2] is a second bias"},
-        {[&](ConvPair& p) { p.first = p.first.with(PostOpKind::leaky, nan); }, "first.post_ops[2].alpha is nan; a finite number"},
-        {[](ConvPair& p) { p.first = p.first.with(PostOpKind::clip, 0, HUGE_VALF); }, "first.post_ops[2].beta is inf"},
+        {[&](ConvPair& p) { p.first = p.first.with(PostOpKind::leaky, nan); },
+         "first.post_ops[2].alpha is nan; a finite number"},
+        {[](ConvPair& p) { p.first = p.first.with(PostOpKind::clip, 0, HUGE_VALF); },
+         "first.post_ops[2].beta is inf"},
         {[](ConvPair& p) { p.first = p.first.with(PostOpKind::clip, 3, 1); }, "clips from 3 to 1"},
-        {[](ConvPair& p) { p.second = p.second.with({PostOpKind::sum, 0, 0, 65}); }, "second.post_ops[2].channels is 65; 0 to 64"},
-        {[](ConvPair& p) { p.input.h = 1 << 20; }, "input: the input tensor takes 15032385536 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) {
+             p.second = p.second.with({PostOpKind::sum, 0, 0, 65});
+         },
+         "second.post_ops[2].channels is 65; 0 to 64"},
+        {[](ConvPair& p) { p.input.h = 1 << 20; }, "input: the input tensor takes 15032385536 bytes",
+         ErrorCode::overflow},
         {[](ConvPair& p) { p.input.w = INT64_MAX; }, "more than 2^63 bytes", ErrorCode::overflow},
         {[](ConvPair& p) { p.input.n = INT64_MAX / 4; }, "a size that fits 64 bits", ErrorCode::overflow},
-        {[](ConvPair& p) { p.first.dilation.h = 1 << 30; }, "first.dilation.h is 1073741824; a dilation from 1 to 4096"},
-        {[](ConvPair& p) { p.input.c = 1, p.input.h = 1 << 21, p.input.w = 1; }, "input.h is 2097152; a height of at most 2^20"},
+        {[](ConvPair& p) { p.first.dilation.h = 1 << 30; },
+         "first.dilation.h is 1073741824; a dilation from 1 to 4096"},
+        {[](ConvPair& p) { p.input.c = 1, p.input.h = 1 << 21, p.input.w = 1; },
+         "input.h is 2097152; a height of at most 2^20"},
         {[](ConvPair& p) { p.first.multiplier = INT64_MAX / 2; }, "first.multiplier is", ErrorCode::overflow},
-        {[](ConvPair& p) { p.second.out_channels = 1 << 26; }, "second: the packed weight tensor takes", ErrorCode::overflow},
-        {[](ConvPair& p) { p.second.out_channels = 1 << 18; }, "second: the output tensor takes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.second.out_channels = 1 << 26; }, "second: the packed weight tensor takes",
+         ErrorCode::overflow},
+        {[](ConvPair& p) { p.second.out_channels = 1 << 18; }, "second: the output tensor takes",
+         ErrorCode::overflow},
     };
     for (const Case& wrong : cases) {
         ConvPair pair = valid;
@@ -173,7 +203,8 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
 
 TEST_CASE("descriptor: a fifth post-op makes it invalid") {
     ConvPair pair = *ConvPair::parse(mobile_pair);
-    for (int i = 0; i < 6; ++i) pair.first = pair.first.with(PostOpKind::relu);
+    for (int i = 0; i < 6; ++i)
+        pair.first = pair.first.with(PostOpKind::relu);
     CHECK(pair.first.chain().size() == 4);
     CHECK_FALSE(validate(pair).ok());
 }
@@ -190,7 +221,8 @@ TEST_CASE("descriptor: data types of a pair's tensors, and of its halves'") {
         const Result<Problem> problem = make_problem(descriptor);
         REQUIRE_MESSAGE(problem.ok(), problem.error().message);
         std::string text = to_string(problem->dtype);
-        for (int i = 0; i < problem->stage_count; ++i) text += std::string(" ") + to_string(problem->output_dtype(i));
+        for (int i = 0; i < problem->stage_count; ++i)
+            text += std::string(" ") + to_string(problem->output_dtype(i));
         return text;
     };
     for (const DataType type : {DataType::f32, DataType::bf16, DataType::f16, DataType::u8, DataType::s8}) {
@@ -213,7 +245,8 @@ TEST_CASE("descriptor: data types of a pair's tensors, and of its halves'") {
     SingleConv single = *SingleConv::parse("1x8x9x7:dw3");
     single.dtype = DataType::f16;
     single.output_dtype = DataType::f32;
-    CHECK(contains(validate(single).error().message, "descriptor.output_dtype is f32; f16 is accepted where dtype is f16"));
+    CHECK(contains(validate(single).error().message,
+                   "descriptor.output_dtype is f32; f16 is accepted where dtype is f16"));
 }
 
 TEST_CASE("descriptor: random valid pairs survive a round trip") {
@@ -232,13 +265,17 @@ TEST_CASE("descriptor: mutated texts are parsed or refused, and what is parsed r
     const std::string alphabet = "0123456789x:+()mspdowcnv,.-e relu";
     int parsed = 0;
     for (int i = 0; i < 20000; ++i) {
-        std::string text = i % 2 == 0 ? mobile_pair : "1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+clip(-1,2.5):dw5m2s2+sum(3)";
+        std::string text =
+            i % 2 == 0 ? mobile_pair : "1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+clip(-1,2.5):dw5m2s2+sum(3)";
         for (auto mutations = engine() % 3 + 1; mutations-- > 0;) {
             const std::size_t at = engine() % text.size();
             const char c = alphabet[engine() % alphabet.size()];
-            if (engine() % 3 == 0) text.erase(at, 1 + engine() % 3);
-            else if (engine() % 2 == 0) text.insert(at, 1, c);
-            else text[at] = c;
+            if (engine() % 3 == 0)
+                text.erase(at, 1 + engine() % 3);
+            else if (engine() % 2 == 0)
+                text.insert(at, 1, c);
+            else
+                text[at] = c;
             if (text.empty()) text.push_back(c);
         }
         const auto pair = ConvPair::parse(text);

@@ -12,7 +12,8 @@ namespace {
 Machine machine_of(Isa isa) { return Machine{.isa = isa, .caches = {}, .cpu_name = {}}; }
 
 /// Of a kernel for `machine`, which is not run: the host may be another.
-std::string explanation(const char* text, const Machine& machine, DataType dtype, Math math, const char* plan_reason = "chosen by a test") {
+std::string explanation(const char* text, const Machine& machine, DataType dtype, Math math,
+                        const char* plan_reason = "chosen by a test") {
     ConvPair pair = *ConvPair::parse(text);
     pair.dtype = dtype;
     pair.math = math;
@@ -22,7 +23,8 @@ std::string explanation(const char* text, const Machine& machine, DataType dtype
     return explain(*KernelImpl::create(problem, std::move(*code)), default_rates(machine));
 }
 
-std::string explanation(const char* text, Isa isa, DataType dtype, Math math, const char* plan_reason = "chosen by a test") {
+std::string explanation(const char* text, Isa isa, DataType dtype, Math math,
+                        const char* plan_reason = "chosen by a test") {
     return explanation(text, machine_of(isa), dtype, math, plan_reason);
 }
 
@@ -34,46 +36,71 @@ TEST_CASE("explain: each dense stage's arithmetic, and what else the math mode a
     const char* pair = "1x64x16x16:dw3+bias:conv1o64";
     const std::string bf16 = explanation(pair, Isa::avx512_bf16, DataType::bf16, Math::fast);
     INFO(bf16);
-    CHECK(contains(bf16, "Arithmetic of stage 2: bf16 by vdpbf16ps (the rules take what needs the fewest instructions). The math mode also allows f32 by vfmadd231ps, predicted 1."));
+    CHECK(contains(bf16,
+                   "Arithmetic of stage 2: bf16 by vdpbf16ps (the rules take what needs the fewest "
+                   "instructions). The math mode also allows f32 by vfmadd231ps, predicted 1."));
     CHECK(contains(bf16, "Winograd does not apply: the kernel is 1x1, not 3x3."));
     CHECK_FALSE(contains(bf16, "Arithmetic of stage 1"));  // depthwise
     CHECK(contains(bf16, "360 GFLOP/s a core by vdpbf16ps"));
     const std::string split = explanation(pair, Isa::amx, DataType::f32, Math::fast);
     INFO(split);
-    CHECK(contains(split, "amx_x3 (f32 as 2 bf16 parts, 3 products) by tdpbf16ps/3 (the rules take it where channels are many"));
+    CHECK(contains(split,
+                   "amx_x3 (f32 as 2 bf16 parts, 3 products) by tdpbf16ps/3 (the rules take it where "
+                   "channels are many"));
     CHECK(contains(split, "f32 by vfmadd231ps, predicted "));
     CHECK(contains(split, "amx_x6 (f32 as 3 bf16 parts, 6 products) by tdpbf16ps/6, predicted "));
-    const std::string winograd = explanation("1x64x16x16:conv3o64:conv3o64", Isa::avx512, DataType::f32, Math::fast);
+    const std::string winograd =
+        explanation("1x64x16x16:conv3o64:conv3o64", Isa::avx512, DataType::f32, Math::fast);
     INFO(winograd);
     CHECK(contains(winograd, "Arithmetic of stage 1: Winograd F(4x4,3x3) in f32 FMAs (the rules take it"));
     CHECK(contains(winograd, "Arithmetic of stage 2: Winograd F(4x4,3x3) in f32 FMAs (the rules take it"));
-    const std::string strict = explanation("1x64x16x16:conv3o64:conv3o64", Isa::avx512, DataType::f32, Math::strict, "the caller's plan");
-    CHECK(contains(strict, "f32 by vfmadd231ps (nothing else applies). Winograd does not apply: math strict excludes it."));
-    const std::string small = explanation("1x8x16x16:conv3o8:conv1o8", Isa::avx512, DataType::f32, Math::fast, "wisdom, measured today");
+    const std::string strict = explanation("1x64x16x16:conv3o64:conv3o64", Isa::avx512, DataType::f32,
+                                           Math::strict, "the caller's plan");
+    CHECK(contains(
+        strict,
+        "f32 by vfmadd231ps (nothing else applies). Winograd does not apply: math strict excludes it."));
+    const std::string small = explanation("1x8x16x16:conv3o8:conv1o8", Isa::avx512, DataType::f32, Math::fast,
+                                          "wisdom, measured today");
     CHECK(contains(small, "Arithmetic of stage 1: f32 by vfmadd231ps (measured the fastest)."));
 }
 
-TEST_CASE("explain: a CPU whose bf16 products are slow, split operands of math strict, quantised depthwise stages") {
+TEST_CASE(
+    "explain: a CPU whose bf16 products are slow, split operands of math strict, quantised depthwise "
+    "stages") {
     Machine slow = machine_of(Isa::avx512_bf16);
     slow.slow_bf16 = true;
     const std::string bf16 = explanation("1x64x16x16:dw3+bias:conv1o64", slow, DataType::bf16, Math::fast);
     INFO(bf16);
-    CHECK(contains(bf16, "Arithmetic of stage 2: f32 by vfmadd231ps (this CPU multiplies bf16 at half the rate of f32). The math mode also allows bf16"));
-    const std::string strict = explanation("1x64x16x16:dw3+bias:conv3o64", Isa::amx, DataType::f32, Math::strict);
+    CHECK(contains(bf16,
+                   "Arithmetic of stage 2: f32 by vfmadd231ps (this CPU multiplies bf16 at half the rate of "
+                   "f32). The math mode also allows bf16"));
+    const std::string strict =
+        explanation("1x64x16x16:dw3+bias:conv3o64", Isa::amx, DataType::f32, Math::strict);
     INFO(strict);
-    CHECK(contains(strict, "amx_x6 (f32 as 3 bf16 parts, 6 products) by tdpbf16ps/6 (the rules take it where channels are many"));
-    const std::string quantised = explanation("1x64x16x16:dw3+bias:conv1o64", Isa::avx512_vnni, DataType::u8, Math::fast);
+    CHECK(contains(strict,
+                   "amx_x6 (f32 as 3 bf16 parts, 6 products) by tdpbf16ps/6 (the rules take it where "
+                   "channels are many"));
+    const std::string quantised =
+        explanation("1x64x16x16:dw3+bias:conv1o64", Isa::avx512_vnni, DataType::u8, Math::fast);
     INFO(quantised);
-    CHECK(contains(quantised, "Arithmetic of stage 1: int8 by vpdpbusd (the rules take what needs the fewest instructions). The math mode also allows f32"));
-    CHECK(contains(explanation("1x64x16x16:dw3s3+bias:conv1o64", Isa::avx512_vnni, DataType::u8, Math::fast), "Arithmetic of stage 1: f32 by vfmadd231ps (nothing else applies)."));
+    CHECK(contains(quantised,
+                   "Arithmetic of stage 1: int8 by vpdpbusd (the rules take what needs the fewest "
+                   "instructions). The math mode also allows f32"));
+    CHECK(contains(explanation("1x64x16x16:dw3s3+bias:conv1o64", Isa::avx512_vnni, DataType::u8, Math::fast),
+                   "Arithmetic of stage 1: f32 by vfmadd231ps (nothing else applies)."));
 }
 
 TEST_CASE("explain: the error bound of the math mode") {
     const char* pair = "1x16x8x8:dw3:conv1o16";
-    CHECK(contains(explanation(pair, Isa::avx2, DataType::f32, Math::strict), "Error bound of math strict: that of f32 sums in one fixed order"));
-    CHECK(contains(explanation(pair, Isa::avx2, DataType::f32, Math::fast), "Error bound of math fast: 1e-5 of max|y|.\n"));
-    CHECK(contains(explanation(pair, Isa::avx2, DataType::f32, Math::bf16), "Error bound of math bf16: 0.02 of max|y|.\n"));
-    CHECK(contains(explanation(pair, Isa::avx2, DataType::bf16, Math::fast), "1e-5 of max|y|, beside the rounding of every stored tensor to bf16.\n"));
+    CHECK(contains(explanation(pair, Isa::avx2, DataType::f32, Math::strict),
+                   "Error bound of math strict: that of f32 sums in one fixed order"));
+    CHECK(contains(explanation(pair, Isa::avx2, DataType::f32, Math::fast),
+                   "Error bound of math fast: 1e-5 of max|y|.\n"));
+    CHECK(contains(explanation(pair, Isa::avx2, DataType::f32, Math::bf16),
+                   "Error bound of math bf16: 0.02 of max|y|.\n"));
+    CHECK(contains(explanation(pair, Isa::avx2, DataType::bf16, Math::fast),
+                   "1e-5 of max|y|, beside the rounding of every stored tensor to bf16.\n"));
     CHECK(contains(explanation(pair, Isa::avx2, DataType::u8, Math::fast), "Error: sums are exact integers"));
-    CHECK(contains(explanation(pair, Isa::avx512_fp16, DataType::f16, Math::f16), "Error bound of math f16, on data of both signs: 1e-5 and 2.0e-03 for stage 2 of max|y|"));
+    CHECK(contains(explanation(pair, Isa::avx512_fp16, DataType::f16, Math::f16),
+                   "Error bound of math f16, on data of both signs: 1e-5 and 2.0e-03 for stage 2 of max|y|"));
 }

@@ -1,4 +1,5 @@
-// K blocks: they cover every sum in its order, and stages that park their accumulators equal the reference to the bit.
+// K blocks: they cover every sum in its order, and stages that park their accumulators equal the reference
+// to the bit.
 #include "core/plan/k_blocks.hpp"
 
 #include <doctest/doctest.h>
@@ -41,8 +42,9 @@ struct Case {
     int splits = 1;
 };
 
-// Channels of 17 and 257, blocks that divide them or not, one block to the last channel, tails of output channels, strides,
-// dilation, padding beyond the kernel's rows, residuals, flat and narrow tiles, both stages at once.
+// Channels of 17 and 257, blocks that divide them or not, one block to the last channel, tails of output
+// channels, strides, dilation, padding beyond the kernel's rows, residuals, flat and narrow tiles, both
+// stages at once.
 constexpr Case cases[] = {
     {"1x257x9x7:dw3+bias+relu6:conv1o40+bias+relu", {0, 64}, 2, 0},
     {"1x257x9x7:dw3+bias+relu6:conv1o40+bias+relu", {0, 256}, 9, 0, 2},
@@ -58,7 +60,8 @@ constexpr Case cases[] = {
     {"1x48x1x6:conv3o32d2p4x2x4x2+bias:conv1o16", {16, 16}, 0, 0},  // rows without taps
 };
 
-/// The rules' plan with the case's decisions; null where the widths of the ISA's groups do not allow the splits.
+/// The rules' plan with the case's decisions; null where the widths of the ISA's groups do not allow the
+/// splits.
 std::shared_ptr<const Plan> plan_of(const Case& c, const Problem& problem, Isa isa, Fusion fusion) {
     Plan plan = choose_plan(problem, *host_machine(isa), 1);
     if (c.tile_h > 0) plan.tile_h = c.tile_h;
@@ -83,8 +86,10 @@ std::string verify_case(const Case& c) {
                     const auto plan = plan_of(c, *make_problem(pair), isa, fusion);
                     if (!plan) continue;
                     ++plans;
-                    const std::string failure = verify_job(pair, {.dispatch = {.plan = plan}, .threads = 3, .data = data});
-                    if (!failure.empty()) return fmt::format("{} {}: {}", to_string(layout), to_string(*plan), failure);
+                    const std::string failure =
+                        verify_job(pair, {.dispatch = {.plan = plan}, .threads = 3, .data = data});
+                    if (!failure.empty())
+                        return fmt::format("{} {}: {}", to_string(layout), to_string(*plan), failure);
                 }
             }
         }
@@ -101,7 +106,8 @@ TEST_CASE("k blocks: without block_channels all of the sum is one") {
 }
 
 TEST_CASE("k blocks: every channel of every kernel row once, in the order of the sum") {
-    for (const char* text : {"1x17x9x9:conv1o16", "1x257x9x9:conv3o16", "1x256x9x9:conv1x3o16", "1x64x9x9:conv5x1o16"}) {
+    for (const char* text :
+         {"1x17x9x9:conv1o16", "1x257x9x9:conv3o16", "1x256x9x9:conv1x3o16", "1x64x9x9:conv5x1o16"}) {
         const Stage stage = stage_of(text);
         for (int channels = 16; channels <= max_block_channels(stage); channels += 16) {
             CAPTURE(text);
@@ -135,6 +141,8 @@ TEST_CASE("k blocks: what is parked holds the largest tile's pixels for the wide
 
 TEST_CASE("k blocks: any stage equals the reference, in any layout and tile, on every ISA") {
     constexpr std::int64_t count = std::size(cases);
-    const auto failures = run_forked(sanitized ? 6 : count, 3, [](std::int64_t i) { return verify_case(cases[i]); });
-    for (const JobFailure& failure : failures) FAIL_CHECK(std::string(cases[failure.index].pair) << ": " << failure.message);
+    const auto failures =
+        run_forked(sanitized ? 6 : count, 3, [](std::int64_t i) { return verify_case(cases[i]); });
+    for (const JobFailure& failure : failures)
+        FAIL_CHECK(std::string(cases[failure.index].pair) << ": " << failure.message);
 }

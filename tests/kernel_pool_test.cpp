@@ -15,8 +15,9 @@ TEST_CASE("thread pool: a kernel's output has the same bits on any number of thr
         auto pool = ThreadPool::create({.threads = threads});
         REQUIRE(pool.ok());
         REQUIRE(pool->threads() == threads);
-        for (const char* text : {"1x40x15x13:dw3+bias+relu6:conv1o50+bias+swish", "3x17x9x9:dw5s2+prelu:conv1o20+sum",
-                                 "1x9x12x12:conv3o33+bias+elu(1):conv3o18s2", "1x64x1x1:dw3:conv1o40"})
+        for (const char* text :
+             {"1x40x15x13:dw3+bias+relu6:conv1o50+bias+swish", "3x17x9x9:dw5s2+prelu:conv1o20+sum",
+              "1x9x12x12:conv3o33+bias+elu(1):conv3o18s2", "1x64x1x1:dw3:conv1o40"})
             for (const Isa isa : host_isas(DataType::f32)) {
                 const ConvPair pair = *ConvPair::parse(text);
                 const auto kernel = context.dispatch(pair, {.isa = isa});

@@ -29,8 +29,8 @@ ConvPair pair_of(std::string_view text, Layout layout) {
     return pair;
 }
 
-/// Integers on one thread and random data on two, in blocked layouts the other way round: either is seen on every ISA and in
-/// every layout at half the cost.
+/// Integers on one thread and random data on two, in blocked layouts the other way round: either is seen on
+/// every ISA and in every layout at half the cost.
 void add_cases(std::vector<Case>& cases, std::string_view text, Layout layout, Isa isa) {
     for (const int threads : {1, 2}) {
         VerifyOptions options{.dispatch = {.isa = isa, .threads = threads}, .threads = threads};
@@ -58,14 +58,17 @@ void report_skipped() {
 
 }  // namespace
 
-TEST_CASE("kernels: every layer of the paper equals the reference, on every ISA, in NHWC and the native blocked layout") {
+TEST_CASE(
+    "kernels: every layer of the paper equals the reference, on every ISA, in NHWC and the native blocked "
+    "layout") {
     report_skipped();
     const auto& layers = tool::find_suite("paper")->layers;
     REQUIRE(layers.size() == 33);
     std::vector<Case> cases;
     for (std::size_t i = 0; i < layers.size(); i += sanitized ? 8 : 1)
         for (const Isa isa : host_isas(DataType::f32))
-            for (const Layout layout : {Layout::nhwc, native_layout(isa)}) add_cases(cases, layers[i].pair, layout, isa);
+            for (const Layout layout : {Layout::nhwc, native_layout(isa)})
+                add_cases(cases, layers[i].pair, layout, isa);
     check(cases);
 }
 
@@ -78,7 +81,10 @@ TEST_CASE("kernels: every layer of the paper in every other data type") {
             VerifyOptions options{.dispatch = {.isa = isa, .threads = 2}, .threads = 2};
             for (const DataKind data : {DataKind::integers, DataKind::random}) {
                 options.data = data;
-                cases.push_back({pair_of(layers[i].pair, (data == DataKind::integers) == (i % 2 == 0) ? Layout::nhwc : native_layout(isa)), options});
+                cases.push_back({pair_of(layers[i].pair, (data == DataKind::integers) == (i % 2 == 0)
+                                                             ? Layout::nhwc
+                                                             : native_layout(isa)),
+                                 options});
                 cases.back().pair.dtype = dtype;
             }
         }
@@ -95,8 +101,10 @@ TEST_CASE("kernels: every layer of the paper with sums in f16") {
     std::vector<Case> cases;
     for (std::size_t i = 0; i < layers.size(); i += sanitized ? 8 : 1)
         for (const DataKind data : {DataKind::integers, DataKind::random}) {
-            cases.push_back({pair_of(layers[i].pair, (data == DataKind::integers) == (i % 2 == 0) ? Layout::nhwc : native_layout(isa)),
-                             {.dispatch = {.isa = isa, .threads = 2}, .threads = 2, .data = data}});
+            cases.push_back(
+                {pair_of(layers[i].pair,
+                         (data == DataKind::integers) == (i % 2 == 0) ? Layout::nhwc : native_layout(isa)),
+                 {.dispatch = {.isa = isa, .threads = 2}, .threads = 2, .data = data}});
             cases.back().pair.dtype = DataType::f16;
             cases.back().pair.math = Math::f16;
         }
@@ -109,14 +117,16 @@ TEST_CASE("kernels: a blocked layout of the other ISA's width") {
         const auto& layers = tool::find_suite("paper")->layers;
         const auto layer = std::ranges::find(layers, name, &tool::Layer::name);
         REQUIRE(layer != layers.end());
-        for (const Isa isa : host_isas(DataType::f32)) add_cases(cases, layer->pair, foreign_layout(isa), isa);
+        for (const Isa isa : host_isas(DataType::f32))
+            add_cases(cases, layer->pair, foreign_layout(isa), isa);
         if (sanitized) break;
     }
     check(cases);
 }
 
 TEST_CASE("kernels: odd but valid shapes") {
-    // Large kernels, strides past the kernel, dilation past the image, windows that lie in the padding alone, single pixels.
+    // Large kernels, strides past the kernel, dilation past the image, windows that lie in the padding
+    // alone, single pixels.
     const char* const texts[] = {
         "1x19x33x33:dw7+bias+sum:conv1o21+sum",
         "1x3x40x40:conv7o24s4+bias+relu:dw3",
@@ -135,7 +145,8 @@ TEST_CASE("kernels: odd but valid shapes") {
         "2x6x11x7:dw3m3s2+bias+relu:conv3o18+sum(7)",
         "1x2100x3x3:dw3+bias+relu:conv1o1100+bias",
     };
-    for (const char* text : texts) REQUIRE_MESSAGE(ConvPair::parse(text).ok(), text);
+    for (const char* text : texts)
+        REQUIRE_MESSAGE(ConvPair::parse(text).ok(), text);
     std::vector<Case> cases;
     for (const char* text : texts)
         for (const Isa isa : host_isas(DataType::f32))
@@ -149,13 +160,15 @@ TEST_CASE("kernels: odd but valid shapes") {
 
 TEST_CASE("kernels: a convolution on its own equals the reference") {
     Context context;
-    for (const char* text : {"1x33x14x14:dw3s2+bias+relu6", "2x20x9x11:conv1o50+bias+sum", "1x12x13x13:conv3o20s2+prelu", "1x6x8x8:dw5m2+scale"})
+    for (const char* text : {"1x33x14x14:dw3s2+bias+relu6", "2x20x9x11:conv1o50+bias+sum",
+                             "1x12x13x13:conv3o20s2+prelu", "1x6x8x8:dw5m2+scale"})
         for (const Isa isa : host_isas(DataType::f32))
             for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c})
                 for (const DataKind data : {DataKind::integers, DataKind::random}) {
                     SingleConv single = *SingleConv::parse(text);
                     single.layout = layout;
-                    const auto report = verify(context, single, {.dispatch = {.isa = isa}, .threads = 2, .data = data});
+                    const auto report =
+                        verify(context, single, {.dispatch = {.isa = isa}, .threads = 2, .data = data});
                     REQUIRE_MESSAGE(report.ok(), report.error().message);
                     CHECK_MESSAGE(report->passed, report->message);
                     CHECK_FALSE(report->fused);
@@ -170,7 +183,8 @@ TEST_CASE("kernels: every tile function of the paper's layers computes both stag
             CAPTURE(to_string(isa));
             const ConvPair pair = pair_of(layer.pair, native_layout(isa));
             const Plan fused = rules_plan(*make_problem(pair), *host_machine(isa), 1);
-            const auto kernel = context.dispatch(pair, {.isa = isa, .plan = std::make_shared<const Plan>(fused)});
+            const auto kernel =
+                context.dispatch(pair, {.isa = isa, .plan = std::make_shared<const Plan>(fused)});
             REQUIRE(kernel.ok());
             CHECK(kernel->fused() == (kernel->tiles() > 1));
             int functions = 0;

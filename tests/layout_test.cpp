@@ -33,7 +33,8 @@ TEST_CASE("layout: there and back, with zeros in the padding channels") {
         std::vector<float> stored(static_cast<std::size_t>(element_count(shape, layout)), -1.0f);
         std::vector<float> back(plain.size());
         REQUIRE(from_nchw(plain, shape, layout, stored).ok());
-        CHECK(std::accumulate(stored.begin(), stored.end(), 0.0) == std::accumulate(plain.begin(), plain.end(), 0.0));
+        CHECK(std::accumulate(stored.begin(), stored.end(), 0.0) ==
+              std::accumulate(plain.begin(), plain.end(), 0.0));
         REQUIRE(to_nchw(stored, shape, layout, back).ok());
         CHECK(back == plain);
     }

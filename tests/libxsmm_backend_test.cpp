@@ -1,4 +1,5 @@
-// The same schedules with LIBXSMM's kernels doing the GEMM work: equal to the reference on integers, as Tandem's own code is.
+// The same schedules with LIBXSMM's kernels doing the GEMM work: equal to the reference on integers, as
+// Tandem's own code is.
 #include <doctest/doctest.h>
 
 #include <random>
@@ -12,13 +13,6 @@ using namespace tandem;
 
 namespace {
 
-Plan libxsmm_plan(const Problem& problem, Isa isa, int threads) {
-    Plan plan = rules_plan(problem, *host_machine(isa), threads);
-    plan.backend = Backend::libxsmm;
-    for (StagePlan& stage : plan.stages) stage.algorithm = Algorithm::direct;
-    return plan;
-}
-
 template <class Descriptor>
 void check_on_every_isa(const Descriptor& descriptor, const VerifyOptions& base = {}) {
     Context context;
@@ -27,7 +21,8 @@ void check_on_every_isa(const Descriptor& descriptor, const VerifyOptions& base 
     const Problem& problem = *resolved;
     for (const Isa isa : host_isas(DataType::f32)) {
         VerifyOptions options = base;
-        options.dispatch.plan = std::make_shared<Plan>(libxsmm_plan(problem, isa, options.threads));
+        options.dispatch.plan =
+            std::make_shared<Plan>(with_libxsmm(rules_plan(problem, *host_machine(isa), options.threads)));
         const auto report = verify(context, descriptor, options);
         CAPTURE(problem.name());
         CAPTURE(to_string(isa));
@@ -74,37 +69,47 @@ TEST_CASE("libxsmm: fused pairs equal the reference in every layout") {
              "1x8x3x4:conv3o8d3p4+bias:conv3o11p2+relu",
              "1x16x9x9:dw3:dw3",
          })
-        for (const Layout layout : layouts) check_text<ConvPair>(text, layout);
+        for (const Layout layout : layouts)
+            check_text<ConvPair>(text, layout);
 }
 
 TEST_CASE("libxsmm: single convolutions equal the reference in every layout") {
     if (built_without()) return;
-    for (const char* text : {"1x64x14x14:conv1o64+bias+relu", "1x21x9x9:conv1o13", "1x16x15x15:conv1o40s2+bias", "1x35x11x8:conv3o34+bias+relu6",
-                             "2x17x9x9:conv3o5s2+sum", "1x10x12x12:conv5o20d2+bias", "1x4x6x5:conv3o12p2x0x1x2+bias+relu"})
-        for (const Layout layout : layouts) check_text<SingleConv>(text, layout);
+    for (const char* text :
+         {"1x64x14x14:conv1o64+bias+relu", "1x21x9x9:conv1o13", "1x16x15x15:conv1o40s2+bias",
+          "1x35x11x8:conv3o34+bias+relu6", "2x17x9x9:conv3o5s2+sum", "1x10x12x12:conv5o20d2+bias",
+          "1x4x6x5:conv3o12p2x0x1x2+bias+relu"})
+        for (const Layout layout : layouts)
+            check_text<SingleConv>(text, layout);
 }
 
 TEST_CASE("libxsmm: parts, and output channels split between them") {
     if (built_without()) return;
-    for (const char* text : {"2x32x6x6:dw3+bias+relu6:conv1o160+bias+relu6", "1x24x7x7:conv3o32+bias:conv3o96+bias"})
-        for (const Layout layout : layouts) check_text<ConvPair>(text, layout, {.threads = 3});
+    for (const char* text :
+         {"2x32x6x6:dw3+bias+relu6:conv1o160+bias+relu6", "1x24x7x7:conv3o32+bias:conv3o96+bias"})
+        for (const Layout layout : layouts)
+            check_text<ConvPair>(text, layout, {.threads = 3});
 }
 
 TEST_CASE("libxsmm: random pairs equal the reference") {
     if (built_without()) return;
     std::mt19937_64 engine(20210);
-    for (int i = 0; i < 60; ++i) check_on_every_isa(test::random_pair(engine, {.max_flops = 1e6, .exact_post_ops = true}));
+    for (int i = 0; i < 60; ++i)
+        check_on_every_isa(test::random_pair(engine, {.max_flops = 1e6, .exact_post_ops = true}));
 }
 
 TEST_CASE("libxsmm: activations that are not zero at zero leave padding channels zero") {
     if (built_without()) return;
-    for (const Layout layout : layouts) check_text<ConvPair>("1x19x7x7:dw3+sigmoid:conv1o21+bias+sigmoid", layout, {.data = DataKind::random});
+    for (const Layout layout : layouts)
+        check_text<ConvPair>("1x19x7x7:dw3+sigmoid:conv1o21+bias+sigmoid", layout,
+                             {.data = DataKind::random});
 }
 
 TEST_CASE("libxsmm: explain() says which backend ran and what it leaves out") {
     const ConvPair pair = *ConvPair::parse("1x32x14x14:dw3+bias+relu6:conv1o64+bias+relu6");
     const Isa isa = host_isas(DataType::f32).back();
-    const auto plan = std::make_shared<Plan>(libxsmm_plan(*make_problem(pair), isa, 1));
+    const auto plan =
+        std::make_shared<Plan>(with_libxsmm(rules_plan(*make_problem(pair), *host_machine(isa), 1)));
     const auto kernel = Context().dispatch(pair, {.plan = plan});
     if (!libxsmm::available()) {
         REQUIRE_FALSE(kernel.ok());
@@ -117,7 +122,8 @@ TEST_CASE("libxsmm: explain() says which backend ran and what it leaves out") {
     CHECK(kernel->explain().find("stage 1 is depthwise") != std::string::npos);
 
     const ConvPair depthwise = *ConvPair::parse("1x16x9x9:dw3:dw3");
-    const auto own = Context().dispatch(depthwise, {.plan = std::make_shared<Plan>(libxsmm_plan(*make_problem(depthwise), isa, 1))});
+    const auto own = Context().dispatch(depthwise, {.plan = std::make_shared<Plan>(with_libxsmm(rules_plan(
+                                                        *make_problem(depthwise), *host_machine(isa), 1)))});
     REQUIRE_MESSAGE(own.ok(), own.error().message);
     CHECK(own->explain().find("instead of LIBXSMM") != std::string::npos);
 }

@@ -35,7 +35,8 @@ public:
     FakeCpu(const FakeCpu&) = delete;
     FakeCpu& operator=(const FakeCpu&) = delete;
 
-    void cache(const std::string& level, const std::string& type, const std::string& size, const std::string& cpus) {
+    void cache(const std::string& level, const std::string& type, const std::string& size,
+               const std::string& cpus) {
         const fs::path directory = path_ / "cache" / ("index" + std::to_string(count_++));
         fs::create_directories(directory);
         std::ofstream(directory / "level") << level << '\n';

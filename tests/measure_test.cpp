@@ -33,7 +33,8 @@ TEST_CASE("measure: geometric mean") {
 }
 
 TEST_CASE("measure: the ratio of rounds leaves out dropped samples") {
-    Series numerator = series({2, 100, 4, 6}, {1, 0, 1, 1}), denominator = series({1, 1, 2, 100}, {1, 1, 1, 0});
+    Series numerator = series({2, 100, 4, 6}, {1, 0, 1, 1}),
+           denominator = series({1, 1, 2, 100}, {1, 1, 1, 0});
     numerator.median = 4;
     denominator.median = 1;
     const Ratio result = ratio(numerator, denominator);
@@ -50,8 +51,18 @@ TEST_CASE("measure: functions take turns, each sample long enough") {
     options.seconds = 0;
     options.min_rounds = 4;
     std::vector<int> order;
-    const auto burn = [] { run_dots(Dot::f32, Isa::avx2, 100); };
-    const std::vector<Series> all = interleave({[&] { order.push_back(0); burn(); }, [&] { order.push_back(1); burn(); }}, options);
+    const auto burn = [] {
+        run_dots(Dot::f32, Isa::avx2, 100);
+    };
+    const std::vector<Series> all = interleave({[&] {
+                                                    order.push_back(0);
+                                                    burn();
+                                                },
+                                                [&] {
+                                                    order.push_back(1);
+                                                    burn();
+                                                }},
+                                               options);
     REQUIRE(all.size() == 2);
     for (const Series& one : all) {
         CHECK(one.seconds.size() == 4);
@@ -63,12 +74,16 @@ TEST_CASE("measure: functions take turns, each sample long enough") {
     }
     // After the warm-up: all of one sample of the first, then all of one of the second, and so on.
     int changes = 0;
-    for (std::size_t i = 1; i < order.size(); ++i) changes += order[i] != order[i - 1];
+    for (std::size_t i = 1; i < order.size(); ++i)
+        changes += order[i] != order[i - 1];
     CHECK(changes == 9);  // warm-up 0 1, then 0 1 0 1 0 1 0 1
 }
 
 TEST_CASE("probes: twice the FMAs take about twice as long") {
-    const std::vector<Series> all = interleave({[] { run_dots(Dot::f32, Isa::avx2, 2000); }, [] { run_dots(Dot::f32, Isa::avx2, 4000); }});
+    const std::vector<Series> all = interleave({[] { run_dots(Dot::f32, Isa::avx2, 2000); },
+                                                [] {
+                                                    run_dots(Dot::f32, Isa::avx2, 4000);
+                                                }});
     CHECK(ratio(all[1], all[0]).of_medians == doctest::Approx(2).epsilon(0.3));
     CHECK(dot_peak_gflops(Dot::f32, Isa::avx2) > 1);
     CHECK(read_bandwidth(Isa::avx2, 16 * 1024) > 1);

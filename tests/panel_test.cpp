@@ -103,7 +103,8 @@ TEST_CASE("panel: splits take whole groups and cover them once") {
     CHECK(second[0].offset == 2 * panel.group_bytes(1));
     std::int64_t groups = 0;
     for (int split = 0; split < 4; ++split)
-        for (const GroupRun& run : split_runs(panel, split, 4)) groups += run.count;
+        for (const GroupRun& run : split_runs(panel, split, 4))
+            groups += run.count;
     CHECK(groups == 5);
 }
 

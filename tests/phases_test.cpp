@@ -23,14 +23,17 @@ std::vector<double> stretches(const std::vector<double>& centres, int count, dou
     std::uniform_real_distribution<double> noise(1 - spread, 1 + spread);
     std::vector<double> seconds;
     for (const double centre : centres)
-        for (int i = 0; i < count; ++i) seconds.push_back(centre * noise(engine));
+        for (int i = 0; i < count; ++i)
+            seconds.push_back(centre * noise(engine));
     return seconds;
 }
 
 }  // namespace
 
 TEST_CASE("phases: one speed is one phase of all rounds") {
-    for (const double spread : {0.0, 0.02, 0.3}) {  // the last: a broad group, whose halves are further apart than phases have to be
+    for (const double spread :
+         {0.0, 0.02,
+          0.3}) {  // the last: a broad group, whose halves are further apart than phases have to be
         CAPTURE(spread);
         const Series probe = series_of(stretches({1}, 200, spread));
         const std::vector<Phase> phases = split_phases(probe);
@@ -47,7 +50,8 @@ TEST_CASE("phases: one speed is one phase of all rounds") {
 TEST_CASE("phases: two speeds are two phases, and every series is cut alike") {
     const Series probe = series_of(stretches({1, 1.6, 1, 1.6}, 40, 0.05));
     std::vector<double> other;
-    for (const double seconds : probe.seconds) other.push_back(seconds > 1.3 ? 5 : 4);
+    for (const double seconds : probe.seconds)
+        other.push_back(seconds > 1.3 ? 5 : 4);
     const std::vector<Phase> phases = split_phases(probe);
     REQUIRE(phases.size() == 2);
     CHECK(phases[0].count == 80);
@@ -65,14 +69,17 @@ TEST_CASE("phases: two speeds are two phases, and every series is cut alike") {
 
 TEST_CASE("phases: a short slow stretch counts, outliers do not") {
     std::vector<double> seconds = stretches({1}, 100, 0.02);
-    for (int i = 0; i < 4; ++i) seconds[static_cast<std::size_t>(20 * i)] = 3;
+    for (int i = 0; i < 4; ++i)
+        seconds[static_cast<std::size_t>(20 * i)] = 3;
     CHECK(split_phases(series_of(seconds)).size() == 1);
-    for (int i = 0; i < 8; ++i) seconds[static_cast<std::size_t>(40 + i)] = 3;
+    for (int i = 0; i < 8; ++i)
+        seconds[static_cast<std::size_t>(40 + i)] = 3;
     const std::vector<Phase> phases = split_phases(series_of(seconds));
     REQUIRE(phases.size() == 2);
     CHECK(phases[1].count == 11);  // one of the four lies among the eight
     seconds = stretches({1, 1.6}, 50, 0.05);
-    for (const std::size_t i : {7u, 33u, 81u}) seconds[i] = 100;
+    for (const std::size_t i : {7u, 33u, 81u})
+        seconds[i] = 100;
     CHECK(split_phases(series_of(seconds)).size() == 2);
 }
 

@@ -59,7 +59,8 @@ TEST_CASE("plan json: members have names, not positions") {
     CHECK(json["stages"][1]["algorithm"] == "winograd4");
     CHECK(json["stages"][0]["block_channels"] == 64);
     Json reversed = Json::object();
-    for (auto it = json.end(); it != json.begin();) --it, reversed[it.key()] = it.value();
+    for (auto it = json.end(); it != json.begin();)
+        --it, reversed[it.key()] = it.value();
     CHECK(plan_from_json(reversed).ok());
 }
 

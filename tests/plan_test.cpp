@@ -1,4 +1,5 @@
-// Plans that a caller brings: impossible ones are errors, possible ones give the same bits as the planner's.
+// Plans that a caller brings: impossible ones are errors, possible ones give the same bits as the
+// planner's.
 #include "core/plan/plan.hpp"
 
 #include <doctest/doctest.h>
@@ -28,7 +29,9 @@ struct PlanError {
 };
 
 int pick(std::mt19937_64& engine, std::int64_t low, std::int64_t high) {
-    return static_cast<int>(low + static_cast<std::int64_t>(engine() % static_cast<std::uint64_t>(std::max<std::int64_t>(high - low, 0) + 1)));
+    return static_cast<int>(
+        low + static_cast<std::int64_t>(
+                  engine() % static_cast<std::uint64_t>(std::max<std::int64_t>(high - low, 0) + 1)));
 }
 
 /// Any plan that check_plan() accepts, all decisions at random.
@@ -38,29 +41,38 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
         plan.isa = isa;
         plan.fusion = engine() % 2 ? Fusion::recompute : Fusion::sliding;
         plan.tile_h = pick(engine, 1, std::min<std::int64_t>(problem.last().out_h, engine() % 2 ? 4 : 60));
-        plan.tile_w = engine() % 2 ? static_cast<int>(problem.last().out_w) : pick(engine, 1, problem.last().out_w);
+        plan.tile_w =
+            engine() % 2 ? static_cast<int>(problem.last().out_w) : pick(engine, 1, problem.last().out_w);
         plan.prefetch_next = engine() % 2;
         for (int i = 0; i < problem.stage_count; ++i) {
-            StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+            StagePlan& stage = plan.stage(i);
             const bool depthwise = problem.stage(i).depthwise();
-            if (const std::vector<Dot> usable = dots(problem, isa, i); problem.quantized()) stage.dot = usable[engine() % usable.size()];
+            if (const std::vector<Dot> usable = dots(problem, isa, i); problem.quantized())
+                stage.dot = usable[engine() % usable.size()];
             stage.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(problem.stage(i))) : 1;
             stage.block_vectors = depthwise ? 1 : pick(engine, 1, 6);
-            stage.block_pixels = pick(engine, 1, depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.dot, stage.block_rows)
-                                                           : accumulator_budget(isa) / stage.block_vectors);
+            stage.block_pixels =
+                pick(engine, 1,
+                     depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.dot, stage.block_rows)
+                               : accumulator_budget(isa) / stage.block_vectors);
             stage.channels_inner = engine() % 2;
             if (dot_applies(problem, isa, i, Dot::f16)) stage.dot = Dot::f16;  // as the planner has it
             const int k_steps = static_cast<int>(max_block_channels(problem.stage(i)) / block_channels_step);
-            stage.block_channels = engine() % 2 ? 0 : static_cast<int>(block_channels_step) * pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
+            stage.block_channels = engine() % 2
+                                       ? 0
+                                       : static_cast<int>(block_channels_step) *
+                                             pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
         }
         std::int64_t groups = 0;
-        for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs) groups += run.count;
+        for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs)
+            groups += run.count;
         plan.channel_splits = engine() % 2 ? 1 : pick(engine, 1, std::min<std::int64_t>(groups, 5));
     } while (!check_plan(problem, plan));
     return plan;
 }
 
-Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, const DispatchOptions& options, int parts) {
+Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, const DispatchOptions& options,
+                                     int parts) {
     const auto kernel = context.dispatch(pair, options);
     if (!kernel) return kernel.error();
     GuardedCall call(*make_problem(pair), *kernel);
@@ -73,7 +85,9 @@ Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, con
 /// Compares `count` random plans of one random pair with the planner's own.
 std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math) {
     std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
-    const RandomPairOptions options{.kinds = seed % 3 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any, .max_flops = 3e6, .dtype = dtype};
+    const RandomPairOptions options{.kinds = seed % 3 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any,
+                                    .max_flops = 3e6,
+                                    .dtype = dtype};
     ConvPair pair = random_pair(engine, options);
     if (math) pair.math = *math;
     const Problem problem = *make_problem(pair);
@@ -85,9 +99,11 @@ std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::opt
             const Plan plan = random_plan(problem, isa, engine);
             const int parts = pick(engine, 1, 5);
             const auto output = output_of(context, pair, {.plan = std::make_shared<const Plan>(plan)}, parts);
-            if (!output) return fmt::format("{} with {}: {}", problem.name(), to_string(plan), output.error().message);
+            if (!output)
+                return fmt::format("{} with {}: {}", problem.name(), to_string(plan), output.error().message);
             if (const std::string difference = bitwise_difference(*expected, *output); !difference.empty())
-                return fmt::format("{} with {} in {} parts: {}", problem.name(), to_string(plan), parts, difference);
+                return fmt::format("{} with {} in {} parts: {}", problem.name(), to_string(plan), parts,
+                                   difference);
         }
     }
     return {};
@@ -116,10 +132,14 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         {"plan.stages[0].block_pixels is 0", [](Plan& p) { p.stages[0].block_pixels = 0; }, "1 to 11"},
         {"plan.stages[0].block_pixels is 12", [](Plan& p) { p.stages[0].block_pixels = 12; }, "1 to 11"},
         {"plan.stages[1].block_pixels is 15", [](Plan& p) { p.stages[1].block_pixels = 15; }, "1 to 14"},
-        {"plan.stages[0].block_channels is 16", [](Plan& p) { p.stages[0].block_channels = 16; }, "0 (the whole sum at once) is accepted"},
-        {"plan.stages[1].block_channels is 8", [](Plan& p) { p.stages[1].block_channels = 8; }, "multiples of 16 up to 16 are accepted"},
-        {"plan.stages[1].block_channels is 32", [](Plan& p) { p.stages[1].block_channels = 32; }, "multiples of 16 up to 16 are accepted"},
-        {"plan.stages[1].block_channels is -16", [](Plan& p) { p.stages[1].block_channels = -16; }, "multiples of 16 up to 16 are accepted"},
+        {"plan.stages[0].block_channels is 16", [](Plan& p) { p.stages[0].block_channels = 16; },
+         "0 (the whole sum at once) is accepted"},
+        {"plan.stages[1].block_channels is 8", [](Plan& p) { p.stages[1].block_channels = 8; },
+         "multiples of 16 up to 16 are accepted"},
+        {"plan.stages[1].block_channels is 32", [](Plan& p) { p.stages[1].block_channels = 32; },
+         "multiples of 16 up to 16 are accepted"},
+        {"plan.stages[1].block_channels is -16", [](Plan& p) { p.stages[1].block_channels = -16; },
+         "multiples of 16 up to 16 are accepted"},
         {"plan.channel_splits is 0", [](Plan& p) { p.channel_splits = 0; }, "1 to 2"},
         {"plan.channel_splits is 3", [](Plan& p) { p.channel_splits = 3; }, "1 to 2"},
     };
@@ -131,26 +151,41 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         REQUIRE_FALSE(status.ok());
         CHECK(status.error().code == ErrorCode::invalid_argument);
         CHECK_MESSAGE(status.error().message.starts_with(error.field), status.error().message);
-        CHECK_MESSAGE(status.error().message.find(error.accepted) != std::string::npos, status.error().message);
+        CHECK_MESSAGE(status.error().message.find(error.accepted) != std::string::npos,
+                      status.error().message);
     }
-    // 40 channels are a group of five vectors: their weights and a broadcast leave 10 of 16 registers, two pixels of five.
+    // 40 channels are a group of five vectors: their weights and a broadcast leave 10 of 16 registers, two
+    // pixels of five.
     Plan crowded = good;
     crowded.isa = Isa::avx2;
     crowded.stages[0].block_rows = crowded.stages[0].block_pixels = 1;
     crowded.stages[1].block_pixels = 3, crowded.stages[1].block_vectors = 6;
-    CHECK(check_plan(problem, crowded).error().message.find("block_pixels is 3; 1 to 2") != std::string::npos);
-    // In blocks of 16 channels AVX2 works on both vectors of a block, so a block of one vector counts as two.
+    CHECK(check_plan(problem, crowded).error().message.find("block_pixels is 3; 1 to 2") !=
+          std::string::npos);
+    // In blocks of 16 channels AVX2 works on both vectors of a block, so a block of one vector counts as
+    // two.
     const Problem blocked = [] {
         ConvPair pair = *ConvPair::parse("1x20x10x12:dw3+bias:conv1o40");
         pair.layout = Layout::nchw16c;
         return *make_problem(pair);
     }();
     crowded.stages[1].block_pixels = 7, crowded.stages[1].block_vectors = 1;
-    CHECK(check_plan(blocked, crowded).error().message.find("block_pixels is 7; 1 to 6") != std::string::npos);
+    CHECK(check_plan(blocked, crowded).error().message.find("block_pixels is 7; 1 to 6") !=
+          std::string::npos);
     Plan libxsmm = good;
     libxsmm.backend = Backend::libxsmm;
     libxsmm.stages[1].block_channels = 16;
-    CHECK(check_plan(problem, libxsmm).error().message == "plan.stages[1].block_channels is 16; 0 (the whole sum at once) is accepted.");
+    CHECK(check_plan(problem, libxsmm).error().message ==
+          "plan.stages[1].block_channels is 16; 0 (the whole sum at once) is accepted.");
+    Plan split = good;
+    split.isa = Isa::amx;
+    split.stages[1].dot = Dot::amx_x3;
+    set_amx_shape(split.stages[1]);
+    REQUIRE(check_plan(problem, split).ok());
+    split.backend = Backend::libxsmm;
+    CHECK(check_plan(problem, split).error().message ==
+          "plan.stages[1].dot is amx_x3; f32 is accepted with plan.backend libxsmm.");
+    CHECK(check_plan(problem, with_libxsmm(split)).ok());
     const Problem single = *make_problem(*SingleConv::parse("1x20x10x12:dw3"));
     Plan plan = rules_plan(single, machine, 1);
     plan.fusion = Fusion::recompute;
@@ -185,20 +220,27 @@ TEST_CASE("plan: whatever a decision of a plan is, another one is another plan")
 
 TEST_CASE("plan: recompute or sliding, any tiles, blocks, channel splits and parts: the same bits") {
     const int plans = sanitized ? 2 : 8;
-    const auto failures = run_forked(sanitized ? 10 : 120, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f32, {}); });
-    for (const JobFailure& failure : failures) FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+    const auto failures = run_forked(
+        sanitized ? 10 : 120, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f32, {}); });
+    for (const JobFailure& failure : failures)
+        FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
 }
 
 TEST_CASE("plan: the same bits where sums are f16, too") {
     const int plans = sanitized ? 2 : 8;
-    const auto failures = run_forked(sanitized ? 10 : 60, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f16, Math::f16); });
-    for (const JobFailure& failure : failures) FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+    const auto failures = run_forked(sanitized ? 10 : 60, 10, [&](std::int64_t i) {
+        return compare_plans(i, plans, DataType::f16, Math::f16);
+    });
+    for (const JobFailure& failure : failures)
+        FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
 }
 
 TEST_CASE("plan: the same bits of quantised pairs, by any dot instruction") {
     const int plans = sanitized ? 2 : 8;
-    const auto failures = run_forked(sanitized ? 10 : 60, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::u8, {}); });
-    for (const JobFailure& failure : failures) FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+    const auto failures = run_forked(
+        sanitized ? 10 : 60, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::u8, {}); });
+    for (const JobFailure& failure : failures)
+        FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
 }
 
 TEST_CASE("plan: sums in f16 are for f16 tensors, math f16 and an ISA that has them") {
@@ -214,11 +256,13 @@ TEST_CASE("plan: sums in f16 are for f16 tensors, math f16 and an ISA that has t
     CHECK(check_plan(problem, plan).ok());
     Plan without = plan;
     without.isa = Isa::avx512_bf16;
-    CHECK(check_plan(problem, without).error().message == "plan.stages[1].dot is f16; f32 is accepted for f16 on avx512_bf16.");
+    CHECK(check_plan(problem, without).error().message ==
+          "plan.stages[1].dot is f16; f32 is accepted for f16 on avx512_bf16.");
     for (const Math math : {Math::fast, Math::strict}) {
         pair.math = math;
         const Problem summed = *make_problem(pair);
-        CHECK(check_plan(summed, plan).error().message == "plan.stages[1].dot is f16; f32 is accepted for f16 on avx512_fp16.");
+        CHECK(check_plan(summed, plan).error().message ==
+              "plan.stages[1].dot is f16; f32 is accepted for f16 on avx512_fp16.");
         CHECK(rules_plan(summed, machine, 1).stages[1].dot == Dot::f32);
     }
 }

@@ -1,4 +1,5 @@
-// The probes of peaks: what they run, and that they leave no tiles behind. How fast that is, nothing here says.
+// The probes of peaks: what they run, and that they leave no tiles behind. How fast that is, nothing here
+// says.
 #include "core/run/probes.hpp"
 
 #include <doctest/doctest.h>
@@ -33,20 +34,25 @@ TEST_CASE("probes: operations of an iteration, as the instructions have them") {
     CHECK(dot_ops_per_iteration(Dot::int8, Isa::avx512_vnni) == 24 * 64 * 2);
     CHECK(dot_ops_per_iteration(Dot::amx_bf16, Isa::amx) == 4 * 16 * 16 * 32 * 2);
     CHECK(dot_ops_per_iteration(Dot::amx_int8, Isa::amx) == 4 * 16 * 16 * 64 * 2);
-    CHECK(dot_ops_per_iteration(Dot::amx_x3, Isa::amx) * 3 == doctest::Approx(dot_ops_per_iteration(Dot::amx_bf16, Isa::amx)));
-    CHECK(dot_ops_per_iteration(Dot::amx_x6, Isa::amx) * 6 == doctest::Approx(dot_ops_per_iteration(Dot::amx_bf16, Isa::amx)));
+    CHECK(dot_ops_per_iteration(Dot::amx_x3, Isa::amx) * 3 ==
+          doctest::Approx(dot_ops_per_iteration(Dot::amx_bf16, Isa::amx)));
+    CHECK(dot_ops_per_iteration(Dot::amx_x6, Isa::amx) * 6 ==
+          doctest::Approx(dot_ops_per_iteration(Dot::amx_bf16, Isa::amx)));
 }
 
 TEST_CASE("probes: AMX products, of tiles that are configured and released inside") {
     const AmxEmulator emulator;
-    for (const auto& [dot, instruction] : {std::pair{Dot::amx_bf16, AmxInstruction::tdpbf16ps}, {Dot::amx_x3, AmxInstruction::tdpbf16ps},
-                                           {Dot::amx_x6, AmxInstruction::tdpbf16ps}, {Dot::amx_int8, AmxInstruction::tdpbusd}}) {
+    for (const auto& [dot, instruction] : {std::pair{Dot::amx_bf16, AmxInstruction::tdpbf16ps},
+                                           {Dot::amx_x3, AmxInstruction::tdpbf16ps},
+                                           {Dot::amx_x6, AmxInstruction::tdpbf16ps},
+                                           {Dot::amx_int8, AmxInstruction::tdpbusd}}) {
         CAPTURE(to_string(dot));
         AmxEmulator::reset_counts();
         run_dots(dot, Isa::amx, 3);
         CHECK_FALSE(AmxEmulator::tiles_configured());
         if (!AmxEmulator::needed()) continue;
         CHECK(AmxEmulator::executed(instruction) == 3 * 4);
-        CHECK(AmxEmulator::executed() == 3 * 4 + 1 + 4 + 4 + 1);  // with a configuration, four loads, four zeros and a release
+        CHECK(AmxEmulator::executed() ==
+              3 * 4 + 1 + 4 + 4 + 1);  // with a configuration, four loads, four zeros and a release
     }
 }

@@ -51,8 +51,9 @@ TEST_CASE("problem: two spellings of one problem are equal and hash alike") {
 
 TEST_CASE("problem: different problems differ") {
     const Problem plain = problem_of("1x8x9x9:dw3:conv1o5+leaky(0.5)");
-    for (const char* other : {"2x8x9x9:dw3:conv1o5+leaky(0.5)", "1x9x8x9:dw3:conv1o5+leaky(0.5)", "1x8x9x9:dw3p0:conv1o5+leaky(0.5)",
-                              "1x8x9x9:dw3s2:conv1o5+leaky(0.5)", "1x8x9x9:dw3:conv1o5+leaky(0.25)", "1x8x9x9:dw3:conv1o5+elu(0.5)",
+    for (const char* other : {"2x8x9x9:dw3:conv1o5+leaky(0.5)", "1x9x8x9:dw3:conv1o5+leaky(0.5)",
+                              "1x8x9x9:dw3p0:conv1o5+leaky(0.5)", "1x8x9x9:dw3s2:conv1o5+leaky(0.5)",
+                              "1x8x9x9:dw3:conv1o5+leaky(0.25)", "1x8x9x9:dw3:conv1o5+elu(0.5)",
                               "1x8x9x9:dw3d2:conv1o5+leaky(0.5)", "1x8x9x9:dw3:conv1o5"}) {
         CAPTURE(other);
         CHECK(problem_of(other) != plain);

@@ -1,5 +1,5 @@
-// Quantised kernels to the bit: depthwise stages by dot int8 and by f32 at the edges of images, extreme zero points, and outputs that leave
-// every range.
+// Quantised kernels to the bit: depthwise stages by dot int8 and by f32 at the edges of images, extreme
+// zero points, and outputs that leave every range.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -24,7 +24,7 @@ namespace {
 std::shared_ptr<const Plan> plan_with(const Problem& problem, Isa isa, Dot dot) {
     Plan plan = choose_plan(problem, *host_machine(isa), 1);
     for (int i = 0; i < problem.stage_count; ++i) {
-        StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+        StagePlan& stage = plan.stage(i);
         if (!problem.stage(i).depthwise()) continue;
         stage.dot = dot;
         stage.block_pixels = max_depthwise_pixels(problem.stage(i), isa, dot, stage.block_rows);
@@ -46,11 +46,14 @@ std::string compare(Context& context, const Convs& convs, Isa isa, Dot dot, cons
     call.clear();
     if (const Status status = call.run(); !status) return status.error().message;
     std::vector<StageWeights> stages;
-    for (int i = 0; i < problem.stage_count; ++i) stages.push_back(data.stages[static_cast<std::size_t>(i)].view());
-    const auto expected = reference(convs, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
+    for (int i = 0; i < problem.stage_count; ++i)
+        stages.push_back(data.stages[static_cast<std::size_t>(i)].view());
+    const auto expected = reference(
+        convs, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
     if (!expected) return expected.error().message;
     std::vector<float> integers(expected->begin(), expected->end());
-    for (float& integer : integers) integer += 0.0f;  // -0 is 0
+    for (float& integer : integers)
+        integer += 0.0f;  // -0 is 0
     const std::string difference = bitwise_difference(call.output(), integers);
     return difference.empty() ? "" : fmt::format("{}: {}", to_string(*plan), difference);
 }
@@ -69,12 +72,16 @@ std::string check_windows(const std::string& conv, std::int64_t width) {
                 const Result<Problem> problem = make_problem(single);
                 if (!problem) continue;  // no pixels are left
                 for (const int step : {0, 100, 255}) {
-                    VerificationData data = make_verification_data(*problem, DataKind::integers, static_cast<std::uint64_t>(width + step));
+                    VerificationData data = make_verification_data(*problem, DataKind::integers,
+                                                                   static_cast<std::uint64_t>(width + step));
                     data.stages[0].input.zero_point = data.stages[0].output.zero_point = lowest(dtype) + step;
                     for (const Isa isa : host_isas(dtype)) {
                         for (const Dot dot : {Dot::int8, Dot::f32}) {
                             const std::string failure = compare(context, single, isa, dot, data);
-                            if (!failure.empty()) return fmt::format("{} of {} channels, {} {}, zero point {}: {}", conv, channels, to_string(layout), to_string(dtype), lowest(dtype) + step, failure);
+                            if (!failure.empty())
+                                return fmt::format("{} of {} channels, {} {}, zero point {}: {}", conv,
+                                                   channels, to_string(layout), to_string(dtype),
+                                                   lowest(dtype) + step, failure);
                         }
                     }
                 }
@@ -87,17 +94,23 @@ std::string check_windows(const std::string& conv, std::int64_t width) {
 }  // namespace
 
 TEST_CASE("quantised kernels: depthwise stages on rows of one to nine pixels, all paddings and zero points") {
-    constexpr const char* convs[] = {"dw3", "dw3s2", "dw3p2x0x1x2", "dw3s2p0x1x2x0", "dw5", "dw5s2p4x3x0x1", "dw7", "dw7s2", "dw7p6x5x6x6", "dw3x1", "dw1x6", "dw2x4s2", "dw3d2x1"};
+    constexpr const char* convs[] = {"dw3",           "dw3s2",   "dw3p2x0x1x2", "dw3s2p0x1x2x0", "dw5",
+                                     "dw5s2p4x3x0x1", "dw7",     "dw7s2",       "dw7p6x5x6x6",   "dw3x1",
+                                     "dw1x6",         "dw2x4s2", "dw3d2x1"};
     constexpr std::int64_t widths = 9;
-    const auto failures = run_forked(std::int64_t{std::size(convs)} * widths, 13, [&](std::int64_t i) { return check_windows(convs[i / widths], 1 + i % widths); });
-    for (const JobFailure& failure : failures) FAIL_CHECK(failure.message);
+    const auto failures = run_forked(std::int64_t{std::size(convs)} * widths, 13, [&](std::int64_t i) {
+        return check_windows(convs[i / widths], 1 + i % widths);
+    });
+    for (const JobFailure& failure : failures)
+        FAIL_CHECK(failure.message);
 }
 
 TEST_CASE("quantised kernels: outputs beyond every integer, infinities and NaN become the bounds") {
     constexpr float infinity = HUGE_VALF;
     Context context;
-    for (const char* text : {"1x40x5x6:dw3+bias+relu6:conv1o24+bias", "1x40x5x6:dw3+bias:conv1o40+bias+clip(-3,0)", "1x24x5x6:conv1o40+bias+relu:dw3+bias",
-                             "1x24x5x6:dw3+bias+sum:conv3o40+bias+sum+relu"}) {
+    for (const char* text :
+         {"1x40x5x6:dw3+bias+relu6:conv1o24+bias", "1x40x5x6:dw3+bias:conv1o40+bias+clip(-3,0)",
+          "1x24x5x6:conv1o40+bias+relu:dw3+bias", "1x24x5x6:dw3+bias+sum:conv3o40+bias+sum+relu"}) {
         for (const Layout layout : {Layout::nhwc, Layout::nchw16c}) {
             for (const DataType dtype : {DataType::u8, DataType::s8}) {
                 ConvPair pair = *ConvPair::parse(text);
@@ -106,19 +119,26 @@ TEST_CASE("quantised kernels: outputs beyond every integer, infinities and NaN b
                 VerificationData data = make_verification_data(*make_problem(pair), DataKind::random, 3);
                 for (std::size_t i = 0; i < 2; ++i) {
                     auto& bias = data.stages[i].bias;
-                    const float nan = final_clamp(i == 0 ? pair.first : pair.second) ? 0 : std::nanf("");  // clamps alone make it their lower bound
-                    for (std::size_t c = 0; c < bias.size(); ++c) bias[c] += std::array{0.0f, 3e38f, infinity, -3e38f, -infinity, nan}[c / 2 % 6];
+                    const float nan = final_clamp(i == 0 ? pair.first : pair.second)
+                                          ? 0
+                                          : std::nanf("");  // clamps alone make it their lower bound
+                    for (std::size_t c = 0; c < bias.size(); ++c)
+                        bias[c] += std::array{0.0f, 3e38f, infinity, -3e38f, -infinity, nan}[c / 2 % 6];
                 }
                 for (const float scale : {1e-39f, 1e-12f, 1.0f, 1e30f}) {
                     for (const bool finite : {false, true}) {
                         VerificationData some = data;
-                        some.stages[0].output.scale = some.stages[1].input.scale = some.stages[1].output.scale = scale;
+                        some.stages[0].output.scale = some.stages[1].input.scale =
+                            some.stages[1].output.scale = scale;
                         if (finite)
-                            for (auto& stage : some.stages) stage.bias.assign(stage.bias.size(), 0.25f);
+                            for (auto& stage : some.stages)
+                                stage.bias.assign(stage.bias.size(), 0.25f);
                         for (const Isa isa : host_isas(dtype))
                             for (const Dot dot : {Dot::int8, Dot::f32}) {
                                 const std::string failure = compare(context, pair, isa, dot, some);
-                                CHECK_MESSAGE(failure.empty(), fmt::format("{} {} {}, scale {}: {}", text, to_string(layout), to_string(dtype), scale, failure));
+                                CHECK_MESSAGE(failure.empty(),
+                                              fmt::format("{} {} {}, scale {}: {}", text, to_string(layout),
+                                                          to_string(dtype), scale, failure));
                             }
                     }
                 }
@@ -127,7 +147,9 @@ TEST_CASE("quantised kernels: outputs beyond every integer, infinities and NaN b
     }
 }
 
-TEST_CASE("quantised kernels: dot int8 is the planner's choice for depthwise stages where it applies, and nowhere else") {
+TEST_CASE(
+    "quantised kernels: dot int8 is the planner's choice for depthwise stages where it applies, and nowhere "
+    "else") {
     Machine machine;
     const auto dot_of = [&](const char* text, DataType dtype, Isa isa, Layout layout = Layout::nhwc) {
         SingleConv single = *SingleConv::parse(text);
@@ -136,10 +158,13 @@ TEST_CASE("quantised kernels: dot int8 is the planner's choice for depthwise sta
         machine.isa = isa;
         return choose_plan(*make_problem(single), machine, 1).stages[0].dot;
     };
-    for (const char* text : {"1x32x9x9:dw3", "1x32x9x9:dw5s2", "1x32x9x9:dw7", "1x32x9x9:dw3d2x1"}) CHECK(dot_of(text, DataType::u8, Isa::avx512_vnni) == Dot::int8);
-    for (const char* text : {"1x32x9x9:dw3m2", "1x32x9x9:dw3d2", "1x32x9x9:dw3s3"}) CHECK(dot_of(text, DataType::s8, Isa::avx512_vnni) == Dot::f32);
+    for (const char* text : {"1x32x9x9:dw3", "1x32x9x9:dw5s2", "1x32x9x9:dw7", "1x32x9x9:dw3d2x1"})
+        CHECK(dot_of(text, DataType::u8, Isa::avx512_vnni) == Dot::int8);
+    for (const char* text : {"1x32x9x9:dw3m2", "1x32x9x9:dw3d2", "1x32x9x9:dw3s3"})
+        CHECK(dot_of(text, DataType::s8, Isa::avx512_vnni) == Dot::f32);
     CHECK(dot_of("1x32x9x9:dw3", DataType::u8, Isa::amx) == Dot::int8);
-    for (const Isa isa : {Isa::avx2, Isa::avx2_vnni, Isa::avx512}) CHECK(dot_of("1x32x9x9:dw3", DataType::u8, isa) == Dot::f32);
+    for (const Isa isa : {Isa::avx2, Isa::avx2_vnni, Isa::avx512})
+        CHECK(dot_of("1x32x9x9:dw3", DataType::u8, isa) == Dot::f32);
     CHECK(dot_of("1x32x9x9:dw3", DataType::u8, Isa::avx512_vnni, Layout::nchw8c) == Dot::f32);
     CHECK(dot_of("1x32x9x9:dw3", DataType::bf16, Isa::amx) == Dot::f32);
 }

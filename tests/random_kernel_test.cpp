@@ -1,4 +1,5 @@
-// Random descriptors against the reference, between guard pages, on every ISA. docs/testing.md tells how to run more of them.
+// Random descriptors against the reference, between guard pages, on every ISA. docs/testing.md tells how to
+// run more of them.
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -19,7 +20,8 @@ namespace {
 std::int64_t environment_number(const char* name, std::int64_t otherwise) {
     const char* text = std::getenv(name);
     std::int64_t number = 0;
-    if (text == nullptr || std::from_chars(text, text + std::strlen(text), number).ec != std::errc{}) return otherwise;
+    if (text == nullptr || std::from_chars(text, text + std::strlen(text), number).ec != std::errc{})
+        return otherwise;
     return number;
 }
 
@@ -39,7 +41,8 @@ struct RandomSet {
 
 /// Descriptor `index` of a seed, whatever came before it: so that one of them can be run alone.
 Case random_case(const RandomSet& set, std::uint64_t seed, std::int64_t index) {
-    std::seed_seq seeds{seed, seed >> 32, static_cast<std::uint64_t>(index), static_cast<std::uint64_t>(set.kinds)};
+    std::seed_seq seeds{seed, seed >> 32, static_cast<std::uint64_t>(index),
+                        static_cast<std::uint64_t>(set.kinds)};
     std::mt19937_64 engine(seeds);
     const DataKind data = index % 2 == 0 ? DataKind::integers : DataKind::random;
     RandomPairOptions options{.kinds = set.kinds, .max_flops = 2e6, .dtype = set.dtype};
@@ -48,19 +51,22 @@ Case random_case(const RandomSet& set, std::uint64_t seed, std::int64_t index) {
     Case result{random_pair(engine, options), {}};
     if (set.math) result.pair.math = *set.math;
     const int threads = 1 + static_cast<int>(engine() % 3);
-    result.options = {.dispatch = {.threads = threads}, .threads = threads, .seed = engine() % 1000000, .data = data};
+    result.options = {
+        .dispatch = {.threads = threads}, .threads = threads, .seed = engine() % 1000000, .data = data};
     return result;
 }
 
 void check_random(const RandomSet& set) {
     const auto seed = static_cast<std::uint64_t>(environment_number("TANDEM_RANDOM_SEED", 1));
-    const std::int64_t count = environment_number("TANDEM_RANDOM_COUNT", sanitized ? set.count / 50 : set.count);
+    const std::int64_t count =
+        environment_number("TANDEM_RANDOM_COUNT", sanitized ? set.count / 50 : set.count);
     const std::int64_t first = environment_number("TANDEM_RANDOM_FIRST", 0);
     const auto failures = run_forked(count, 100, [&](std::int64_t i) {
         Case c = random_case(set, seed, first + i);
         for (const Isa isa : host_isas(set.dtype, c.pair.math)) {
             c.options.dispatch.isa = isa;
-            if (std::string message = verify_job(c.pair, c.options); !message.empty()) return fmt::format("{}: {}", to_string(isa), message);
+            if (std::string message = verify_job(c.pair, c.options); !message.empty())
+                return fmt::format("{}: {}", to_string(isa), message);
         }
         return std::string();
     });
@@ -72,8 +78,10 @@ void check_random(const RandomSet& set) {
             c.options.dispatch.isa = isa;
             commands += "\n  rerun: " + rerun_command(c.pair, c.options);
         }
-        FAIL_CHECK(to_string(c.pair) << " (" << to_string(c.pair.layout) << "): " << failure.message << commands << "\n  or: TANDEM_RANDOM_SEED="
-                                     << seed << " TANDEM_RANDOM_FIRST=" << index << " TANDEM_RANDOM_COUNT=1 tandem_tests -tc='" << set.test << "'");
+        FAIL_CHECK(to_string(c.pair) << " (" << to_string(c.pair.layout) << "): " << failure.message
+                                     << commands << "\n  or: TANDEM_RANDOM_SEED=" << seed
+                                     << " TANDEM_RANDOM_FIRST=" << index
+                                     << " TANDEM_RANDOM_COUNT=1 tandem_tests -tc='" << set.test << "'");
     }
 }
 
@@ -90,12 +98,11 @@ TEST_CASE("random kernels: depthwise, then 1x1") {
     check_random({"random kernels: depthwise*", PairKinds::depthwise_pointwise, 2000});
 }
 
-TEST_CASE("random kernels: any pair") {
-    check_random({"random kernels: any*", PairKinds::any, 5000});
-}
+TEST_CASE("random kernels: any pair") { check_random({"random kernels: any*", PairKinds::any, 5000}); }
 
 TEST_CASE("random kernels: math bf16") {
-    check_random({"random kernels: math bf16", PairKinds::depthwise_pointwise, 350, DataType::f32, Math::bf16});
+    check_random(
+        {"random kernels: math bf16", PairKinds::depthwise_pointwise, 350, DataType::f32, Math::bf16});
     check_random({"random kernels: math bf16", PairKinds::any, 650, DataType::f32, Math::bf16});
 }
 TEST_CASE("random kernels: math f16") {

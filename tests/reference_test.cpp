@@ -17,14 +17,16 @@ namespace {
 
 std::vector<double> run_single(const char* text, const std::vector<float>& input, const StageWeights& stage,
                                const std::vector<float>& residual = {}) {
-    const auto result = reference(*SingleConv::parse(text), {.input = input, .stages = {&stage, 1}, .residual = {residual, {}}});
+    const auto result = reference(*SingleConv::parse(text),
+                                  {.input = input, .stages = {&stage, 1}, .residual = {residual, {}}});
     REQUIRE_MESSAGE(result.ok(), result.error().message);
     return *result;
 }
 
 /// One output by the definition, straight from the tensors in memory; no post-ops.
-double convolve_at(const Stage& s, const std::vector<double>& in, Layout layout, std::int64_t n_images, const std::vector<float>& weights,
-                   std::int64_t n, std::int64_t o, std::int64_t y, std::int64_t x) {
+double convolve_at(const Stage& s, const std::vector<double>& in, Layout layout, std::int64_t n_images,
+                   const std::vector<float>& weights, std::int64_t n, std::int64_t o, std::int64_t y,
+                   std::int64_t x) {
     const bool depthwise = s.depthwise();
     const std::int64_t ins = depthwise ? 1 : s.in_channels;
     double sum = 0;
@@ -35,14 +37,16 @@ double convolve_at(const Stage& s, const std::vector<double>& in, Layout layout,
                 const std::int64_t ix = x * s.conv.stride.w + kx * s.conv.dilation.w - s.padding.left;
                 if (iy < 0 || ix < 0 || iy >= s.in_h || ix >= s.in_w) continue;
                 const std::int64_t c = depthwise ? o / s.conv.multiplier : i;
-                const auto at = element_index({n_images, s.in_channels, s.in_h, s.in_w}, layout, n, c, iy, ix);
+                const auto at =
+                    element_index({n_images, s.in_channels, s.in_h, s.in_w}, layout, n, c, iy, ix);
                 const auto w = ((o * ins + i) * s.conv.kernel.h + ky) * s.conv.kernel.w + kx;
                 sum += in[static_cast<std::size_t>(at)] * weights[static_cast<std::size_t>(w)];
             }
     return sum;
 }
 
-std::vector<double> convolve(const Problem& p, int stage, const std::vector<double>& in, const std::vector<float>& weights) {
+std::vector<double> convolve(const Problem& p, int stage, const std::vector<double>& in,
+                             const std::vector<float>& weights) {
     const TensorShape out = p.output_shape(stage);
     std::vector<double> result(static_cast<std::size_t>(element_count(out, p.layout)));
     for (std::int64_t n = 0; n < out.n; ++n)
@@ -58,9 +62,11 @@ std::vector<double> convolve(const Problem& p, int stage, const std::vector<doub
 
 TEST_CASE("reference: a dense 2x2 by hand") {
     const std::vector<float> input{1, 2, 3, 4}, weights{1, 10, 100, 1000}, bias{0.5f};
-    CHECK(run_single("1x1x2x2:conv2o1p0+bias", input, {weights, bias, {}, {}}) == std::vector<double>{4321.5});
+    CHECK(run_single("1x1x2x2:conv2o1p0+bias", input, {weights, bias, {}, {}}) ==
+          std::vector<double>{4321.5});
     // "same": nothing before, one row and column after
-    CHECK(run_single("1x1x2x2:conv2o1", input, {weights, {}, {}, {}}) == std::vector<double>{4321, 402, 43, 4});
+    CHECK(run_single("1x1x2x2:conv2o1", input, {weights, {}, {}, {}}) ==
+          std::vector<double>{4321, 402, 43, 4});
 }
 
 TEST_CASE("reference: a depthwise multiplier by hand") {
@@ -103,7 +109,8 @@ struct QuantizedCase {
         SingleConv single = *SingleConv::parse(text);
         single.dtype = input;
         single.output_dtype = output;
-        const auto result = reference(single, {.input = values, .stages = {&stage, 1}, .residual = {residual, {}}});
+        const auto result =
+            reference(single, {.input = values, .stages = {&stage, 1}, .residual = {residual, {}}});
         REQUIRE_MESSAGE(result.ok(), result.error().message);
         return *result;
     }
@@ -119,12 +126,14 @@ TEST_CASE("reference: a quantised stage by hand") {
     one.stage.weight_scales = scales;
     one.stage.input = {0.25f, 10};
     one.stage.output = {2, 100};
-    // (1 - 10) * 1 + (20 - 10) * 2 + (30 - 10) * 3 - 128 * (11 - 10) = -57, an eighth of it is real, half of that a step
+    // (1 - 10) * 1 + (20 - 10) * 2 + (30 - 10) * 3 - 128 * (11 - 10) = -57, an eighth of it is real, half
+    // of that a step
     CHECK(one.run("1x1x2x2:conv2o1p0", {1, 20, 30, 11}) == std::vector<double>{96});
     one.output = DataType::f32;
     CHECK(one.run("1x1x2x2:conv2o1p0", {1, 20, 30, 11}) == std::vector<double>{-57.0 / 8});
     // Padding is the zero point: taps there add nothing.
-    CHECK(one.run("1x1x2x2:conv2o1", {1, 20, 30, 11}) == std::vector<double>{-57.0 / 8, (10.0 + 3) / 8, (20.0 + 2) / 8, 1.0 / 8});
+    CHECK(one.run("1x1x2x2:conv2o1", {1, 20, 30, 11}) ==
+          std::vector<double>{-57.0 / 8, (10.0 + 3) / 8, (20.0 + 2) / 8, 1.0 / 8});
     one.output = DataType::s8;
     one.stage.output = {0.125f, -1};
     CHECK(one.run("1x1x2x2:conv2o1p0", {1, 20, 30, 11}) == std::vector<double>{-58});
@@ -143,7 +152,8 @@ TEST_CASE("reference: a quantised stage's bias is added with one rounding, and r
     one.stage.bias = bias;
     CHECK(one.run("1x1x1x1:conv1o1+bias", {3}) == std::vector<double>{std::fma(3.0f, 1.0f / 3, -1.0f)});
     CHECK(one.run("1x1x1x1:conv1o1+bias", {3})[0] != 0);
-    CHECK(one.run("1x1x1x1:conv1o1+relu+bias", {3}) == std::vector<double>{0});  // here 3 * (1/3) is rounded first
+    CHECK(one.run("1x1x1x1:conv1o1+relu+bias", {3}) ==
+          std::vector<double>{0});  // here 3 * (1/3) is rounded first
     const std::vector<float> half{0.5f};
     one.output = DataType::u8;
     one.stage.weight_scales = half;
@@ -160,7 +170,9 @@ TEST_CASE("reference: a quantised stage's post-ops on real numbers, and its resi
     one.output = DataType::f32;
     one.stage.quantized_weights = weights;
     one.stage.weight_scales = scales;
-    const auto value = [&](const char* ops) { return one.run((std::string("1x2x1x1:conv1o2") + ops).c_str(), {-1, 2}); };
+    const auto value = [&](const char* ops) {
+        return one.run((std::string("1x2x1x1:conv1o2") + ops).c_str(), {-1, 2});
+    };
     using Values = std::vector<double>;
     CHECK(value("+relu") == Values{0, 2});
     CHECK(value("+leaky(4)+relu6") == Values{0, 2});
@@ -196,11 +208,11 @@ TEST_CASE("reference: bf16 and f16 round weights, the intermediate and the outpu
             const StageWeights stages[] = {{weights[0], bias[0], {}, {}}, {weights[1], bias[1], {}, {}}};
             return (*reference(pair, {.input = input, .stages = stages}))[0];
         };
-        CHECK(run(odd, 0, 1, 0) == even);           // a weight
-        CHECK(run(even, 1, 1, -even) == 0);         // the intermediate: even + 1 becomes even
-        CHECK(run(1, 0, 1, even) == even);          // the output
-        CHECK(run(0, odd, 1, -even) == 0);          // a bias is f32, but what it is added to is rounded
-        CHECK(run(even, 0, 1, 1 - even) == 1);      // not: the sum before its bias
+        CHECK(run(odd, 0, 1, 0) == even);       // a weight
+        CHECK(run(even, 1, 1, -even) == 0);     // the intermediate: even + 1 becomes even
+        CHECK(run(1, 0, 1, even) == even);      // the output
+        CHECK(run(0, odd, 1, -even) == 0);      // a bias is f32, but what it is added to is rounded
+        CHECK(run(even, 0, 1, 1 - even) == 1);  // not: the sum before its bias
     }
 }
 
@@ -216,15 +228,18 @@ TEST_CASE("reference: random pairs without post-ops equal the definition") {
         const auto result = reference(pair, {.input = data.input, .stages = stages});
         REQUIRE(result.ok());
         const std::vector<double> input(data.input.begin(), data.input.end());
-        CHECK(*result == convolve(problem, 1, convolve(problem, 0, input, data.stages[0].weights), data.stages[1].weights));
+        CHECK(*result == convolve(problem, 1, convolve(problem, 0, input, data.stages[0].weights),
+                                  data.stages[1].weights));
     }
 }
 
 TEST_CASE("reference: wrong spans are errors that name them") {
     const SingleConv single = *SingleConv::parse("1x1x2x2:conv2o1+bias+prelu+scale+sum");
     const std::vector<float> four(4), one(1), wrong(3);
-    const auto message = [&](const std::vector<float>& input, const StageWeights& stage, const std::vector<float>& residual) {
-        const auto result = reference(single, {.input = input, .stages = {&stage, 1}, .residual = {residual, {}}});
+    const auto message = [&](const std::vector<float>& input, const StageWeights& stage,
+                             const std::vector<float>& residual) {
+        const auto result =
+            reference(single, {.input = input, .stages = {&stage, 1}, .residual = {residual, {}}});
         return result ? std::string("ok") : result.error().message;
     };
     CHECK(message(four, {four, one, one, one}, four) == "ok");
@@ -234,7 +249,8 @@ TEST_CASE("reference: wrong spans are errors that name them") {
     CHECK(message(four, {four, one, {}, one}, four) == "stages[0].prelu has 0 elements; 1 is accepted");
     CHECK(message(four, {four, one, one, wrong}, four) == "stages[0].scale has 3 elements; 1 is accepted");
     CHECK(message(four, {four, one, one, one}, wrong) == "residual[0] has 3 elements; 4 is accepted");
-    CHECK(reference(single, {.input = four, .stages = {}}).error().message == "stages has 0 elements; 1 is accepted");
+    CHECK(reference(single, {.input = four, .stages = {}}).error().message ==
+          "stages has 0 elements; 1 is accepted");
 }
 
 TEST_CASE("reference: quantised stages take integers and their scales instead of weights, and check them") {
@@ -251,19 +267,30 @@ TEST_CASE("reference: quantised stages take integers and their scales instead of
         return result ? std::string("ok") : result.error().message;
     };
     CHECK(message([](StageWeights&) {}) == "ok");
-    CHECK(message([&](StageWeights& s) { s.weights = four; }) == "stages[0].weights has 4 elements; 0 is accepted");
-    CHECK(message([&](StageWeights& s) { s.quantized_weights = three; }) == "stages[0].quantized_weights has 3 elements; 4 is accepted");
-    CHECK(message([&](StageWeights& s) { s.weight_scales = four; }) == "stages[0].weight_scales has 4 elements; 1 is accepted");
-    CHECK(message([](StageWeights& s) { s.input.scale = 0; }) == "stages[0].input.scale is 0; a positive number is accepted");
-    CHECK(message([](StageWeights& s) { s.output.scale = HUGE_VALF; }) == "stages[0].output.scale is inf; a positive number is accepted");
-    CHECK(message([](StageWeights& s) { s.input.zero_point = 256; }) == "stages[0].input.zero_point is 256; 0 to 255 is accepted for u8");
-    CHECK(message([](StageWeights& s) { s.output.zero_point = -1; }) == "stages[0].output.zero_point is -1; 0 to 255 is accepted for u8");
-    CHECK(message([](StageWeights& s) { s.residual.scale = -1; }) == "stages[0].residual.scale is -1; a positive number is accepted");
+    CHECK(message([&](StageWeights& s) { s.weights = four; }) ==
+          "stages[0].weights has 4 elements; 0 is accepted");
+    CHECK(message([&](StageWeights& s) { s.quantized_weights = three; }) ==
+          "stages[0].quantized_weights has 3 elements; 4 is accepted");
+    CHECK(message([&](StageWeights& s) { s.weight_scales = four; }) ==
+          "stages[0].weight_scales has 4 elements; 1 is accepted");
+    CHECK(message([](StageWeights& s) { s.input.scale = 0; }) ==
+          "stages[0].input.scale is 0; a positive number is accepted");
+    CHECK(message([](StageWeights& s) { s.output.scale = HUGE_VALF; }) ==
+          "stages[0].output.scale is inf; a positive number is accepted");
+    CHECK(message([](StageWeights& s) { s.input.zero_point = 256; }) ==
+          "stages[0].input.zero_point is 256; 0 to 255 is accepted for u8");
+    CHECK(message([](StageWeights& s) { s.output.zero_point = -1; }) ==
+          "stages[0].output.zero_point is -1; 0 to 255 is accepted for u8");
+    CHECK(message([](StageWeights& s) { s.residual.scale = -1; }) ==
+          "stages[0].residual.scale is -1; a positive number is accepted");
     single.output_dtype = DataType::s8;
-    CHECK(message([](StageWeights& s) { s.output.zero_point = 128; }) == "stages[0].output.zero_point is 128; -128 to 127 is accepted for s8");
+    CHECK(message([](StageWeights& s) { s.output.zero_point = 128; }) ==
+          "stages[0].output.zero_point is 128; -128 to 127 is accepted for s8");
     single.output_dtype = DataType::f32;
-    CHECK(message([](StageWeights& s) { s.output.scale = s.residual.scale = 0; }) == "ok");  // they have no meaning
+    CHECK(message([](StageWeights& s) { s.output.scale = s.residual.scale = 0; }) ==
+          "ok");  // they have no meaning
     single.dtype = DataType::bf16;
     single.output_dtype = {};
-    CHECK(message([&](StageWeights& s) { s.weights = four; }) == "stages[0].quantized_weights has 4 elements; 0 is accepted");
+    CHECK(message([&](StageWeights& s) { s.weights = four; }) ==
+          "stages[0].quantized_weights has 4 elements; 0 is accepted");
 }

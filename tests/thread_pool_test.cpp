@@ -40,8 +40,11 @@ ThreadPool make_pool(int threads, bool pin = true) {
 
 /// Runs `rounds` times and checks that every part was called once a round.
 bool counts_up(ThreadPool& pool, int rounds) {
-    std::vector<int> counts(static_cast<std::size_t>(pool.threads()));  // plain: a missing happens-before shows under tsan
-    const std::function<void(int)> fn = [&](int part) { ++counts[static_cast<std::size_t>(part)]; };
+    std::vector<int> counts(
+        static_cast<std::size_t>(pool.threads()));  // plain: a missing happens-before shows under tsan
+    const std::function<void(int)> fn = [&](int part) {
+        ++counts[static_cast<std::size_t>(part)];
+    };
     for (int round = 1; round <= rounds; ++round) {
         if (!pool.parallel(fn)) {
             return false;
@@ -183,7 +186,8 @@ TEST_CASE("a run from inside a part is an error, on every worker and for any poo
     REQUIRE(pool.parallel([&](int) {
         const auto own = pool.parallel([](int) {});
         const auto foreign = other.parallel([](int) {});
-        refused += !own.ok() && !foreign.ok() && own.error().message.find("inside a part") != std::string::npos;
+        refused +=
+            !own.ok() && !foreign.ok() && own.error().message.find("inside a part") != std::string::npos;
     }));
     CHECK(refused == 2);
     CHECK(counts_up(pool, 10));

@@ -87,7 +87,8 @@ TEST_CASE("tile geometry: recomputing tiles read their halo, sliding ones only w
 TEST_CASE("tile geometry: columns of narrow tiles") {
     const Problem problem = problem_of("1x16x8x8:dw3:conv3o16");
     const Plan plan = plan_of(Fusion::recompute, 2, 4);
-    const TileShape left = tile_shape(problem, plan, 0, 0, true), right = tile_shape(problem, plan, 0, 1, true);
+    const TileShape left = tile_shape(problem, plan, 0, 0, true),
+                    right = tile_shape(problem, plan, 0, 1, true);
     CHECK(left.stages[1].cols == Span{0, 4});
     CHECK(left.stages[0].cols == Span{0, 5});
     CHECK(left.stages[1].in_column == -1);
@@ -133,10 +134,13 @@ TEST_CASE("tile geometry: the intermediate's buffer") {
     CHECK(flat.strides.row == 512);
     CHECK(flat.strides.block_stride == 1088);
     CHECK(flat.bytes == 2 * 1088);
-    const RowBuffer narrow = mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 4, Isa::avx2));
+    const RowBuffer narrow =
+        mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 4, Isa::avx2));
     CHECK(narrow.width == 5);
     CHECK(narrow.strides.pixel == 32);
-    CHECK(mid_buffer(*make_problem(*SingleConv::parse("1x16x8x8:dw3")), plan_of(Fusion::single, 2, 8)).bytes == 0);
+    CHECK(
+        mid_buffer(*make_problem(*SingleConv::parse("1x16x8x8:dw3")), plan_of(Fusion::single, 2, 8)).bytes ==
+        0);
 }
 
 TEST_CASE("tile geometry: strides of tensors") {

@@ -43,7 +43,8 @@ TEST_CASE("tiling: pixels of a depthwise block, by its vector registers") {
     CHECK(max_depthwise_pixels(stage_of("1x8x20x20:dw3m2"), Isa::avx512, Dot::f32, 1) == 25);
 }
 
-TEST_CASE("tiling: every plan for a layer of the paper is accepted, stays in L2 and has work for the threads") {
+TEST_CASE(
+    "tiling: every plan for a layer of the paper is accepted, stays in L2 and has work for the threads") {
     for (const auto& layer : tool::find_suite("paper")->layers)
         for (const Isa isa : {Isa::avx2, Isa::avx512})
             for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c})
@@ -80,16 +81,20 @@ TEST_CASE("tiling: every plan for a random problem is accepted") {
 }
 
 TEST_CASE("tiling: weights beyond L2 are streamed in K blocks past the whole image, on one thread") {
-    const auto plan_of = [](const char* text, int threads) { return rules_plan(*make_problem(*ConvPair::parse(text)), machine_of(Isa::avx512), threads); };
+    const auto plan_of = [](const char* text, int threads) {
+        return rules_plan(*make_problem(*ConvPair::parse(text)), machine_of(Isa::avx512), threads);
+    };
     const Plan streamed = plan_of("1x1024x7x7:dw3:conv1o1024", 1);
     CHECK(streamed.tile_h == 7);
     CHECK(streamed.stages[1].block_channels == 256);
     CHECK_FALSE(streamed.prefetch_next);
     CHECK(plan_of("1x1024x7x7:dw3:conv1o1024", 2).stages[1].block_channels == 0);  // not measured
-    CHECK(plan_of("1x384x7x7:dw3:conv1o512", 1).stages[1].block_channels == 256);  // three quarters of L2, read by two tiles
+    CHECK(plan_of("1x384x7x7:dw3:conv1o512", 1).stages[1].block_channels ==
+          256);  // three quarters of L2, read by two tiles
     CHECK(plan_of("1x384x14x14:dw3:conv1o512", 1).stages[1].block_channels == 0);  // by seven
     CHECK(plan_of("1x272x7x7:dw3:conv1o320", 1).stages[1].block_channels == 0);    // a third
-    CHECK(plan_of("1x1024x14x14:dw3:conv1o1024", 1).stages[1].block_channels == 0); // the intermediate does not fit
+    CHECK(plan_of("1x1024x14x14:dw3:conv1o1024", 1).stages[1].block_channels ==
+          0);  // the intermediate does not fit
 }
 
 TEST_CASE("tiling: arithmetic that this machine or shape makes slow is not chosen") {
@@ -115,7 +120,9 @@ TEST_CASE("tiling: arithmetic that this machine or shape makes slow is not chose
 }
 
 TEST_CASE("tiling: on AMX the next band is prefetched where the tensors leave L2") {
-    const auto prefetches = [](const char* text, Isa isa) { return rules_plan(*make_problem(*ConvPair::parse(text)), machine_of(isa), 1).prefetch_next; };
+    const auto prefetches = [](const char* text, Isa isa) {
+        return rules_plan(*make_problem(*ConvPair::parse(text)), machine_of(isa), 1).prefetch_next;
+    };
     CHECK(prefetches("1x64x112x112:dw3:conv1o64", Isa::amx));
     CHECK_FALSE(prefetches("1x64x28x28:dw3:conv1o64", Isa::amx));
     CHECK(prefetches("1x64x28x28:dw3:conv1o64", Isa::avx512));

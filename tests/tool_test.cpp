@@ -1,4 +1,5 @@
-// The command-line tool, run the way scripts run it: exit codes, the lines they rely on, the files it writes.
+// The command-line tool, run the way scripts run it: exit codes, the lines they rely on, the files it
+// writes.
 #ifdef TANDEM_TOOL
 
 #include <doctest/doctest.h>
@@ -24,7 +25,8 @@ struct Outcome {
         const std::size_t end = output.find_last_not_of('\n');
         if (end == std::string::npos) return {};
         const std::size_t from = output.rfind('\n', end);
-        return output.substr(from == std::string::npos ? 0 : from + 1, end - (from == std::string::npos ? 0 : from + 1) + 1);
+        return output.substr(from == std::string::npos ? 0 : from + 1,
+                             end - (from == std::string::npos ? 0 : from + 1) + 1);
     }
 };
 
@@ -34,7 +36,8 @@ Outcome tandem(const std::string& arguments) {
     FILE* const pipe = popen(command.c_str(), "r");
     REQUIRE(pipe);
     char buffer[4096];
-    while (const std::size_t read = std::fread(buffer, 1, sizeof buffer, pipe)) outcome.output.append(buffer, read);
+    while (const std::size_t read = std::fread(buffer, 1, sizeof buffer, pipe))
+        outcome.output.append(buffer, read);
     const int status = pclose(pipe);
     outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
     INFO("tandem " << arguments << "\n" << outcome.output);
@@ -46,7 +49,8 @@ Outcome tandem(const std::string& arguments) {
 class TemporaryFile {
 public:
     explicit TemporaryFile(const std::string& name)
-        : path_(std::filesystem::temp_directory_path() / ("tandem_" + std::to_string(getpid()) + "_" + name)) {}
+        : path_(std::filesystem::temp_directory_path() /
+                ("tandem_" + std::to_string(getpid()) + "_" + name)) {}
     ~TemporaryFile() { std::filesystem::remove(path_); }
     std::string path() const { return path_.string(); }
     std::string text() const {
@@ -69,7 +73,8 @@ TEST_CASE("tool: check passes a pair, a single convolution and a layer by name")
 }
 
 TEST_CASE("tool: check runs in blocked layout, for a named ISA, on two threads") {
-    const Outcome outcome = tandem("check " + small_pair + " --isa avx2 --layout blocked --threads 2 --seed 7 --math strict");
+    const Outcome outcome =
+        tandem("check " + small_pair + " --isa avx2 --layout blocked --threads 2 --seed 7 --math strict");
     CHECK(outcome.code == 0);
     CHECK(outcome.contains("nchw8c"));
 }
@@ -81,10 +86,13 @@ TEST_CASE("tool: check runs every data type and says which") {
         CHECK(outcome.code == 0);
         CHECK(outcome.contains(" nhwc " + dtype + ": passed: integers equal"));
     }
-    CHECK(tandem("check " + small_pair + " --dtype int8 --isa avx2 --layout blocked").contains(" avx2 nchw8c u8: passed"));
-    // An ISA's instructions that the data type has no use for are left out, and the kernel named without them.
+    CHECK(tandem("check " + small_pair + " --dtype int8 --isa avx2 --layout blocked")
+              .contains(" avx2 nchw8c u8: passed"));
+    // An ISA's instructions that the data type has no use for are left out, and the kernel named without
+    // them.
     CHECK(tandem("check " + small_pair + " --dtype f16").output.find("_bf16") == std::string::npos);
-    CHECK(tandem("check " + small_pair + " --dtype f16 --math f16").contains(" nhwc f16: passed: integers equal"));
+    CHECK(tandem("check " + small_pair + " --dtype f16 --math f16")
+              .contains(" nhwc f16: passed: integers equal"));
     CHECK(tandem("plan " + small_pair + " --dtype f16 --math f16").contains("/nhwc/f16/f16/"));
 }
 
@@ -96,7 +104,8 @@ TEST_CASE("tool: data types of intermediate and output, of a pair and of its hal
     CHECK(halves.contains(":conv1o32+bias+relu6/nhwc/s8-f32/fast/"));
     const Outcome back = tandem("plan " + small_pair + " --dtype u8 --intermediate-dtype s8 --separate");
     CHECK(back.contains(":conv1o32+bias+relu6/nhwc/s8-u8/fast/"));
-    CHECK(tandem("plan 1x16x12x12:dw3 --dtype s8 --output-dtype u8").contains("1x16x12x12:dw3/nhwc/s8-u8/fast/"));
+    CHECK(tandem("plan 1x16x12x12:dw3 --dtype s8 --output-dtype u8")
+              .contains("1x16x12x12:dw3/nhwc/s8-u8/fast/"));
     const Outcome checked = tandem("check " + small_pair + types + " --separate");
     CHECK(checked.last_line() == "2 passed, 0 failed");
     CHECK(checked.contains("u8, intermediate s8, output f32: passed"));
@@ -104,7 +113,8 @@ TEST_CASE("tool: data types of intermediate and output, of a pair and of its hal
 
 TEST_CASE("tool: check reads files with comments and blank lines") {
     const TemporaryFile file("pairs.txt");
-    std::ofstream(file.path()) << "# pairs\n\n  1x16x12x12:dw3:conv1o16  # with a remark\n1x8x6x6:conv3o8:conv3o8\n";
+    std::ofstream(file.path())
+        << "# pairs\n\n  1x16x12x12:dw3:conv1o16  # with a remark\n1x8x6x6:conv3o8:conv3o8\n";
     const Outcome outcome = tandem("check --file " + file.path());
     CHECK(outcome.code == 0);
     CHECK(outcome.last_line() == "2 passed, 0 failed");
@@ -124,14 +134,21 @@ TEST_CASE("tool: wrong options are refused with what would be accepted") {
         CHECK(outcome.code == 2);
         CHECK(outcome.contains(text));
     };
-    refuses("check " + small_pair + " --isa sse9", "--isa: ISA 'sse9' is not known; accepted: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, avx512_fp16");
+    refuses("check " + small_pair + " --isa sse9",
+            "--isa: ISA 'sse9' is not known; accepted: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, "
+            "avx512_fp16");
     refuses("check " + small_pair + " --math f64", "--math is 'f64'; accepted: strict, fast, bf16, f16.");
     refuses("check " + small_pair + " --layout chwn", "accepted: nhwc, blocked");
-    refuses("check " + small_pair + " --dtype f64", "--dtype is 'f64'; accepted: f32, bf16, f16, u8, s8, int8 (u8).");
-    refuses("check " + small_pair + " --output-dtype u8", "--output-dtype is 'u8'; accepted: f32 (as --dtype is f32).");
-    refuses("bench " + small_pair + " --dtype bf16 --output-dtype f32", "--output-dtype is 'f32'; accepted: bf16 (as --dtype is bf16).");
-    refuses("plan " + small_pair + " --dtype int8 --output-dtype f16", "--output-dtype is 'f16'; accepted: u8, s8, f32 (as --dtype is u8).");
-    refuses("plan " + small_pair + " --dtype s8 --intermediate-dtype f32", "--intermediate-dtype is 'f32'; accepted: u8, s8 (as --dtype is s8).");
+    refuses("check " + small_pair + " --dtype f64",
+            "--dtype is 'f64'; accepted: f32, bf16, f16, u8, s8, int8 (u8).");
+    refuses("check " + small_pair + " --output-dtype u8",
+            "--output-dtype is 'u8'; accepted: f32 (as --dtype is f32).");
+    refuses("bench " + small_pair + " --dtype bf16 --output-dtype f32",
+            "--output-dtype is 'f32'; accepted: bf16 (as --dtype is bf16).");
+    refuses("plan " + small_pair + " --dtype int8 --output-dtype f16",
+            "--output-dtype is 'f16'; accepted: u8, s8, f32 (as --dtype is u8).");
+    refuses("plan " + small_pair + " --dtype s8 --intermediate-dtype f32",
+            "--intermediate-dtype is 'f32'; accepted: u8, s8 (as --dtype is s8).");
     refuses("check " + small_pair + " --math sloppy", "accepted: strict, fast");
     refuses("check " + small_pair + " --threads -1", "0 (one) to 1024");
     refuses("check --suite unknown", "accepted: paper, paper-dw, paper-dense");
@@ -162,20 +179,25 @@ TEST_CASE("tool: dump shows notes, offsets and a return; raw bytes are what the 
 TEST_CASE("tool: plan, suites and machine say what they are for") {
     const Outcome plan = tandem("plan " + small_pair);
     CHECK(plan.code == 0);
-    for (const char* word : {"kernel", "plan", "tiles", "scratch", "code"}) CHECK(plan.contains(word));
+    for (const char* word : {"kernel", "plan", "tiles", "scratch", "code"})
+        CHECK(plan.contains(word));
     const Outcome suites = tandem("suites");
     CHECK(suites.code == 0);
-    for (const char* word : {"paper-dw          27 layers", "paper-dense        6 layers", "res_3x_b_2", "mv1_7-11", "efficientnet-lite 12 layers", "vgg_5"}) CHECK(suites.contains(word));
+    for (const char* word : {"paper-dw          27 layers", "paper-dense        6 layers", "res_3x_b_2",
+                             "mv1_7-11", "efficientnet-lite 12 layers", "vgg_5"})
+        CHECK(suites.contains(word));
     const Outcome machine = tandem("machine");
     CHECK(machine.code == 0);
-    for (const char* word : {"FMA peak", "L1", "pool", "avx2"}) CHECK(machine.contains(word));
+    for (const char* word : {"FMA peak", "L1", "pool", "avx2"})
+        CHECK(machine.contains(word));
 }
 
 TEST_CASE("tool: bench writes JSON and CSV, on one thread and on two") {
     for (const char* threads : {"1", "2"}) {
         const TemporaryFile json_file("bench.json"), csv_file("bench.csv");
-        const Outcome outcome = tandem("bench " + small_pair + " --seconds 0.01 --against separate --threads " + threads + " --json " +
-                                       json_file.path() + " --csv " + csv_file.path());
+        const Outcome outcome =
+            tandem("bench " + small_pair + " --seconds 0.01 --against separate --threads " + threads +
+                   " --json " + json_file.path() + " --csv " + csv_file.path());
         INFO(outcome.output);
         CHECK(outcome.code == 0);
         CHECK(outcome.contains("geomean against separate"));
@@ -183,8 +205,9 @@ TEST_CASE("tool: bench writes JSON and CSV, on one thread and on two") {
         CHECK(json.contains("machine"));
         REQUIRE(json.at("results").size() == 1);
         const nlohmann::json& result = json.at("results").at(0);
-        for (const char* key : {"layer", "pair", "isa", "layout", "threads", "ours_us", "ratio", "ratio_quartiles", "gflops", "peak_fraction",
-                                "dropped", "separate_us", "separate_ratio"})
+        for (const char* key :
+             {"layer", "pair", "isa", "layout", "threads", "ours_us", "ratio", "ratio_quartiles", "gflops",
+              "peak_fraction", "dropped", "separate_us", "separate_ratio"})
             CHECK_MESSAGE(result.contains(key), key);
         CHECK(result.at("ours_us").get<double>() > 0);
         CHECK(result.at("fused").is_boolean());
@@ -194,7 +217,10 @@ TEST_CASE("tool: bench writes JSON and CSV, on one thread and on two") {
         for (const nlohmann::json& phase : result.at("phases")) {
             CHECK(phase.at("rounds").get<int>() > 0);
             CHECK(phase.at("separate_ratio").get<double>() > 0);
-            CHECK(phase.at("phase").get<std::string>() == (result.at("phases").size() == 1 ? "only" : &phase == &result.at("phases").front() ? "fast" : "slow"));
+            CHECK(phase.at("phase").get<std::string>() == (result.at("phases").size() == 1 ? "only"
+                                                           : &phase == &result.at("phases").front()
+                                                               ? "fast"
+                                                               : "slow"));
         }
         CHECK(result.at("threads").get<int>() == std::stoi(threads));
         CHECK(csv_file.text().starts_with("layer,pair,isa,layout,dtype,math"));
@@ -202,16 +228,23 @@ TEST_CASE("tool: bench writes JSON and CSV, on one thread and on two") {
 }
 
 TEST_CASE("tool: bench times every data type, and oneDNN's kernels agree with it") {
-    for (const std::string options : {"--dtype bf16", "--dtype f16", "--dtype u8", "--dtype u8 --output-dtype f32", "--dtype s8 --intermediate-dtype u8"}) {
+    for (const std::string options :
+         {"--dtype bf16", "--dtype f16", "--dtype u8", "--dtype u8 --output-dtype f32",
+          "--dtype s8 --intermediate-dtype u8"}) {
         const TemporaryFile file("bench.json");
-        const Outcome own = tandem("bench " + small_pair + " --seconds 0.01 --against separate --json " + file.path() + " " + options);
+        const Outcome own = tandem("bench " + small_pair + " --seconds 0.01 --against separate --json " +
+                                   file.path() + " " + options);
         INFO(own.output);
         CHECK(own.code == 0);
         const nlohmann::json result = nlohmann::json::parse(file.text()).at("results").at(0);
         CHECK(result.at("separate_us").get<double>() > 0);
-        CHECK((result.at("peak_of") == "vfmadd231ps") == (result.at("fma_gflops") == result.at("peak_gflops")));
+        CHECK((result.at("peak_of") == "vfmadd231ps") ==
+              (result.at("fma_gflops") == result.at("peak_gflops")));
         CHECK(options.starts_with("--dtype " + result.at("dtype").get<std::string>().substr(0, 2)));
-        const Outcome outcome = tandem("bench " + small_pair + " 1x16x9x9:dw3+bias+swish:conv1o16+sum+hswish --seconds 0.01 --layout blocked --against onednn " + options);
+        const Outcome outcome = tandem(
+            "bench " + small_pair +
+            " 1x16x9x9:dw3+bias+swish:conv1o16+sum+hswish --seconds 0.01 --layout blocked --against onednn " +
+            options);
         INFO(outcome.output);
         if (outcome.contains("without oneDNN")) continue;
         CHECK(outcome.code == 0);
@@ -223,7 +256,9 @@ TEST_CASE("tool: bench times every data type, and oneDNN's kernels agree with it
 
 TEST_CASE("tool: bench compares with oneDNN, or says that it cannot") {
     const TemporaryFile file("bench.json");
-    const Outcome outcome = tandem("bench " + small_pair + " --seconds 0.01 --isa avx2 --layout blocked --against onednn --json " + file.path());
+    const Outcome outcome =
+        tandem("bench " + small_pair +
+               " --seconds 0.01 --isa avx2 --layout blocked --against onednn --json " + file.path());
     INFO(outcome.output);
     if (outcome.contains("without oneDNN")) {
         CHECK(outcome.code == 2);
@@ -233,21 +268,29 @@ TEST_CASE("tool: bench compares with oneDNN, or says that it cannot") {
     const nlohmann::json result = nlohmann::json::parse(file.text()).at("results").at(0);
     CHECK(result.at("onednn_us").get<double>() > 0);
     CHECK(result.at("onednn_implementations").size() == 2);
-    for (const nlohmann::json& name : result.at("onednn_implementations")) CHECK(name.get<std::string>().find("avx512") == std::string::npos);
+    for (const nlohmann::json& name : result.at("onednn_implementations"))
+        CHECK(name.get<std::string>().find("avx512") == std::string::npos);
 }
 
 TEST_CASE("tool: layers of every suite validate, and suites can be named together") {
-    // With strict arithmetic and nothing to run: plan dispatches each layer, which validates and compiles it.
-    const Outcome outcome = tandem("plan --suite efficientnet-lite,mobilenetv3 --suite proxyless --suite blazeface,inception --suite vgg --math strict");
+    // With strict arithmetic and nothing to run: plan dispatches each layer, which validates and compiles
+    // it.
+    const Outcome outcome = tandem(
+        "plan --suite efficientnet-lite,mobilenetv3 --suite proxyless --suite blazeface,inception --suite "
+        "vgg --math strict");
     CHECK(outcome.code == 0);
-    for (const char* layer : {"el0_6_2", "mv3_9-10", "pxl_7", "bf_10a", "inc_17_red", "vgg_5"}) CHECK(outcome.contains(std::string("layer    ") + layer));
-    CHECK(tandem("plan --suite paper,unknown").contains("--suite is 'unknown'; accepted: paper, paper-dw, paper-dense, efficientnet-lite"));
+    for (const char* layer : {"el0_6_2", "mv3_9-10", "pxl_7", "bf_10a", "inc_17_red", "vgg_5"})
+        CHECK(outcome.contains(std::string("layer    ") + layer));
+    CHECK(tandem("plan --suite paper,unknown")
+              .contains("--suite is 'unknown'; accepted: paper, paper-dw, paper-dense, efficientnet-lite"));
     CHECK(tandem("check bf_9b inc_8_1x3 mv3_9-10").last_line() == "3 passed, 0 failed");
 }
 
 TEST_CASE("tool: bench against LIBXSMM, or a sentence that it is skipped; geomeans by suite") {
     const TemporaryFile json_file("bench.json"), csv_file("bench.csv");
-    const Outcome outcome = tandem("bench " + small_pair + " --suite mobilenetv3 --suite blazeface --seconds 0.001 --math strict --against libxsmm,separate --json " +
+    const Outcome outcome = tandem("bench " + small_pair +
+                                   " --suite mobilenetv3 --suite blazeface --seconds 0.001 --math strict "
+                                   "--against libxsmm,separate --json " +
                                    json_file.path() + " --csv " + csv_file.path());
     INFO(outcome.output);
     CHECK(outcome.code == 0);
@@ -262,45 +305,54 @@ TEST_CASE("tool: bench against LIBXSMM, or a sentence that it is skipped; geomea
     CHECK(result.at("math").get<std::string>() == "strict");
     CHECK(result.at("suite").get<std::string>() == "mobilenetv3");
     CHECK(result.at("flop_per_byte").get<double>() > result.at("flop_per_byte_separate").get<double>());
-    CHECK(csv_file.text().find(",separate_us,separate_lower_us,separate_upper_us,separate_ratio,separate_ratio_lower,separate_ratio_upper") !=
-          std::string::npos);
+    CHECK(csv_file.text().find(",separate_us,separate_lower_us,separate_upper_us,separate_ratio,separate_"
+                               "ratio_lower,separate_ratio_upper") != std::string::npos);
     if (outcome.contains("libxsmm is skipped")) {
         CHECK(!result.contains("libxsmm_us"));
         return;
     }
     CHECK(result.at("libxsmm_us").get<double>() > 0);
-    for (const char* key : {"libxsmm_ratio", "libxsmm_ratio_quartiles", "libxsmm_quartiles_us"}) CHECK_MESSAGE(result.contains(key), key);
+    for (const char* key : {"libxsmm_ratio", "libxsmm_ratio_quartiles", "libxsmm_quartiles_us"})
+        CHECK_MESSAGE(result.contains(key), key);
     CHECK(tandem("bench 1x16x9x9:dw3 --seconds 0.001 --against libxsmm").contains("No stage is dense"));
 }
 
 TEST_CASE("tool: bench compares with oneDNN's own choice of algorithm beside direct convolution") {
     const TemporaryFile file("bench.json");
-    const Outcome outcome = tandem("bench res_2x --seconds 0.01 --against onednn,onednn-auto --json " + file.path());
+    const Outcome outcome =
+        tandem("bench res_2x --seconds 0.01 --against onednn,onednn-auto --json " + file.path());
     INFO(outcome.output);
     if (outcome.contains("without oneDNN")) return;
     CHECK(outcome.code == 0);
     const nlohmann::json result = nlohmann::json::parse(file.text()).at("results").at(0);
-    for (const char* key : {"onednn_us", "onednn_ratio_quartiles", "onednn_auto_us", "onednn_auto_ratio", "onednn_auto_ratio_quartiles"})
+    for (const char* key : {"onednn_us", "onednn_ratio_quartiles", "onednn_auto_us", "onednn_auto_ratio",
+                            "onednn_auto_ratio_quartiles"})
         CHECK_MESSAGE(result.contains(key), key);
 }
 
 TEST_CASE("tool: bench draws a plot, or says that gnuplot is missing") {
     const TemporaryFile file("bench.svg");
-    const Outcome outcome = tandem("bench " + small_pair + " 1x16x12x12:nonsense mv3_9-10 --seconds 0.001 --against separate --plot " + file.path());
+    const Outcome outcome =
+        tandem("bench " + small_pair +
+               " 1x16x12x12:nonsense mv3_9-10 --seconds 0.001 --against separate --plot " + file.path());
     INFO(outcome.output);
     CHECK(outcome.code == 1);  // the nonsense
     if (outcome.contains("needs gnuplot")) return;
     CHECK(outcome.contains("geomean against separate"));
     const std::string text = file.text();
-    for (const char* word : {"<svg", "</svg>", "mv3_9-10", "FMA peak", "FLOP / byte", "Tandem, fused", "geomean"}) CHECK_MESSAGE(text.find(word) != std::string::npos, word);
-    CHECK(tandem("bench " + small_pair + " --seconds 0.001 --against separate --plot /nonexistent/bench.svg").code == 1);
+    for (const char* word :
+         {"<svg", "</svg>", "mv3_9-10", "FMA peak", "FLOP / byte", "Tandem, fused", "geomean"})
+        CHECK_MESSAGE(text.find(word) != std::string::npos, word);
+    CHECK(tandem("bench " + small_pair + " --seconds 0.001 --against separate --plot /nonexistent/bench.svg")
+              .code == 1);
     CHECK(tandem("bench " + small_pair + " --plot bench.pdf").contains("ends in .svg or .png"));
 }
 
 TEST_CASE("tool: every subcommand's help describes it and its options, with an example") {
     const Outcome all = tandem("--help");
     CHECK(all.code == 0);
-    for (const char* name : {"check", "bench", "dump", "plan", "suites", "machine", "explain", "model", "tune", "wisdom"}) {
+    for (const char* name :
+         {"check", "bench", "dump", "plan", "suites", "machine", "explain", "model", "tune", "wisdom"}) {
         CHECK_MESSAGE(all.contains(std::string("\n  ") + name), name);
         const Outcome help = tandem(std::string(name) + " --help");
         CHECK(help.code == 0);
@@ -317,9 +369,11 @@ TEST_CASE("tool: bench times dispatch") {
 
 TEST_CASE("tool: tune remembers in a file, in shards; wisdom shows and merges") {
     const TemporaryFile one("one.json"), two("two.json"), all("all.json");
-    const TemporaryFile locks[] = {TemporaryFile("one.json.lock"), TemporaryFile("two.json.lock"), TemporaryFile("all.json.lock")};
+    const TemporaryFile locks[] = {TemporaryFile("one.json.lock"), TemporaryFile("two.json.lock"),
+                                   TemporaryFile("all.json.lock")};
     const std::string tune = "tune " + small_pair + " 1x8x6x6:dw3:conv1o16 --seconds 0.05 --wisdom ";
-    const Outcome first = tandem(tune + one.path() + " --shard 0/2"), second = tandem(tune + two.path() + " --shard 1/2");
+    const Outcome first = tandem(tune + one.path() + " --shard 0/2"),
+                  second = tandem(tune + two.path() + " --shard 1/2");
     INFO(first.output << second.output);
     CHECK(first.code == 0);
     CHECK(first.last_line() == "1 tuned, 0 failed");
@@ -337,8 +391,10 @@ TEST_CASE("tool: tune remembers in a file, in shards; wisdom shows and merges") 
 
 TEST_CASE("tool: tune's and wisdom's wrong options are named") {
     CHECK(tandem("tune " + small_pair + " --wisdom w --shard 2/2").contains("--shard is '2/2'"));
-    CHECK(tandem("tune " + small_pair + " --wisdom w --effort estimate").contains("accepted: measure, exhaustive"));
-    CHECK(tandem("tune " + small_pair).contains("--wisdom FILE is needed"));  // the tests run with TANDEM_WISDOM empty
+    CHECK(tandem("tune " + small_pair + " --wisdom w --effort estimate")
+              .contains("accepted: measure, exhaustive"));
+    CHECK(tandem("tune " + small_pair)
+              .contains("--wisdom FILE is needed"));  // the tests run with TANDEM_WISDOM empty
     CHECK(tandem("wisdom show /nonexistent.json").code == 1);
 }
 

@@ -25,7 +25,8 @@ Cpuset cpus(const char* list) {
     return set;
 }
 
-void add_kind(const Topology& topology, const char* list, int efficiency, const char* type, const char* megahertz) {
+void add_kind(const Topology& topology, const char* list, int efficiency, const char* type,
+              const char* megahertz) {
     std::vector<hwloc_info_s> infos;
     const auto add = [&](const char* name, const char* value) {
         if (value) {
@@ -35,10 +36,12 @@ void add_kind(const Topology& topology, const char* list, int efficiency, const 
     add("CoreType", type);
     add("FrequencyMaxMHz", megahertz);
     const auto info_count = static_cast<unsigned>(infos.size());
-    REQUIRE(hwloc_cpukinds_register(topology.get(), cpus(list).get(), efficiency, info_count, infos.data(), 0) == 0);
+    REQUIRE(hwloc_cpukinds_register(topology.get(), cpus(list).get(), efficiency, info_count, infos.data(),
+                                    0) == 0);
 }
 
-Placement place(const Topology& topology, int requested = 0, double quota = 0, const char* allowed = "0-1023") {
+Placement place(const Topology& topology, int requested = 0, double quota = 0,
+                const char* allowed = "0-1023") {
     return place_workers(topology.get(), cpus(allowed).get(), quota, requested);
 }
 
@@ -71,7 +74,8 @@ TEST_CASE("one worker a core, first CPU of each, NUMA node by NUMA node") {
         CHECK(placement.workers[i].core_kind == 0);
     }
     CHECK(!placement.oversubscribed);
-    CHECK(explains(placement, "6 workers by default, one a core; allowed are 6 cores (12 CPUs) on 2 NUMA nodes."));
+    CHECK(explains(placement,
+                   "6 workers by default, one a core; allowed are 6 cores (12 CPUs) on 2 NUMA nodes."));
 }
 
 TEST_CASE("CPUs numbered across sockets are still placed node by node") {
@@ -139,7 +143,9 @@ TEST_CASE("hybrid: by default only the kinds that shorten the work") {
         CHECK(pinned_to(all) == Cpus{2, 3, 4, 5, 6, 7, 0, 1});
         CHECK(all.workers.back().core_kind == 1);
     }
-    SUBCASE("only slow cores allowed: they are used") { CHECK(pinned_to(place(topology, 0, 0, "0-1")) == Cpus{0, 1}); }
+    SUBCASE("only slow cores allowed: they are used") {
+        CHECK(pinned_to(place(topology, 0, 0, "0-1")) == Cpus{0, 1});
+    }
     SUBCASE("a quota takes the fast ones") { CHECK(pinned_to(place(topology, 0, 2)) == Cpus{2, 3}); }
 }
 

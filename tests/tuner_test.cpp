@@ -35,7 +35,8 @@ Machine machine_for_tests() {
 /// Every plan takes the time that `seconds` says, give or take `noise`, and the noise comes in samples.
 class InventedClock {
 public:
-    explicit InventedClock(std::function<double(const Plan&)> seconds, double noise = 0, std::uint64_t seed = 1)
+    explicit InventedClock(std::function<double(const Plan&)> seconds, double noise = 0,
+                           std::uint64_t seed = 1)
         : seconds_(std::move(seconds)), noise_(noise), engine_(seed) {}
 
     std::vector<Result<Series>> operator()(std::span<const Plan> plans, const TimingRequest& request) {
@@ -71,7 +72,11 @@ private:
 
 Result<TuneReport> tune_with(InventedClock& clock, Effort effort = Effort::measure, double seconds = 0) {
     return tune(problem_of(layer), machine_for_tests(),
-                {.effort = effort, .seconds = seconds, .time_plans = [&](std::span<const Plan> plans, const TimingRequest& request) { return clock(plans, request); }});
+                {.effort = effort,
+                 .seconds = seconds,
+                 .time_plans = [&](std::span<const Plan> plans, const TimingRequest& request) {
+                     return clock(plans, request);
+                 }});
 }
 
 std::vector<Plan> all_candidates() { return candidate_plans(problem_of(layer), machine_for_tests(), 1); }
@@ -108,7 +113,8 @@ TEST_CASE("tuner: a clearly worse field is left after one elimination") {
     const Result<TuneReport> report = tune_with(clock);
     REQUIRE(report);
     CHECK(report->planner_kept);
-    CHECK(clock.calls == std::vector<std::size_t>{1, report->candidates, 1});  // the planner's plan, the elimination, the final
+    CHECK(clock.calls == std::vector<std::size_t>{1, report->candidates,
+                                                  1});  // the planner's plan, the elimination, the final
 }
 
 TEST_CASE("tuner: where all are close, each elimination keeps a third") {
@@ -116,13 +122,16 @@ TEST_CASE("tuner: where all are close, each elimination keeps a third") {
     const Result<TuneReport> report = tune_with(clock);
     REQUIRE(report);
     REQUIRE(clock.calls.size() >= 4);
-    for (std::size_t i = 2; i + 1 < clock.calls.size(); ++i) CHECK(clock.calls[i] <= std::max<std::size_t>(4, (clock.calls[i - 1] + 2) / 3));
+    for (std::size_t i = 2; i + 1 < clock.calls.size(); ++i)
+        CHECK(clock.calls[i] <= std::max<std::size_t>(4, (clock.calls[i - 1] + 2) / 3));
     CHECK(clock.calls.back() <= 5);
 }
 
 TEST_CASE("tuner: the same measurements give the same report") {
     const auto run = [] {
-        InventedClock clock([](const Plan& plan) { return 100e-6 + 1e-6 * static_cast<double>(hash_value(plan) % 40); }, 0.05, 9);
+        InventedClock clock(
+            [](const Plan& plan) { return 100e-6 + 1e-6 * static_cast<double>(hash_value(plan) % 40); }, 0.05,
+            9);
         return *tune_with(clock);
     };
     const TuneReport a = run(), b = run();
@@ -133,7 +142,9 @@ TEST_CASE("tuner: the same measurements give the same report") {
 
 TEST_CASE("tuner: measure lands within 3 % of exhaustive") {
     for (std::uint64_t seed = 1; seed <= 10; ++seed) {
-        const auto seconds = [&](const Plan& plan) { return 100e-6 + 1e-6 * static_cast<double>((hash_value(plan) * (2 * seed + 1) >> 20) % 60); };
+        const auto seconds = [&](const Plan& plan) {
+            return 100e-6 + 1e-6 * static_cast<double>((hash_value(plan) * (2 * seed + 1) >> 20) % 60);
+        };
         InventedClock quick(seconds, 0.01, seed), thorough(seconds, 0.01, seed + 100);
         const Result<TuneReport> a = tune_with(quick), b = tune_with(thorough, Effort::exhaustive);
         REQUIRE(a);
@@ -176,7 +187,9 @@ TEST_CASE("tuner: estimate measures nothing; bad options are errors") {
     CHECK(!tune(problem_of(layer), machine_for_tests(), {.seconds = -1}));
 }
 
-TEST_CASE("tuner: a real run, on one thread and two, gives a plan that can run and leaves the caller's tensors alone") {
+TEST_CASE(
+    "tuner: a real run, on one thread and two, gives a plan that can run and leaves the caller's tensors "
+    "alone") {
     const Problem problem = problem_of("2x16x12x12:dw3+bias+relu6:conv1o32+bias+sum");
     const Result<Machine> machine = host_machine();
     REQUIRE(machine);
@@ -186,13 +199,15 @@ TEST_CASE("tuner: a real run, on one thread and two, gives a plan that can run a
             CHECK(now.fraction >= last);
             last = now.fraction;
         };
-        const Result<TuneReport> report = tune(problem, *machine, {.threads = threads, .seconds = 0.1, .progress = progress});
+        const Result<TuneReport> report =
+            tune(problem, *machine, {.threads = threads, .seconds = 0.1, .progress = progress});
         REQUIRE_MESSAGE(report.ok(), (report ? "" : report.error().message));
         CHECK(check_plan(problem, report->plan).ok());
         CHECK(report->microseconds > 0);
         CHECK(report->timed > 1);
         CHECK(last == 1);
-        for (const std::string& note : report->notes) CHECK_MESSAGE(note.find("under the planner's plan") == std::string::npos, note);
+        for (const std::string& note : report->notes)
+            CHECK_MESSAGE(note.find("under the planner's plan") == std::string::npos, note);
     }
 }
 

@@ -66,11 +66,13 @@ TEST_CASE("verification data: integers give results that a float holds exactly")
         const Problem problem = *make_problem(pair);
         const VerificationData data = make_verification_data(problem, DataKind::integers, 7);
         const StageWeights stages[] = {data.stages[0].view(), data.stages[1].view()};
-        const auto result = reference(pair, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
+        const auto result = reference(
+            pair, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
         REQUIRE_MESSAGE(result.ok(), result.error().message);
         if (!data.exact) continue;
         ++exact;
-        CHECK(std::ranges::all_of(*result, [](double y) { return std::trunc(y) == y && std::abs(y) < 1 << 24; }));
+        CHECK(std::ranges::all_of(*result,
+                                  [](double y) { return std::trunc(y) == y && std::abs(y) < 1 << 24; }));
     }
     CHECK(exact == 100);
 }
@@ -79,7 +81,8 @@ namespace {
 
 std::vector<double> reference_on(const ConvPair& pair, const VerificationData& data) {
     const StageWeights stages[] = {data.stages[0].view(), data.stages[1].view()};
-    const auto result = reference(pair, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
+    const auto result = reference(
+        pair, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
     REQUIRE_MESSAGE(result.ok(), result.error().message);
     return *result;
 }
@@ -97,7 +100,8 @@ TEST_CASE("verification data: tensors hold numbers of their types, whatever the 
         for (const DataType dtype : {DataType::bf16, DataType::f16, DataType::u8, DataType::s8}) {
             pair.dtype = dtype;
             const Problem problem = *make_problem(pair);
-            const VerificationData data = make_verification_data(problem, i % 2 == 0 ? DataKind::integers : DataKind::random, 7);
+            const VerificationData data =
+                make_verification_data(problem, i % 2 == 0 ? DataKind::integers : DataKind::random, 7);
             CAPTURE(problem.name());
             CHECK(representable(dtype, data.input));
             CHECK(representable(dtype, data.residual[0]));
@@ -120,7 +124,8 @@ TEST_CASE("verification data: integers of math f16 are exact in f16, sums includ
         if (!data.exact) continue;
         ++exact;
         const std::vector<double> output = reference_on(pair, data);
-        CHECK(std::ranges::all_of(output, [](double y) { return std::abs(y) <= 2048 && std::trunc(y) == y; }));
+        CHECK(
+            std::ranges::all_of(output, [](double y) { return std::abs(y) <= 2048 && std::trunc(y) == y; }));
     }
     CHECK(exact >= 30);
 }
@@ -143,10 +148,12 @@ TEST_CASE("verification data: integers of bf16 and f16 are exact in f32, and the
             pair.dtype = DataType::f32;
             const SingleConv first = first_of(pair);
             const StageWeights weights = data.stages[0].view();
-            const auto sums = reference(first, {.input = data.input, .stages = {&weights, 1}, .residual = {data.residual[0], {}}});
+            const auto sums = reference(
+                first, {.input = data.input, .stages = {&weights, 1}, .residual = {data.residual[0], {}}});
             REQUIRE(sums.ok());
             CHECK(std::ranges::all_of(*sums, [](double y) { return static_cast<float>(y) == y; }));
-            rounding += std::ranges::any_of(*sums, [&](double y) { return rounded(dtype, static_cast<float>(y)) != y; });
+            rounding += std::ranges::any_of(
+                *sums, [&](double y) { return rounded(dtype, static_cast<float>(y)) != y; });
         }
         CHECK(exact >= 55);
         CHECK(rounding >= 15);
@@ -163,13 +170,15 @@ TEST_CASE("verification data: quantised outputs are spread over their range and 
         pair.first.post_op_count = pair.second.post_op_count = std::min(1, pair.first.post_op_count);
         pair.first.post_ops[0] = pair.second.post_ops[0] = {};
         pair.dtype = i % 2 == 0 ? DataType::u8 : DataType::s8;
-        const VerificationData data = make_verification_data(*make_problem(pair), i % 4 < 2 ? DataKind::integers : DataKind::random, 7);
+        const VerificationData data =
+            make_verification_data(*make_problem(pair), i % 4 < 2 ? DataKind::integers : DataKind::random, 7);
         CHECK(data.exact);
         const std::vector<double> output = reference_on(pair, data);
         if (output.size() < 100) continue;
         const auto [lowest, highest] = std::ranges::minmax(output);
         const double low = pair.dtype == DataType::u8 ? 0 : -128;
-        clamped += static_cast<double>(std::ranges::count_if(output, [=](double y) { return y == low || y == low + 255; }));
+        clamped += static_cast<double>(
+            std::ranges::count_if(output, [=](double y) { return y == low || y == low + 255; }));
         all += static_cast<double>(output.size());
         narrow += highest - lowest < 60;
     }
@@ -183,7 +192,9 @@ TEST_CASE("verification data: NaN is in the padding channels only, and the seed 
     blocked.layout = Layout::nchw8c;
     const Problem problem = *make_problem(blocked);
     const VerificationData data = make_verification_data(problem, DataKind::random, 8);
-    const auto is_nan = [](float value) { return std::isnan(value); };
+    const auto is_nan = [](float value) {
+        return std::isnan(value);
+    };
     CHECK(std::ranges::count_if(data.input, is_nan) == 5 * 12);
     CHECK(std::ranges::count_if(data.residual[1], is_nan) == 6 * 12);
     CHECK(data.stages[0].weights == make_verification_data(problem, DataKind::random, 8).stages[0].weights);

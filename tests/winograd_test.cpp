@@ -1,4 +1,5 @@
-// Winograd stages: every algorithm, stride, edge and layout against the reference, and bitwise independence of threads.
+// Winograd stages: every algorithm, stride, edge and layout against the reference, and bitwise independence
+// of threads.
 #include <doctest/doctest.h>
 
 #include <memory>
@@ -29,7 +30,7 @@ std::shared_ptr<const Plan> plan_with(const ConvPair& pair, Isa isa, Algorithm a
     plan.channel_splits = 1;
     for (int i = 0; i < problem->stage_count; ++i) {
         const bool applies = algorithm_applies(*problem, isa, i, algorithm);
-        plan.stages[static_cast<std::size_t>(i)].algorithm = applies ? algorithm : Algorithm::direct;
+        plan.stage(i).algorithm = applies ? algorithm : Algorithm::direct;
         used = used || applies;
     }
     return used ? std::make_shared<const Plan>(plan) : nullptr;
@@ -53,9 +54,11 @@ TEST_CASE("winograd: every algorithm, stride and edge is within 5e-6 of the larg
     int verified = 0;
     for (const char* text : pairs) {
         for (const Isa isa : host_isas(DataType::f32)) {
-            for (const Layout layout : {Layout::nhwc, isa == Isa::avx512 ? Layout::nchw16c : Layout::nchw8c}) {
+            for (const Layout layout :
+                 {Layout::nhwc, isa == Isa::avx512 ? Layout::nchw16c : Layout::nchw8c}) {
                 for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
-                    for (const int threads : {1, 3}) {  // verify() compares the parts' output with one part's, bit by bit
+                    for (const int threads :
+                         {1, 3}) {  // verify() compares the parts' output with one part's, bit by bit
                         const ConvPair pair = pair_of(text, layout);
                         const auto plan = plan_with(pair, isa, algorithm, threads);
                         if (!plan) continue;
@@ -80,7 +83,9 @@ TEST_CASE("winograd: every algorithm, stride and edge is within 5e-6 of the larg
 
 TEST_CASE("winograd: strict math, other kernels and other dilations do not take it") {
     ConvPair pair = pair_of("1x32x12x12:conv3o32:conv3o32", Layout::nhwc);
-    const auto applies = [](const ConvPair& p, Algorithm algorithm) { return algorithm_applies(*make_problem(p), Isa::avx2, 0, algorithm); };
+    const auto applies = [](const ConvPair& p, Algorithm algorithm) {
+        return algorithm_applies(*make_problem(p), Isa::avx2, 0, algorithm);
+    };
     CHECK(applies(pair, Algorithm::winograd4));
     pair.math = Math::strict;
     CHECK_FALSE(applies(pair, Algorithm::winograd4));
@@ -101,13 +106,16 @@ TEST_CASE("winograd: a plan that the math mode forbids is an error that names th
     pair.math = Math::strict;
     const Status status = check_plan(*make_problem(pair), *plan);
     REQUIRE_FALSE(status.ok());
-    CHECK(status.error().message.find("plan.stages[0].algorithm is winograd4; direct is accepted") != std::string::npos);
+    CHECK(status.error().message.find("plan.stages[0].algorithm is winograd4; direct is accepted") !=
+          std::string::npos);
 }
 
 TEST_CASE("winograd: the rules take it for the paper's stride-1 3x3 stages and leave the rest direct") {
     const auto machine = host_machine();
     REQUIRE(machine);
-    const auto algorithms = [&](const char* text) { return rules_plan(*make_problem(pair_of(text, Layout::nhwc)), *machine, 1).stages; };
+    const auto algorithms = [&](const char* text) {
+        return rules_plan(*make_problem(pair_of(text, Layout::nhwc)), *machine, 1).stages;
+    };
     CHECK(algorithms("1x64x56x56:conv3o64:conv3o64")[0].algorithm == Algorithm::winograd4);
     CHECK(algorithms("1x64x56x56:conv3o64:conv3o64")[1].algorithm == Algorithm::winograd4);
     CHECK(algorithms("1x64x56x56:conv3o64s2:conv1o64")[0].algorithm == Algorithm::direct);

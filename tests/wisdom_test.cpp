@@ -43,8 +43,12 @@ WisdomEntry host_entry(const char* text = pair_text) {
     const Result<Machine> machine = f32_machine();
     REQUIRE(machine);
     const Problem problem = problem_of(text);
-    WisdomEntry entry{.key = wisdom_key(problem, *machine, 1), .plan = choose_plan(problem, *machine, 1), .microseconds = 5, .ratio = 1.25,
-                      .effort = Effort::measure, .date = "2026-03-01T12:00:00Z"};
+    WisdomEntry entry{.key = wisdom_key(problem, *machine, 1),
+                      .plan = choose_plan(problem, *machine, 1),
+                      .microseconds = 5,
+                      .ratio = 1.25,
+                      .effort = Effort::measure,
+                      .date = "2026-03-01T12:00:00Z"};
     entry.plan.tile_h = entry.plan.tile_h == 3 ? 4 : 3;
     return entry;
 }
@@ -72,13 +76,17 @@ private:
     fs::path path_;
 };
 
-void write(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+void write(const std::string& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+}
 std::string text_of(const std::string& path) {
     std::ostringstream text;
     text << std::ifstream(path, std::ios::binary).rdbuf();
     return text.str();
 }
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
     const std::size_t at = text.find(from);
     REQUIRE(at != std::string::npos);
@@ -130,7 +138,8 @@ TEST_CASE("wisdom: a text is read back as it was") {
 TEST_CASE("wisdom: the batch size is not part of the key, threads and ISA are") {
     const Result<Machine> machine = host_machine();
     REQUIRE(machine);
-    const Problem one = problem_of(pair_text), many = problem_of("7x16x12x12:dw3+bias+relu6:conv1o32+bias+relu6");
+    const Problem one = problem_of(pair_text),
+                  many = problem_of("7x16x12x12:dw3+bias+relu6:conv1o32+bias+relu6");
     CHECK(wisdom_key(one, *machine, 1) == wisdom_key(many, *machine, 1));
     CHECK(wisdom_key(one, *machine, 1) != wisdom_key(one, *machine, 2));
     Machine other = *machine;
@@ -156,11 +165,14 @@ TEST_CASE("wisdom: of two entries effort, then ratio, then date decide, in any o
     CHECK(winner(fast, thorough).effort == Effort::exhaustive);
 }
 
-TEST_CASE("wisdom: an entry of its data type's least ISA is not foreign to a machine with a greater one, and data types are told apart") {
+TEST_CASE(
+    "wisdom: an entry of its data type's least ISA is not foreign to a machine with a greater one, and data "
+    "types are told apart") {
     Machine machine = *f32_machine();
     machine.isa = Isa::avx512;
     Problem problem = problem_of(pair_text);
-    const WisdomEntry entry{.key = wisdom_key(problem, machine, 1), .plan = {.isa = Isa::avx512}, .microseconds = 5};
+    const WisdomEntry entry{
+        .key = wisdom_key(problem, machine, 1), .plan = {.isa = Isa::avx512}, .microseconds = 5};
     machine.isa = Isa::avx512_bf16;
     CHECK(!why_unused(entry, machine));
     CHECK(wisdom_of(entry).unused(machine).empty());
@@ -214,10 +226,12 @@ TEST_CASE("wisdom: one bad entry is put aside with a reason, and not lost") {
         return read->put_aside().front();
     };
     CHECK(contains(reason_after("\"threads\":1", "\"threads\":0"), "w.json, entry 1: threads is 0"));
-    CHECK(contains(reason_after("\"threads\":1", "\"threads\":\"one\""), "w.json, entry 1: type must be number"));
+    CHECK(contains(reason_after("\"threads\":1", "\"threads\":\"one\""),
+                   "w.json, entry 1: type must be number"));
     CHECK(contains(reason_after("\"prefetch_next\"", "\"prefetch\""), "plan.prefetch_next is missing"));
     CHECK(contains(reason_after("\"ratio\":1.25", "\"ratio\":-1.25"), "ratio is -1.25"));
-    CHECK(contains(reason_after("\"effort\":\"measure\"", "\"effort\":\"none\""), "Effort 'none' is not known"));
+    CHECK(contains(reason_after("\"effort\":\"measure\"", "\"effort\":\"none\""),
+                   "Effort 'none' is not known"));
     CHECK(contains(reason_after("\"date\"", "\"day\""), "key 'date' not found"));
 }
 
@@ -226,7 +240,8 @@ TEST_CASE("wisdom: malformed files are errors that name file and position") {
         const Result<Wisdom> wisdom = Wisdom::parse(text, "w.json");
         return wisdom ? "" : wisdom.error().message;
     };
-    CHECK(contains(message("{\"format\": 1,\n \"entries\": [,]}"), "w.json is malformed: parse error at line 2, column 14"));
+    CHECK(contains(message("{\"format\": 1,\n \"entries\": [,]}"),
+                   "w.json is malformed: parse error at line 2, column 14"));
     CHECK(contains(message(""), "w.json is malformed"));
     CHECK(contains(message("[]"), "does not hold an object"));
     CHECK(contains(message("{}"), "\"format\" is missing"));
@@ -261,7 +276,8 @@ TEST_CASE("wisdom: damaged texts never crash") {
         const Result<Wisdom> again = Wisdom::parse(wisdom->to_text(), "w.json");
         CHECK(again.ok());
         const Problem problem = problem_of(pair_text);
-        for (const auto& [key, entry] : wisdom->entries()) static_cast<void>(check_plan(problem, entry.plan));
+        for (const auto& [key, entry] : wisdom->entries())
+            static_cast<void>(check_plan(problem, entry.plan));
     }
     CHECK(readable > 0);
 }
@@ -295,7 +311,8 @@ TEST_CASE("wisdom: several processes that save at once lose nothing") {
     REQUIRE(wisdom);
     CHECK(wisdom->entries().size() == processes * each);
     int files = 0;
-    for (const auto& file : fs::directory_iterator(fs::path(path).parent_path())) files += !file.path().empty();
+    for (const auto& file : fs::directory_iterator(fs::path(path).parent_path()))
+        files += !file.path().empty();
     CHECK(files == 2);  // the file and its lock: nothing temporary is left
 }
 
@@ -340,7 +357,8 @@ TEST_CASE("wisdom: files that cannot be written are errors, and stay as they are
 }
 
 TEST_CASE("wisdom: where the file is") {
-    const Variable wisdom("TANDEM_WISDOM", nullptr), cache("XDG_CACHE_HOME", "/cache"), home("HOME", "/home/me");
+    const Variable wisdom("TANDEM_WISDOM", nullptr), cache("XDG_CACHE_HOME", "/cache"),
+        home("HOME", "/home/me");
     CHECK(default_wisdom_path() == "/cache/tandem/wisdom.json");
     {
         const Variable relative("XDG_CACHE_HOME", "cache");  // the XDG specification: to be ignored
@@ -370,8 +388,10 @@ TEST_CASE("wisdom: dispatch uses it and says so; the caller's plan goes before")
     const Result<Kernel> after = context.dispatch(*pair);
     REQUIRE(after);
     CHECK(after->plan() == entry.plan);
-    CHECK(contains(after->explain(), "wisdom, measured 2026-03-01T12:00:00Z, ratio 1.25x over the planner's plan"));
-    const Result<Kernel> own = context.dispatch(*pair, {.plan = std::make_shared<const Plan>(before->plan())});
+    CHECK(contains(after->explain(),
+                   "wisdom, measured 2026-03-01T12:00:00Z, ratio 1.25x over the planner's plan"));
+    const Result<Kernel> own =
+        context.dispatch(*pair, {.plan = std::make_shared<const Plan>(before->plan())});
     REQUIRE(own);
     CHECK(contains(own->explain(), "the caller's plan"));
     SUBCASE("found at the default location, and without tuning where it is good enough") {
@@ -381,7 +401,9 @@ TEST_CASE("wisdom: dispatch uses it and says so; the caller's plan goes before")
         REQUIRE(kernel);
         CHECK(kernel->plan() == entry.plan);
     }
-    SUBCASE("a missing file that was asked for is an error") { CHECK(!context.load_wisdom(directory / "none.json")); }
+    SUBCASE("a missing file that was asked for is an error") {
+        CHECK(!context.load_wisdom(directory / "none.json"));
+    }
 }
 
 TEST_CASE("wisdom: impossible plans and malformed files do not stop a dispatch") {
@@ -397,7 +419,8 @@ TEST_CASE("wisdom: impossible plans and malformed files do not stop a dispatch")
         REQUIRE(kernel);
         CHECK(contains(kernel->explain(), "chosen by the "));
         REQUIRE(context.wisdom_notes().size() == 1);
-        CHECK(contains(context.wisdom_notes().front(), name == std::string("bad.json") ? "plan.tile_h is 1000" : "malformed"));
+        CHECK(contains(context.wisdom_notes().front(),
+                       name == std::string("bad.json") ? "plan.tile_h is 1000" : "malformed"));
     }
 }
 

@@ -1,8 +1,9 @@
 // tandem bench: Tandem's kernels against other ways to compute the same layer, interleaved in one process.
 //
-// A round is one sample of every contender and one of the probes of f32 FMAs and of the kernel's own multiply instruction, so that a
-// slow moment of the machine hits all alike, and shows.
-// Before anything is timed, every contender's output is compared with Tandem's: no speed without the same result.
+// A round is one sample of every contender and one of the probes of f32 FMAs and of the kernel's own
+// multiply instruction, so that a slow moment of the machine hits all alike, and shows.
+// Before anything is timed, every contender's output is compared with Tandem's: no speed without the same
+// result.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,8 +29,9 @@ namespace tandem::tool {
 namespace {
 
 constexpr std::int64_t probe_iterations = 5000;  // some 30 us
-constexpr double sample_seconds_many = 1e-3;     // several threads: a sample has to hide that its first call wakes them
-constexpr double idle_seconds_many = 2e-3;       // see openmp_environment.hpp
+constexpr double sample_seconds_many =
+    1e-3;  // several threads: a sample has to hide that its first call wakes them
+constexpr double idle_seconds_many = 2e-3;  // see openmp_environment.hpp
 
 struct BenchOptions {
     CommonOptions common{};
@@ -46,8 +48,10 @@ Result<std::vector<std::string>> read_against(const std::string& text) {
     for (std::string name; std::getline(stream, name, ',');) {
         const auto& known = contender_names();
         if (std::find(known.begin(), known.end(), name) == known.end())
-            return Error{ErrorCode::invalid_argument, fmt::format("--against is '{}'; accepted{}: {}.", name,
-                                                                  have_onednn() ? "" : " (this build is without oneDNN)", fmt::join(known, ", "))};
+            return Error{
+                ErrorCode::invalid_argument,
+                fmt::format("--against is '{}'; accepted{}: {}.", name,
+                            have_onednn() ? "" : " (this build is without oneDNN)", fmt::join(known, ", "))};
         if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
     return names;
@@ -87,8 +91,11 @@ Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& 
         const Result<std::vector<float>> its = other->prepare(*field.workload);
         if (its) {
             result.description = other->description();
-            if (const double error = difference(*output, *its); !(error <= rough_agreement(field.workload->problem)))
-                return Error{ErrorCode::unsupported, fmt::format("Results differ: {} is {:.1e} of max|y| away from Tandem.", name, error)};
+            if (const double error = difference(*output, *its);
+                !(error <= rough_agreement(field.workload->problem)))
+                return Error{
+                    ErrorCode::unsupported,
+                    fmt::format("Results differ: {} is {:.1e} of max|y| away from Tandem.", name, error)};
         } else {
             result.problem = its.error().message;
             other = nullptr;
@@ -102,8 +109,13 @@ Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& 
 /// One thread's burst, or one of every worker's at once.
 std::function<void()> probe(const BenchSetup& setup, Dot dot, Isa isa) {
     ThreadPool* const pool = setup.pool;
-    if (!pool) return [=] { run_dots(dot, isa, probe_iterations); };
-    return [=] { static_cast<void>(pool->parallel([=](int) { run_dots(dot, isa, 4 * probe_iterations); })); };
+    if (!pool)
+        return [=] {
+            run_dots(dot, isa, probe_iterations);
+        };
+    return [=] {
+        static_cast<void>(pool->parallel([=](int) { run_dots(dot, isa, 4 * probe_iterations); }));
+    };
 }
 
 double probe_gflops(const BenchSetup& setup, Dot dot, Isa isa, double seconds) {
@@ -111,15 +123,18 @@ double probe_gflops(const BenchSetup& setup, Dot dot, Isa isa, double seconds) {
     return (setup.pool ? 4 * burst * setup.settings.threads : burst) / seconds * 1e-9;
 }
 
-PhaseResult phase_result(const Phase& phase, const std::vector<Series>& series, const Field& field, std::size_t first_other) {
+PhaseResult phase_result(const Phase& phase, const std::vector<Series>& series, const Field& field,
+                         std::size_t first_other) {
     PhaseResult result;
     result.rounds = phase.count;
     const Series ours = during(phase, series[0]);
-    for (const auto& other : field.others) result.ratios.push_back(other ? ratio(during(phase, series[first_other++]), ours) : Ratio{});
+    for (const auto& other : field.others)
+        result.ratios.push_back(other ? ratio(during(phase, series[first_other++]), ours) : Ratio{});
     return result;
 }
 
-void add_phases(const BenchSetup& setup, Dot dot, Isa isa, const std::vector<Series>& series, const Field& field, std::size_t first_other, LayerResult& layer) {
+void add_phases(const BenchSetup& setup, Dot dot, Isa isa, const std::vector<Series>& series,
+                const Field& field, std::size_t first_other, LayerResult& layer) {
     const std::vector<Phase> phases = split_phases(series[1]);
     for (const Phase& phase : phases) {
         layer.phases.push_back(phase_result(phase, series, field, first_other));
@@ -128,7 +143,8 @@ void add_phases(const BenchSetup& setup, Dot dot, Isa isa, const std::vector<Ser
     }
 }
 
-void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Field& field, LayerResult& layer) {
+void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Field& field,
+             LayerResult& layer) {
     InterleaveOptions timing;
     timing.seconds = seconds;
     if (setup.pool) {
@@ -144,10 +160,12 @@ void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Fiel
     for (const auto& other : field.others)
         if (other) functions.push_back([&contender = *other] { contender.run(); });
     std::vector<Series> series = interleave(functions, timing);
-    for (const Series& one : series) layer.dropped += one.dropped;
+    for (const Series& one : series)
+        layer.dropped += one.dropped;
     layer.peak_of = dot_instruction(dot);
     layer.peak_gflops = probe_gflops(setup, dot, isa, series[1].median);
-    layer.fma_gflops = dot != Dot::f32 ? probe_gflops(setup, Dot::f32, isa, series[2].median) : layer.peak_gflops;
+    layer.fma_gflops =
+        dot != Dot::f32 ? probe_gflops(setup, Dot::f32, isa, series[2].median) : layer.peak_gflops;
     add_phases(setup, dot, isa, series, field, first_other, layer);
     std::size_t next = first_other;
     for (std::size_t i = 0; i < field.others.size(); ++i) {
@@ -158,7 +176,8 @@ void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Fiel
     layer.ours = std::move(series[0]);
 }
 
-LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlacement* placement, const Item& item) {
+LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlacement* placement,
+                        const Item& item) {
     LayerResult layer;
     layer.item = item;
     const Result<Work> work = parse_work(item, report.setup.settings);
@@ -185,14 +204,16 @@ LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlaceme
 
 Status write_reports(const BenchReport& report, const BenchOptions& options) {
     if (!options.json.empty())
-        if (Status status = write_file("--json", options.json, to_json(report).dump(2) + "\n"); !status) return status;
+        if (Status status = write_file("--json", options.json, to_json(report).dump(2) + "\n"); !status)
+            return status;
     if (!options.csv.empty())
         if (Status status = write_file("--csv", options.csv, to_csv(report)); !status) return status;
     if (!options.plot.empty()) return draw_plot(report, measure_roofs(report.setup), options.plot);
     return {};
 }
 
-int run_layers(const BenchOptions& options, BenchReport& report, ThreadPlacement* placement, const std::vector<Item>& items) {
+int run_layers(const BenchOptions& options, BenchReport& report, ThreadPlacement* placement,
+               const std::vector<Item>& items) {
     print_header(report);
     bool failed = false;
     for (const Item& item : items) {
@@ -201,7 +222,8 @@ int run_layers(const BenchOptions& options, BenchReport& report, ThreadPlacement
         print_layer(report.layers.back());
     }
     print_summary(report);
-    if (const Status status = write_reports(report, options); !status) return complain(status.error().message, exit_failed);
+    if (const Status status = write_reports(report, options); !status)
+        return complain(status.error().message, exit_failed);
     return failed ? exit_failed : exit_ok;
 }
 
@@ -231,7 +253,8 @@ int run_report(const BenchOptions& options, const Settings& settings, const std:
     pool_options.threads = settings.threads;
     Result<ThreadPool> pool = ThreadPool::create(pool_options);
     if (!pool) return complain(pool.error().message, exit_failed);
-    if (const Status status = pool->parallel([](int) {}); !status) return complain(status.error().message, exit_failed);
+    if (const Status status = pool->parallel([](int) {}); !status)
+        return complain(status.error().message, exit_failed);
     Result<ThreadPlacement> placement = ThreadPlacement::create(settings.threads);
     if (!placement) return complain(placement.error().message, exit_failed);
     report.setup.pool = &*pool;
@@ -247,19 +270,26 @@ int run_bench(const BenchOptions& options, char** argv) {
     Result<std::vector<std::string>> against = read_against(options.against);
     if (!against) return complain(against.error().message, exit_usage);
     if (options.onednn_algorithm != "direct" && options.onednn_algorithm != "auto")
-        return complain(fmt::format("--onednn-algorithm is '{}'; accepted: direct, auto.", options.onednn_algorithm), exit_usage);
-    if (!(options.seconds >= 0)) return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
+        return complain(
+            fmt::format("--onednn-algorithm is '{}'; accepted: direct, auto.", options.onednn_algorithm),
+            exit_usage);
+    if (!(options.seconds >= 0))
+        return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
     if (!options.plot.empty()) {
         if (const Status status = check_plot(options.plot); !status)
-            return complain(status.error().message, status.error().code == ErrorCode::invalid_argument ? exit_usage : exit_failed);
-        if (std::find(against->begin(), against->end(), "separate") == against->end()) against->push_back("separate");  // the roofline shows both
+            return complain(status.error().message,
+                            status.error().code == ErrorCode::invalid_argument ? exit_usage : exit_failed);
+        if (std::find(against->begin(), against->end(), "separate") == against->end())
+            against->push_back("separate");  // the roofline shows both
     }
-    if (std::any_of(against->begin(), against->end(), [](const std::string& name) { return name.starts_with("onednn"); })) {
+    if (std::any_of(against->begin(), against->end(),
+                    [](const std::string& name) { return name.starts_with("onednn"); })) {
         if (const Status status = set_openmp_environment(settings->threads, argv); !status)
             return complain(status.error().message, exit_failed);
         // Left alone where Tandem generates for everything that this machine has: oneDNN may know more.
         if (settings->isa() != host_isas(settings->dtype).back())
-            if (const Status status = limit_onednn(settings->isa()); !status) return complain(status.error().message, exit_failed);
+            if (const Status status = limit_onednn(settings->isa()); !status)
+                return complain(status.error().message, exit_failed);
     }
     return run_report(options, *settings, *against, *items);
 }
@@ -267,22 +297,33 @@ int run_bench(const BenchOptions& options, char** argv) {
 }  // namespace
 
 void add_bench(CLI::App& app, char** argv, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("bench", "Time kernels against oneDNN's, LIBXSMM's or separate ones, interleaved in one process");
+    CLI::App* const command = app.add_subcommand(
+        "bench", "Time kernels against oneDNN's, LIBXSMM's or separate ones, interleaved in one process");
     const auto options = std::make_shared<BenchOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
-    command->add_option("--seconds", options->seconds, "To spend on each layer, all contenders together")->capture_default_str();
+    command->add_option("--seconds", options->seconds, "To spend on each layer, all contenders together")
+        ->capture_default_str();
     command->add_option("--against", options->against,
-                        "Comma-separated, a column each: onednn (two primitives, direct convolution), onednn-auto (the same, Winograd where oneDNN "
-                        "thinks it faster), libxsmm (Tandem's plan with LIBXSMM's GEMMs), separate (Tandem's own two kernels); default: onednn");
-    command->add_option("--onednn-algorithm", options->onednn_algorithm, "Of contender onednn: direct, or auto: what onednn-auto does")
+                        "Comma-separated, a column each: onednn (two primitives, direct convolution), "
+                        "onednn-auto (the same, Winograd where oneDNN "
+                        "thinks it faster), libxsmm (Tandem's plan with LIBXSMM's GEMMs), separate (Tandem's "
+                        "own two kernels); default: onednn");
+    command
+        ->add_option("--onednn-algorithm", options->onednn_algorithm,
+                     "Of contender onednn: direct, or auto: what onednn-auto does")
         ->capture_default_str();
     command->add_option("--json", options->json, "File for every number, as JSON");
     command->add_option("--csv", options->csv, "File for a table, one line a layer");
-    command->add_option("--plot", options->plot, "File (.svg or .png) for a roofline and a chart of the ratios; needs gnuplot, adds contender separate");
-    command->add_flag("--dispatch", options->dispatch, "Time emission and warm dispatch instead of running kernels");
-    command->footer("Ratios above 1: Tandem is faster. Exit code 1: a layer failed, or results differ.\n"
-                    "Example: tandem bench --suite paper-dw,vgg --layout blocked --against onednn,libxsmm,separate --plot bench.svg");
+    command->add_option("--plot", options->plot,
+                        "File (.svg or .png) for a roofline and a chart of the ratios; needs gnuplot, adds "
+                        "contender separate");
+    command->add_flag("--dispatch", options->dispatch,
+                      "Time emission and warm dispatch instead of running kernels");
+    command->footer(
+        "Ratios above 1: Tandem is faster. Exit code 1: a layer failed, or results differ.\n"
+        "Example: tandem bench --suite paper-dw,vgg --layout blocked --against onednn,libxsmm,separate "
+        "--plot bench.svg");
     command->callback([options, argv, &exit_code] { exit_code = run_bench(*options, argv); });
 }
 

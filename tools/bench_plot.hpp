@@ -1,8 +1,9 @@
-// tandem bench --plot: one picture of a report. Above, the machine's roofline with every layer on it; below, how much longer each
-// contender takes, layer by layer.
+// tandem bench --plot: one picture of a report. Above, the machine's roofline with every layer on it;
+// below, how much longer each contender takes, layer by layer.
 //
-// Roofline: S. Williams, A. Waterman, D. Patterson: Roofline, CACM 52 (2009). A layer's FLOP/byte counts every tensor once, and the
-// intermediate written and read where it goes through memory: fusing moves a layer to the right.
+// Roofline: S. Williams, A. Waterman, D. Patterson: Roofline, CACM 52 (2009). A layer's FLOP/byte counts
+// every tensor once, and the intermediate written and read where it goes through memory: fusing moves a
+// layer to the right.
 #pragma once
 
 #include <array>
@@ -21,7 +22,8 @@ struct Roofs {
 };
 Roofs measure_roofs(const BenchSetup& setup);
 
-/// Ok if `path` has an ending that can be drawn and gnuplot is there. To be asked before anything is measured.
+/// Ok if `path` has an ending that can be drawn and gnuplot is there. To be asked before anything is
+/// measured.
 Status check_plot(const std::string& path);
 Status draw_plot(const BenchReport& report, const Roofs& roofs, const std::string& path);
 

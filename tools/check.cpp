@@ -1,5 +1,5 @@
-// tandem check: kernels against the reference, on integers (where results have to be equal) and on random data. For quantised kernels
-// these are extreme and random integers, and results have to be equal on both.
+// tandem check: kernels against the reference, on integers (where results have to be equal) and on random
+// data. For quantised kernels these are extreme and random integers, and results have to be equal on both.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -44,11 +44,13 @@ Outcome check(Context& context, const Item& item, const Settings& settings, std:
     if (!random) return {false, random.error().message};
     if (!random->passed) return {false, random->message};
     const std::string on_integers = integers->data != DataKind::integers ? "not compared (Winograd)"
-                                    : integers->exact                     ? "equal"
-                                                                           : fmt::format("error {:.1e}", integers->max_error);
+                                    : integers->exact                    ? "equal"
+                                                      : fmt::format("error {:.1e}", integers->max_error);
     const bool pair = std::holds_alternative<ConvPair>(*work);
     return {true, fmt::format("integers {}, random error {:.1e}, {}", on_integers, random->max_error,
-                              !pair ? "one convolution" : random->fused ? "fused" : "not fused")};
+                              !pair           ? "one convolution"
+                              : random->fused ? "fused"
+                                              : "not fused")};
 }
 
 int run_check(const CheckOptions& options) {
@@ -59,9 +61,12 @@ int run_check(const CheckOptions& options) {
     Context context;
     int passed = 0, failed = 0;
     for (const Item& item : *items) {
-        // Named first: with guard pages an access out of bounds ends the process, and then this is the last line.
-        fmt::print("{}{}{} {}: ", item.name, item.name == item.text ? "" : " ", item.name == item.text ? "" : item.text,
-                   fmt::format("{} {} {}", to_string(settings->isa()), to_string(settings->layout), dtypes_text(*settings)));
+        // Named first: with guard pages an access out of bounds ends the process, and then this is the last
+        // line.
+        fmt::print("{}{}{} {}: ", item.name, item.name == item.text ? "" : " ",
+                   item.name == item.text ? "" : item.text,
+                   fmt::format("{} {} {}", to_string(settings->isa()), to_string(settings->layout),
+                               dtypes_text(*settings)));
         std::fflush(stdout);
         const Outcome outcome = check(context, item, *settings, options.seed);
         ++(outcome.passed ? passed : failed);
@@ -74,8 +79,12 @@ int run_check(const CheckOptions& options) {
 }  // namespace
 
 void add_check(CLI::App& app, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("check", "Compare kernels with the reference, on integers and on random data");
-    command->footer("Exit code 0: all passed, 1: one failed. Integers have to come out equal where no approximated function or Winograd is involved; quantised kernels have to\nbe equal on random data too.\nExample: tandem check --suite paper --isa avx2 --layout blocked --dtype bf16");
+    CLI::App* const command =
+        app.add_subcommand("check", "Compare kernels with the reference, on integers and on random data");
+    command->footer(
+        "Exit code 0: all passed, 1: one failed. Integers have to come out equal where no approximated "
+        "function or Winograd is involved; quantised kernels have to\nbe equal on random data too.\nExample: "
+        "tandem check --suite paper --isa avx2 --layout blocked --dtype bf16");
     const auto options = std::make_shared<CheckOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);

@@ -1,4 +1,5 @@
-// The subcommands. Each add_*() describes its options to `app`; when it is chosen, it runs and stores its exit code.
+// The subcommands. Each add_*() describes its options to `app`; when it is chosen, it runs and stores its
+// exit code.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::uint64_t data_seed = 1;
 
-/// A tensor on a cache line of its own: what every framework's allocator gives, and what oneDNN gives itself.
+/// A tensor on a cache line of its own: what every framework's allocator gives, and what oneDNN gives
+/// itself.
 class Tensor {
 public:
     Tensor(DataType type, std::size_t elements)
@@ -26,7 +27,9 @@ public:
         if (!data_) throw std::bad_alloc();
         std::fill_n(data_.get(), bytes_, std::byte{});
     }
-    Tensor(DataType type, std::span<const float> values) : Tensor(type, values.size()) { store_elements(type, values, data_.get()); }
+    Tensor(DataType type, std::span<const float> values) : Tensor(type, values.size()) {
+        store_elements(type, values, data_.get());
+    }
     std::byte* data() const noexcept { return data_.get(); }
     std::vector<float> values() const { return load_elements(type_, {data_.get(), bytes_}); }
 
@@ -36,7 +39,9 @@ private:
     std::unique_ptr<std::byte, decltype(&std::free)> data_;
 };
 
-std::size_t elements_of(const TensorShape& shape, Layout layout) { return static_cast<std::size_t>(element_count(shape, layout)); }
+std::size_t elements_of(const TensorShape& shape, Layout layout) {
+    return static_cast<std::size_t>(element_count(shape, layout));
+}
 
 Result<std::vector<float>> as_nchw(std::span<const float> values, const TensorShape& shape, Layout layout) {
     std::vector<float> plain(static_cast<std::size_t>(shape.n * shape.c * shape.h * shape.w));
@@ -44,14 +49,16 @@ Result<std::vector<float>> as_nchw(std::span<const float> values, const TensorSh
     return plain;
 }
 
-/// Numbers that are the same to everybody. Zero points of zero are what quantised tensors mostly have, and cost the least: symmetric s8, and
-/// u8 of numbers that are not negative. Weights get 7 bits, as oneDNN recommends: without VNNI it adds two products in 16 bits, where
-/// larger ones saturate.
+/// Numbers that are the same to everybody. Zero points of zero are what quantised tensors mostly have, and
+/// cost the least: symmetric s8, and u8 of numbers that are not negative. Weights get 7 bits, as oneDNN
+/// recommends: without VNNI it adds two products in 16 bits, where larger ones saturate.
 void make_comparable(VerificationData& data) {
     for (VerificationData::Weights& weights : data.stages) {
         weights.input.zero_point = weights.output.zero_point = weights.residual.zero_point = 0;
-        for (std::int8_t& weight : weights.quantized_weights) weight /= 2;
-        for (float& scale : weights.weight_scales) scale *= 2;
+        for (std::int8_t& weight : weights.quantized_weights)
+            weight /= 2;
+        for (float& scale : weights.weight_scales)
+            scale *= 2;
     }
 }
 
@@ -61,19 +68,20 @@ enum class Form { whole, separate, libxsmm };
 /// The plan of Tandem's own kernel with LIBXSMM's kernels in the place of its GEMMs.
 Result<std::shared_ptr<const Plan>> libxsmm_plan(const Problem& problem, const Plan& own) {
     if (problem.dtype != DataType::f32)
-        return Error{ErrorCode::unsupported, fmt::format("Tandem takes LIBXSMM's kernels for f32 only, not for {}.", to_string(problem.dtype))};
-    auto plan = std::make_shared<Plan>(own);
-    plan->backend = Backend::libxsmm;
+        return Error{ErrorCode::unsupported,
+                     fmt::format("Tandem takes LIBXSMM's kernels for f32 only, not for {}.",
+                                 to_string(problem.dtype))};
+    auto plan = std::make_shared<Plan>(with_libxsmm(own));
     bool any = false;
-    for (int i = 0; i < problem.stage_count; ++i) {
-        plan->stages[static_cast<std::size_t>(i)].algorithm = Algorithm::direct;
+    for (int i = 0; i < problem.stage_count; ++i)
         any |= uses_libxsmm(problem.stage(i), *plan);
-    }
-    if (!any) return Error{ErrorCode::unsupported, "No stage is dense, so there is nothing for LIBXSMM to do."};
+    if (!any)
+        return Error{ErrorCode::unsupported, "No stage is dense, so there is nothing for LIBXSMM to do."};
     return std::shared_ptr<const Plan>(std::move(plan));
 }
 
-/// Kernels in a row, each of which reads what the one before wrote: one for a fused pair, two for a separate one.
+/// Kernels in a row, each of which reads what the one before wrote: one for a fused pair, two for a
+/// separate one.
 class KernelContender final : public Contender {
 public:
     KernelContender(const BenchSetup& setup, Form form) : setup_(setup), form_(form) {}
@@ -81,19 +89,25 @@ public:
     Result<std::vector<float>> prepare(const Workload& workload) override {
         const Problem& problem = workload.problem;
         if (form_ == Form::separate && problem.stage_count < 2)
-            return Error{ErrorCode::invalid_argument, "A single convolution has no two kernels to run after each other."};
+            return Error{ErrorCode::invalid_argument,
+                         "A single convolution has no two kernels to run after each other."};
         tensors_.emplace_back(problem.dtype, workload.data.input);
-        if (const Status status = form_ == Form::separate ? add_both(workload) : add(workload.work, workload, 0, problem.stage_count); !status)
+        if (const Status status = form_ == Form::separate
+                                      ? add_both(workload)
+                                      : add(workload.work, workload, 0, problem.stage_count);
+            !status)
             return status.error();
         if (const Status status = run_all(); !status) return status.error();
-        return as_nchw(tensors_.back().values(), problem.output_shape(problem.stage_count - 1), problem.layout);
+        return as_nchw(tensors_.back().values(), problem.output_shape(problem.stage_count - 1),
+                       problem.layout);
     }
 
     void run() noexcept override { static_cast<void>(run_all()); }
 
     std::vector<std::string> description() const override {
         std::vector<std::string> names;
-        for (const Step& step : steps_) names.push_back(step.kernel.name() + (step.kernel.fused() ? ", fused" : ""));
+        for (const Step& step : steps_)
+            names.push_back(step.kernel.name() + (step.kernel.fused() ? ", fused" : ""));
         return names;
     }
 
@@ -120,7 +134,8 @@ private:
         return dispatch(*setup_.context, work, options);
     }
 
-    /// Appends the kernel of `count` stages from `first` on, which reads the last tensor and writes a new one.
+    /// Appends the kernel of `count` stages from `first` on, which reads the last tensor and writes a new
+    /// one.
     Status add(const Work& work, const Workload& workload, int first, int count) {
         const Result<Kernel> kernel = kernel_of(work, workload.problem);
         if (!kernel) return kernel.error();
@@ -138,7 +153,8 @@ private:
         const Problem& problem = workload.problem;
         args.input = tensors_.back().data();
         const int last = first + count - 1;
-        tensors_.emplace_back(problem.output_dtype(last), elements_of(problem.output_shape(last), problem.layout));
+        tensors_.emplace_back(problem.output_dtype(last),
+                              elements_of(problem.output_shape(last), problem.layout));
         args.output = tensors_.back().data();
         steps_.push_back({*kernel, std::make_unique<PackedWeights>(std::move(*packed)), args});
         steps_.back().args.weights = steps_.back().weights.get();
@@ -175,24 +191,29 @@ Result<std::unique_ptr<Workload>> make_workload(const Work& work) {
     for (int i = 0; i < problem->stage_count; ++i) {
         const auto stage = static_cast<std::size_t>(i);
         if (workload->data.residual[stage].empty()) continue;
-        Result<std::vector<float>> residual = as_nchw(workload->data.residual[stage], problem->residual_shape(i), problem->layout);
+        Result<std::vector<float>> residual =
+            as_nchw(workload->data.residual[stage], problem->residual_shape(i), problem->layout);
         if (!residual) return residual.error();
         workload->residual_nchw[stage] = std::move(*residual);
     }
     return workload;
 }
 
-std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup) { return std::make_unique<KernelContender>(setup, Form::whole); }
+std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup) {
+    return std::make_unique<KernelContender>(setup, Form::whole);
+}
 
 const std::vector<std::string>& contender_names() {
-    static const std::vector<std::string> names = have_onednn() ? std::vector<std::string>{"onednn", "onednn-auto", "libxsmm", "separate"}
-                                                                : std::vector<std::string>{"separate", "libxsmm"};
+    static const std::vector<std::string> names =
+        have_onednn() ? std::vector<std::string>{"onednn", "onednn-auto", "libxsmm", "separate"}
+                      : std::vector<std::string>{"separate", "libxsmm"};
     return names;
 }
 
 Status contender_available(const std::string& name) {
     if (name == "libxsmm" && !libxsmm::available())
-        return Error{ErrorCode::unsupported, fmt::format("libxsmm is skipped: this build is without {}.", libxsmm::version())};
+        return Error{ErrorCode::unsupported,
+                     fmt::format("libxsmm is skipped: this build is without {}.", libxsmm::version())};
     return {};
 }
 

@@ -16,8 +16,9 @@
 
 namespace tandem::tool {
 
-/// One layer with its data; outlives the contenders prepared with it. Numbers are floats whatever the tensors' data types are, as in
-/// VerificationData; quantised ones have zero points of zero, and weights of 7 bits.
+/// One layer with its data; outlives the contenders prepared with it. Numbers are floats whatever the
+/// tensors' data types are, as in VerificationData; quantised ones have zero points of zero, and weights of
+/// 7 bits.
 struct Workload {
     Work work{};
     Problem problem{};
@@ -30,7 +31,8 @@ Result<std::unique_ptr<Workload>> make_workload(const Work& work);
 class Contender {
 public:
     virtual ~Contender() = default;
-    /// Everything that is not to be timed, and one run: its output, NCHW, quantised ones as stored. An error says why this layer is not comparable.
+    /// Everything that is not to be timed, and one run: its output, NCHW, quantised ones as stored. An
+    /// error says why this layer is not comparable.
     virtual Result<std::vector<float>> prepare(const Workload& workload) = 0;
     /// Computes the layer once more. Only after prepare() went well.
     virtual void run() noexcept = 0;
@@ -43,17 +45,20 @@ struct BenchSetup {
     Settings settings{};
     Context* context = nullptr;
     ThreadPool* pool = nullptr;  // null: one thread
-    bool onednn_auto = false;    // contender "onednn": let oneDNN choose the algorithm, Winograd included, instead of direct convolution
+    bool onednn_auto = false;    // contender "onednn": let oneDNN choose the algorithm, Winograd included,
+                                 // instead of direct convolution
 };
 
 /// Tandem's kernel of the whole layer: what the others are compared with.
 std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup);
 
 /// The others, the one to compare with by default first:
-///   onednn       two primitives, direct convolution unless the setup says otherwise; only in builds with oneDNN
+///   onednn       two primitives, direct convolution unless the setup says otherwise; only in builds with
+///                oneDNN
 ///   onednn-auto  the same, but oneDNN chooses the algorithm, Winograd included; only in builds with oneDNN
 ///   libxsmm      Tandem's kernel with its own plan, but every dense stage direct and its GEMMs LIBXSMM's
-///   separate     Tandem's kernels of the two convolutions, run after each other with the intermediate in memory
+///   separate     Tandem's kernels of the two convolutions, run after each other with the intermediate in
+///                memory
 const std::vector<std::string>& contender_names();
 /// An error says why this build has to skip a contender of that name.
 Status contender_available(const std::string& name);

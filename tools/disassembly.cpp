@@ -41,11 +41,13 @@ private:
 };
 
 Disassembly::Disassembly(std::span<const std::byte> code, std::span<const CodeLabel> labels) : code_(code) {
-    for (const CodeLabel& label : labels) notes_.emplace(label.offset, label.text);
+    for (const CodeLabel& label : labels)
+        notes_.emplace(label.offset, label.text);
     ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     ZydisFormatterInit(&formatter_, ZYDIS_FORMATTER_STYLE_INTEL);
     ZydisFormatterSetProperty(&formatter_, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
-    ZydisFormatterSetProperty(&formatter_, ZYDIS_FORMATTER_PROP_ADDR_PADDING_ABSOLUTE, ZYDIS_PADDING_DISABLED);
+    ZydisFormatterSetProperty(&formatter_, ZYDIS_FORMATTER_PROP_ADDR_PADDING_ABSOLUTE,
+                              ZYDIS_PADDING_DISABLED);
     ZydisFormatterSetProperty(&formatter_, ZYDIS_FORMATTER_PROP_DISP_PADDING, ZYDIS_PADDING_DISABLED);
     ZydisFormatterSetProperty(&formatter_, ZYDIS_FORMATTER_PROP_IMM_PADDING, ZYDIS_PADDING_DISABLED);
     decode_all();
@@ -63,29 +65,34 @@ Line Disassembly::data(std::size_t offset, std::size_t end) const {
 Line Disassembly::decode(std::size_t offset, std::size_t end) const {
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    const auto status = ZydisDecoderDecodeFull(&decoder_, code_.data() + offset, end - offset, &instruction, operands);
-    if (!ZYAN_SUCCESS(status)) return {offset, 1, fmt::format("db {:#04x}", std::to_integer<unsigned>(code_[offset])), {}};
+    const auto status =
+        ZydisDecoderDecodeFull(&decoder_, code_.data() + offset, end - offset, &instruction, operands);
+    if (!ZYAN_SUCCESS(status))
+        return {offset, 1, fmt::format("db {:#04x}", std::to_integer<unsigned>(code_[offset])), {}};
     Line line{offset, instruction.length, {}, {}};
     ZyanU64 target = 0;
     if (operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operands[0].imm.is_relative &&
-        ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&instruction, &operands[0], offset, &target)) && target < code_.size()) {
+        ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(&instruction, &operands[0], offset, &target)) &&
+        target < code_.size()) {
         line.text = ZydisMnemonicGetString(instruction.mnemonic);
         line.target = target;
         return line;
     }
     char buffer[256];
-    ZydisFormatterFormatInstruction(&formatter_, &instruction, operands, instruction.operand_count_visible, buffer, sizeof buffer,
-                                    offset, nullptr);
+    ZydisFormatterFormatInstruction(&formatter_, &instruction, operands, instruction.operand_count_visible,
+                                    buffer, sizeof buffer, offset, nullptr);
     line.text = buffer;
     return line;
 }
 
-// An instruction never runs past a note: after data, decoding starts afresh where the emitter says that code does.
+// An instruction never runs past a note: after data, decoding starts afresh where the emitter says that
+// code does.
 void Disassembly::decode_all() {
     bool in_data = false;
     for (std::size_t offset = 0; offset < code_.size();) {
         const auto here = notes_.equal_range(offset);
-        for (auto note = here.first; note != here.second; ++note) in_data = note->second.starts_with("constant");
+        for (auto note = here.first; note != here.second; ++note)
+            in_data = note->second.starts_with("constant");
         const auto next = notes_.upper_bound(offset);
         const std::size_t end = next == notes_.end() ? code_.size() : std::min(next->first, code_.size());
         lines_.push_back(in_data ? data(offset, end) : decode(offset, end));
@@ -93,7 +100,8 @@ void Disassembly::decode_all() {
     }
 }
 
-// A target is called by the note there, if there is one and no other target has the same, else L1, L2, ... in order of offsets.
+// A target is called by the note there, if there is one and no other target has the same, else L1, L2, ...
+// in order of offsets.
 void Disassembly::name_targets() {
     for (const Line& line : lines_)
         if (line.target) targets_[*line.target];
@@ -113,9 +121,11 @@ std::string Disassembly::text(bool with_bytes) const {
     const auto out = std::back_inserter(result);
     for (const Line& line : lines_) {
         const auto here = notes_.equal_range(line.offset);
-        for (auto note = here.first; note != here.second; ++note) fmt::format_to(out, "; --- {} ---\n", note->second);
+        for (auto note = here.first; note != here.second; ++note)
+            fmt::format_to(out, "; --- {} ---\n", note->second);
         const auto label = targets_.find(line.offset);
-        if (label != targets_.end() && label->second.front() == 'L') fmt::format_to(out, "{}:\n", label->second);
+        if (label != targets_.end() && label->second.front() == 'L')
+            fmt::format_to(out, "{}:\n", label->second);
         fmt::format_to(out, "{:6x}:  ", line.offset);
         if (with_bytes) {
             std::string hex;
@@ -123,7 +133,8 @@ std::string Disassembly::text(bool with_bytes) const {
                 fmt::format_to(std::back_inserter(hex), "{:02x} ", std::to_integer<unsigned>(byte));
             fmt::format_to(out, "{:<33} ", hex);
         }
-        fmt::format_to(out, "{}{}{}\n", line.text, line.target ? " " : "", line.target ? targets_.at(*line.target) : "");
+        fmt::format_to(out, "{}{}{}\n", line.text, line.target ? " " : "",
+                       line.target ? targets_.at(*line.target) : "");
     }
     return result;
 }

@@ -34,7 +34,9 @@ Result<DispatchCost> measure_dispatch(const Work& work, const DispatchOptions& o
     }
     InterleaveOptions timing;
     timing.seconds = warm_seconds;
-    const auto warm = [&] { static_cast<void>(dispatch(context, work, options)); };
+    const auto warm = [&] {
+        static_cast<void>(dispatch(context, work, options));
+    };
     cost.emission_us = quantile(emission, 0.5) * 1e6;
     cost.cold_us = quantile(cold, 0.5) * 1e6;
     cost.warm_ns = interleave({warm}, timing).front().median * 1e9;
@@ -43,30 +45,40 @@ Result<DispatchCost> measure_dispatch(const Work& work, const DispatchOptions& o
 
 }  // namespace
 
-int run_dispatch_bench(const Settings& settings, const std::vector<Item>& items, const std::string& json_path) {
+int run_dispatch_bench(const Settings& settings, const std::vector<Item>& items,
+                       const std::string& json_path) {
     nlohmann::json json{{"machine", machine_json(settings)}, {"results", nlohmann::json::array()}};
     std::vector<double> emission, cold, warm;
     int exit_code = exit_ok;
-    fmt::print("# medians; emission: generating the code; cold: a first dispatch; warm: one that finds its kernel in the cache\n");
+    fmt::print(
+        "# medians; emission: generating the code; cold: a first dispatch; warm: one that finds its kernel "
+        "in the cache\n");
     for (const Item& item : items) {
         const Result<Work> work = parse_work(item, settings);
-        const Result<DispatchCost> cost = work ? measure_dispatch(*work, settings.dispatch()) : Result<DispatchCost>(work.error());
+        const Result<DispatchCost> cost =
+            work ? measure_dispatch(*work, settings.dispatch()) : Result<DispatchCost>(work.error());
         if (!cost) {
             fmt::print("{:<12} FAILED: {}\n", item.name, cost.error().message);
             exit_code = exit_failed;
             continue;
         }
-        fmt::print("{:<12} emission {:>7.1f} us  cold {:>7.1f} us  warm {:>6.1f} ns  {:>6} bytes of code\n", item.name, cost->emission_us,
-                   cost->cold_us, cost->warm_ns, cost->code_bytes);
+        fmt::print("{:<12} emission {:>7.1f} us  cold {:>7.1f} us  warm {:>6.1f} ns  {:>6} bytes of code\n",
+                   item.name, cost->emission_us, cost->cold_us, cost->warm_ns, cost->code_bytes);
         emission.push_back(cost->emission_us);
         cold.push_back(cost->cold_us);
         warm.push_back(cost->warm_ns);
-        json["results"].push_back({{"layer", item.name}, {"pair", item.text}, {"isa", to_string(settings.isa())}, {"layout", to_string(settings.layout)},
-                                   {"emission_us", cost->emission_us}, {"cold_us", cost->cold_us}, {"warm_ns", cost->warm_ns}, {"code_bytes", cost->code_bytes}});
+        json["results"].push_back({{"layer", item.name},
+                                   {"pair", item.text},
+                                   {"isa", to_string(settings.isa())},
+                                   {"layout", to_string(settings.layout)},
+                                   {"emission_us", cost->emission_us},
+                                   {"cold_us", cost->cold_us},
+                                   {"warm_ns", cost->warm_ns},
+                                   {"code_bytes", cost->code_bytes}});
     }
     if (!warm.empty())
-        fmt::print("median over layers: emission {:.1f} us, cold {:.1f} us, warm {:.1f} ns\n", quantile(emission, 0.5), quantile(cold, 0.5),
-                   quantile(warm, 0.5));
+        fmt::print("median over layers: emission {:.1f} us, cold {:.1f} us, warm {:.1f} ns\n",
+                   quantile(emission, 0.5), quantile(cold, 0.5), quantile(warm, 0.5));
     if (!json_path.empty())
         if (const Status status = write_file("--json", json_path, json.dump(2) + "\n"); !status)
             return complain(status.error().message, exit_failed);

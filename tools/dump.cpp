@@ -30,15 +30,17 @@ std::string as_comments(const std::string& text) {
 }
 
 std::string listing(const Kernel& kernel, bool bytes) {
-    return fmt::format("; {}\n; plan: {}\n{}; {} tiles, {} bytes of scratch, {} bytes of code\n\n{}", kernel.name(), to_string(kernel.plan()),
-                       as_comments(kernel.explain()), kernel.tiles(), kernel.scratch_bytes(), kernel.code().size(),
+    return fmt::format("; {}\n; plan: {}\n{}; {} tiles, {} bytes of scratch, {} bytes of code\n\n{}",
+                       kernel.name(), to_string(kernel.plan()), as_comments(kernel.explain()), kernel.tiles(),
+                       kernel.scratch_bytes(), kernel.code().size(),
                        disassemble(kernel.code(), kernel.labels(), bytes));
 }
 
 int run_dump(const DumpOptions& options) {
     const Result<Settings> settings = resolve(options.common);
     if (!settings) return complain(settings.error().message, exit_usage);
-    if (options.raw && options.output.empty()) return complain("--raw writes bytes and needs -o FILE to write them to.", exit_usage);
+    if (options.raw && options.output.empty())
+        return complain("--raw writes bytes and needs -o FILE to write them to.", exit_usage);
     const Result<std::vector<Item>> items = read_items({{options.pair}, {}, {}});
     if (!items) return complain(items.error().message, exit_usage);
     const Result<Work> work = parse_work(items->front(), *settings);
@@ -47,8 +49,9 @@ int run_dump(const DumpOptions& options) {
     const Result<Kernel> kernel = dispatch(context, *work, settings->dispatch());
     if (!kernel) return complain(kernel.error().message, exit_failed);
     const std::span<const std::byte> code = kernel->code();
-    const std::string text =
-        options.raw ? std::string(reinterpret_cast<const char*>(code.data()), code.size()) : listing(*kernel, options.bytes);
+    const std::string text = options.raw
+                                 ? std::string(reinterpret_cast<const char*>(code.data()), code.size())
+                                 : listing(*kernel, options.bytes);
     if (options.output.empty()) {
         std::fwrite(text.data(), 1, text.size(), stdout);
         return exit_ok;
@@ -56,19 +59,26 @@ int run_dump(const DumpOptions& options) {
     std::ofstream file(options.output, std::ios::binary);
     file << text;
     file.close();
-    return file ? exit_ok : complain(fmt::format("-o is '{}', which cannot be written.", options.output), exit_failed);
+    return file ? exit_ok
+                : complain(fmt::format("-o is '{}', which cannot be written.", options.output), exit_failed);
 }
 
 }  // namespace
 
 void add_dump(CLI::App& app, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("dump", "Show a kernel's machine code, with the emitter's notes");
+    CLI::App* const command =
+        app.add_subcommand("dump", "Show a kernel's machine code, with the emitter's notes");
     command->footer("Example: tandem dump mv2_1 --layout blocked | less");
     const auto options = std::make_shared<DumpOptions>();
-    command->add_option("pair", options->pair, "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1")->required();
+    command
+        ->add_option(
+            "pair", options->pair,
+            "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1")
+        ->required();
     add_common_options(*command, options->common);
     command->add_option("-o,--output", options->output, "File to write to instead of the terminal");
-    command->add_flag("--raw", options->raw, "Write the bytes themselves, e.g. for objdump -D -b binary -m i386:x86-64");
+    command->add_flag("--raw", options->raw,
+                      "Write the bytes themselves, e.g. for objdump -D -b binary -m i386:x86-64");
     command->add_flag("--bytes", options->bytes, "Show each instruction's bytes");
     command->callback([options, &exit_code] { exit_code = run_dump(*options); });
 }

@@ -62,12 +62,14 @@ int run_explain(const ExplainOptions& options) {
 }  // namespace
 
 void add_explain(CLI::App& app, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("explain", "Explain a kernel: fused or not and why, predicted against measured time");
+    CLI::App* const command = app.add_subcommand(
+        "explain", "Explain a kernel: fused or not and why, predicted against measured time");
     command->footer("Example: tandem explain --suite paper-dense --seconds 0.1");
     const auto options = std::make_shared<ExplainOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
-    command->add_option("--seconds", options->seconds, "To spend on measuring (0: do not measure)")->capture_default_str();
+    command->add_option("--seconds", options->seconds, "To spend on measuring (0: do not measure)")
+        ->capture_default_str();
     command->callback([options, &exit_code] { exit_code = run_explain(*options); });
 }
 

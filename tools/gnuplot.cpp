@@ -17,8 +17,11 @@ namespace tandem::tool {
 namespace {
 
 Error missing(int error) {
-    if (error == ENOENT) return {ErrorCode::system, "--plot needs gnuplot, which was not found. On Debian: apt-get install gnuplot-nox"};
-    return {ErrorCode::system, fmt::format("--plot needs gnuplot, which could not be started: {}.", std::strerror(error))};
+    if (error == ENOENT)
+        return {ErrorCode::system,
+                "--plot needs gnuplot, which was not found. On Debian: apt-get install gnuplot-nox"};
+    return {ErrorCode::system,
+            fmt::format("--plot needs gnuplot, which could not be started: {}.", std::strerror(error))};
 }
 
 /// An unnamed file that holds `text`, read from its start; -1 if there is no room for it.
@@ -43,7 +46,9 @@ Status find_gnuplot() { return run_gnuplot(""); }
 
 Status run_gnuplot(const std::string& script) {
     const int file = file_of(script);
-    if (file < 0) return Error{ErrorCode::system, fmt::format("gnuplot's script could not be stored: {}.", std::strerror(errno))};
+    if (file < 0)
+        return Error{ErrorCode::system,
+                     fmt::format("gnuplot's script could not be stored: {}.", std::strerror(errno))};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, file, STDIN_FILENO);
@@ -55,8 +60,10 @@ Status run_gnuplot(const std::string& script) {
     close(file);
     if (error) return missing(error);
     int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return missing(ENOENT);  // where the C library starts the child by fork()
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+        return missing(ENOENT);  // where the C library starts the child by fork()
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
     return Error{ErrorCode::system, "gnuplot did not succeed; it says why above."};
 }

@@ -1,4 +1,5 @@
-// gnuplot as a child process. Nothing of it is linked: a build needs no gnuplot, only a run that draws does.
+// gnuplot as a child process. Nothing of it is linked: a build needs no gnuplot, only a run that draws
+// does.
 #pragma once
 
 #include <string>

@@ -35,10 +35,14 @@ void print_placement() {
 /// Of one thread, and of one a core.
 void print_peak(Dot dot, Isa isa, ThreadPool* pool) {
     const double one = dot_peak_gflops(dot, isa);
-    std::string text = fmt::format("{:<11} {:.1f} {}, one thread", dot == Dot::f32 ? "FMA peak" : "peak", one, sums_integers(dot) ? "GOP/s" : "GFLOP/s");
+    std::string text = fmt::format("{:<11} {:.1f} {}, one thread", dot == Dot::f32 ? "FMA peak" : "peak", one,
+                                   sums_integers(dot) ? "GOP/s" : "GFLOP/s");
     if (pool) {
-        const ParallelFor parallel = [&](const std::function<void(int)>& fn) { static_cast<void>(pool->parallel(fn)); };
-        text += fmt::format(", {:.1f} with {}", dot_peak_gflops(dot, isa, pool->threads(), parallel), pool->threads());
+        const ParallelFor parallel = [&](const std::function<void(int)>& fn) {
+            static_cast<void>(pool->parallel(fn));
+        };
+        text += fmt::format(", {:.1f} with {}", dot_peak_gflops(dot, isa, pool->threads(), parallel),
+                            pool->threads());
     }
     fmt::print("{}; {}, {}\n", text, dot_instruction(dot), to_string(isa));
 }
@@ -60,10 +64,13 @@ void print_speed(const Machine& machine) {
     print_peaks(isa);
     const CacheSizes& caches = machine.caches;
     const std::size_t dram = std::min(largest_probe, std::max(caches.l3, caches.l2) * dram_probe_factor);
-    const std::pair<const char*, std::size_t> probes[] = {
-        {"L1", caches.l1 / 2}, {"L2", caches.l2 / 2}, {"L3", std::max(caches.l2 * 2, caches.l3 / 4)}, {"memory", dram}};
+    const std::pair<const char*, std::size_t> probes[] = {{"L1", caches.l1 / 2},
+                                                          {"L2", caches.l2 / 2},
+                                                          {"L3", std::max(caches.l2 * 2, caches.l3 / 4)},
+                                                          {"memory", dram}};
     for (const auto& [name, bytes] : probes)
-        fmt::print("{:<11} {:.1f} GB/s, one thread reading {} KB\n", name, read_bandwidth(isa, bytes), bytes / 1024);
+        fmt::print("{:<11} {:.1f} GB/s, one thread reading {} KB\n", name, read_bandwidth(isa, bytes),
+                   bytes / 1024);
 }
 
 int run_machine(const std::string& isa_text) {
@@ -73,13 +80,15 @@ int run_machine(const std::string& isa_text) {
     if (!host) return complain(host.error().message, exit_usage);
     const Machine& machine = *host;
     std::string isas;
-    for (const Isa isa : host_isas()) isas += fmt::format("{}{}", isas.empty() ? "" : ", ", to_string(isa));
+    for (const Isa isa : host_isas())
+        isas += fmt::format("{}{}", isas.empty() ? "" : ", ", to_string(isa));
     fmt::print("CPU         {}\n", machine.cpu_name);
     fmt::print("ISAs        {}; generating for {}\n", isas, to_string(machine.isa));
     if (machine.fast_ymm) fmt::print("            a 256-bit FMA costs half a 512-bit one\n");
-    if (machine.slow_bf16) fmt::print("            vdpbf16ps multiplies at half the rate of f32 FMAs, which are used instead\n");
-    fmt::print("caches      L1d {} KB, L2 {} KB a core, L3 {} KB over {} cores\n", machine.caches.l1 / 1024, machine.caches.l2 / 1024,
-               machine.caches.l3 / 1024, machine.caches.l3_cores);
+    if (machine.slow_bf16)
+        fmt::print("            vdpbf16ps multiplies at half the rate of f32 FMAs, which are used instead\n");
+    fmt::print("caches      L1d {} KB, L2 {} KB a core, L3 {} KB over {} cores\n", machine.caches.l1 / 1024,
+               machine.caches.l2 / 1024, machine.caches.l3 / 1024, machine.caches.l3_cores);
     print_placement();
     print_speed(machine);
     return exit_ok;
@@ -91,7 +100,8 @@ void add_machine(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("machine", "Describe this machine and measure its peaks");
     command->footer("Example: tandem machine --isa avx2");
     const auto isa = std::make_shared<std::string>();
-    command->add_option("--isa", *isa, "Instruction set to measure with (default: TANDEM_ISA, else the best here)");
+    command->add_option("--isa", *isa,
+                        "Instruction set to measure with (default: TANDEM_ISA, else the best here)");
     command->callback([isa, &exit_code] { exit_code = run_machine(*isa); });
 }
 

@@ -12,7 +12,9 @@ int main(int argc, char** argv) {
     setvbuf(stdout, nullptr, _IOLBF, 0);  // whole lines, also into pipes: long runs can be watched
     CLI::App app{"Two convolutions in a row, run as one: check, measure and look into the kernels"};
     app.name("tandem");
-    app.footer("tandem SUBCOMMAND --help names its options. Exit codes: 0 all went well, 1 something failed, 2 wrong command line.");
+    app.footer(
+        "tandem SUBCOMMAND --help names its options. Exit codes: 0 all went well, 1 something failed, 2 "
+        "wrong command line.");
     app.require_subcommand(1);
     int exit_code = exit_ok;
     add_check(app, exit_code);

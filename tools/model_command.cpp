@@ -1,4 +1,5 @@
-// tandem model: how well the cost model orders plans: its predictions for every candidate of a layer against measured times.
+// tandem model: how well the cost model orders plans: its predictions for every candidate of a layer
+// against measured times.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,16 +35,17 @@ struct Prediction {
     bool chosen = false;  // by the planner, for an untuned dispatch
     CostEstimate cost{};
     double measured = 0;  // seconds: the fastest undisturbed sample, which a busy machine moves least
-    double even = 0, odd = 0;  // the same of every second round: how well the measurement orders the plans itself
+    double even = 0,
+           odd = 0;  // the same of every second round: how well the measurement orders the plans itself
 };
 
 struct LayerScore {
     double spearman = 0;
     double repeatability = 0;  // Spearman of one half of the rounds against the other
-    double loss = 0;       // measured time of the plan predicted best over the best measured one
-    double rule_loss = 0;  // the same of the rules' plan
-    double choice_loss = 0;  // and of the planner's choice
-    double scale = 0;      // median of predicted over measured
+    double loss = 0;           // measured time of the plan predicted best over the best measured one
+    double rule_loss = 0;      // the same of the rules' plan
+    double choice_loss = 0;    // and of the planner's choice
+    double scale = 0;          // median of predicted over measured
     bool has_choice = false, decided_right = false, fuse = false;
     double predicted_ratio = 0;  // best plan of the kind that the planner did not choose over its choice
     double measured_ratio = 0;
@@ -62,12 +64,15 @@ double fastest_of(const Series& series, std::size_t first) {
 std::vector<double> ranks(const std::vector<double>& values) {
     std::vector<std::size_t> order(values.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
+    std::sort(order.begin(), order.end(),
+              [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
     std::vector<double> rank(values.size());
     for (std::size_t i = 0; i < order.size();) {
         std::size_t end = i;
-        while (end < order.size() && values[order[end]] == values[order[i]]) ++end;
-        for (std::size_t j = i; j < end; ++j) rank[order[j]] = static_cast<double>(i + end - 1) / 2;  // ties share the middle
+        while (end < order.size() && values[order[end]] == values[order[i]])
+            ++end;
+        for (std::size_t j = i; j < end; ++j)
+            rank[order[j]] = static_cast<double>(i + end - 1) / 2;  // ties share the middle
         i = end;
     }
     return rank;
@@ -133,13 +138,14 @@ Result<SavedTimes> read_times(const std::string& path) {
         double all = 0, even = 0, odd = 0;
         char comma = 0;
         if (numbers >> all >> comma >> even >> comma >> odd)
-            times[line.substr(0, plan) + line.substr(plan + 1, end - plan - 1)] = {all * 1e-6, even * 1e-6, odd * 1e-6};
+            times[line.substr(0, plan) + line.substr(plan + 1, end - plan - 1)] = {all * 1e-6, even * 1e-6,
+                                                                                   odd * 1e-6};
     }
     return times;
 }
 
-Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRates& rates, const Item& item, const SavedTimes& saved,
-                                        double seconds) {
+Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRates& rates, const Item& item,
+                                        const SavedTimes& saved, double seconds) {
     const Result<Work> work = parse_work(item, setup.settings);
     if (!work) return work.error();
     const Result<Problem> problem = make_problem(*work);
@@ -147,18 +153,21 @@ Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRa
     const int threads = setup.settings.threads;
     const Plan choice = choose_plan(*problem, setup.settings.machine, threads);
     std::vector<Plan> candidates = candidate_plans(*problem, setup.settings.machine, threads);
-    if (std::find(candidates.begin(), candidates.end(), choice) == candidates.end()) candidates.push_back(choice);
+    if (std::find(candidates.begin(), candidates.end(), choice) == candidates.end())
+        candidates.push_back(choice);
     std::vector<Prediction> all;
     for (const Plan& plan : candidates) {
         const auto found = saved.find(item.name + "," + to_string(plan));
         if (!saved.empty() && found == saved.end()) continue;
         const SavedTime time = saved.empty() ? SavedTime{} : found->second;
-        all.push_back({plan, is_unfused(*problem, plan, threads), plan == choice, estimate_cost(*problem, plan, rates, threads), time.all, time.even, time.odd});
+        all.push_back({plan, is_unfused(*problem, plan, threads), plan == choice,
+                       estimate_cost(*problem, plan, rates, threads), time.all, time.even, time.odd});
     }
     if (all.empty()) return Error{ErrorCode::invalid_argument, "--times has no candidate of this layer."};
     if (!saved.empty()) return all;
     std::vector<Plan> plans;
-    for (const Prediction& one : all) plans.push_back(one.plan);
+    for (const Prediction& one : all)
+        plans.push_back(one.plan);
     const Result<std::vector<Series>> series = time_plans(setup, *work, plans, seconds);
     if (!series) return series.error();
     for (std::size_t i = 0; i < all.size(); ++i) {
@@ -171,25 +180,29 @@ Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRa
 
 void write_csv(std::ostream& out, const Item& item, const std::vector<Prediction>& all) {
     for (const Prediction& one : all)
-        out << fmt::format("{},\"{}\",{:.3f},{:.3f},{:.3f},{:.3f},{},{}\n", item.name, to_string(one.plan), one.measured * 1e6, one.even * 1e6,
-                           one.odd * 1e6, one.cost.seconds * 1e6, one.unfused ? 1 : 0, to_string(one.cost.bound));
+        out << fmt::format("{},\"{}\",{:.3f},{:.3f},{:.3f},{:.3f},{},{}\n", item.name, to_string(one.plan),
+                           one.measured * 1e6, one.even * 1e6, one.odd * 1e6, one.cost.seconds * 1e6,
+                           one.unfused ? 1 : 0, to_string(one.cost.bound));
 }
 
 void print_score(const Item& item, const LayerScore& s, std::size_t plans) {
     std::string decision = "-";
     if (s.has_choice)
-        decision = fmt::format("{} {}: the other way takes {:.2f} predicted, {:.2f} measured", s.fuse ? "fuse" : "do not fuse",
-                               s.decided_right ? "right" : "WRONG", s.predicted_ratio, s.measured_ratio);
-    fmt::print("{:<12} {:>4} {:>9.2f} {:>11.2f} {:>11.2f} {:>11.3f} {:>11.3f} {:>11.3f}  {}\n", item.name, plans, s.spearman, s.repeatability, s.scale, s.loss, s.rule_loss,
-               s.choice_loss, decision);
+        decision = fmt::format("{} {}: the other way takes {:.2f} predicted, {:.2f} measured",
+                               s.fuse ? "fuse" : "do not fuse", s.decided_right ? "right" : "WRONG",
+                               s.predicted_ratio, s.measured_ratio);
+    fmt::print("{:<12} {:>4} {:>9.2f} {:>11.2f} {:>11.2f} {:>11.3f} {:>11.3f} {:>11.3f}  {}\n", item.name,
+               plans, s.spearman, s.repeatability, s.scale, s.loss, s.rule_loss, s.choice_loss, decision);
 }
 
-int score_layers(const ModelOptions& options, const BenchSetup& setup, const std::vector<Item>& items, const SavedTimes& saved) {
-    const MachineRates rates = default_rates(setup.settings.machine);  // as dispatch does: the same on a busy machine
-    fmt::print("rates: {:.1f} GFLOP/s, L1 {:.0f}, L2 {:.0f}, L3 {:.1f}, memory {:.1f} GB/s a core\n", rates.gflops, rates.gb_per_s[0],
-               rates.gb_per_s[1], rates.gb_per_s[2], rates.gb_per_s[3]);
-    fmt::print("{:<12} {:>4} {:>9} {:>11} {:>11} {:>11} {:>11} {:>11}  {}\n", "layer", "of", "Spearman", "repeatable", "pred./meas.", "model/best", "rules/best", "choice/best",
-               "decision");
+int score_layers(const ModelOptions& options, const BenchSetup& setup, const std::vector<Item>& items,
+                 const SavedTimes& saved) {
+    const MachineRates rates =
+        default_rates(setup.settings.machine);  // as dispatch does: the same on a busy machine
+    fmt::print("rates: {:.1f} GFLOP/s, L1 {:.0f}, L2 {:.0f}, L3 {:.1f}, memory {:.1f} GB/s a core\n",
+               rates.gflops, rates.gb_per_s[0], rates.gb_per_s[1], rates.gb_per_s[2], rates.gb_per_s[3]);
+    fmt::print("{:<12} {:>4} {:>9} {:>11} {:>11} {:>11} {:>11} {:>11}  {}\n", "layer", "of", "Spearman",
+               "repeatable", "pred./meas.", "model/best", "rules/best", "choice/best", "decision");
     std::ofstream csv;
     if (!options.csv.empty()) csv.open(options.csv);
     std::vector<double> correlations, repeats, losses, rule_losses, choice_losses;
@@ -211,10 +224,14 @@ int score_layers(const ModelOptions& options, const BenchSetup& setup, const std
         choices += layer.has_choice;
         right += layer.decided_right;
     }
-    fmt::print("median Spearman {:.2f}, quartiles {:.2f} and {:.2f} (of one half of the rounds against the other: median {:.2f})\n", quantile(correlations, 0.5), quantile(correlations, 0.25),
-               quantile(correlations, 0.75), quantile(repeats, 0.5));
-    fmt::print("geomean model/best {:.3f}, rules/best {:.3f}, choice/best {:.3f}, decisions right {} of {}\n", geometric_mean(losses), geometric_mean(rule_losses),
-               geometric_mean(choice_losses), right, choices);
+    fmt::print(
+        "median Spearman {:.2f}, quartiles {:.2f} and {:.2f} (of one half of the rounds against the other: "
+        "median {:.2f})\n",
+        quantile(correlations, 0.5), quantile(correlations, 0.25), quantile(correlations, 0.75),
+        quantile(repeats, 0.5));
+    fmt::print("geomean model/best {:.3f}, rules/best {:.3f}, choice/best {:.3f}, decisions right {} of {}\n",
+               geometric_mean(losses), geometric_mean(rule_losses), geometric_mean(choice_losses), right,
+               choices);
     return exit_code;
 }
 
@@ -245,14 +262,23 @@ int run_model(const ModelOptions& options) {
 }  // namespace
 
 void add_model(CLI::App& app, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("model", "Time every candidate plan and say how well the cost model orders them");
-    command->footer("Columns: Spearman, of predicted against measured times; model/best, time of the plan predicted best over the best plan's;\nrules/best and choice/best, the same of the rules' plan and of the planner's choice. A decision is right if the best plan of the other kind\n(fused or not) takes at least 0.97 of the choice's time.\nExample: tandem model --suite paper-dw --layout blocked --csv plans.csv");
+    CLI::App* const command =
+        app.add_subcommand("model", "Time every candidate plan and say how well the cost model orders them");
+    command->footer(
+        "Columns: Spearman, of predicted against measured times; model/best, time of the plan predicted best "
+        "over the best plan's;\nrules/best and choice/best, the same of the rules' plan and of the planner's "
+        "choice. A decision is right if the best plan of the other kind\n(fused or not) takes at least 0.97 "
+        "of the choice's time.\nExample: tandem model --suite paper-dw --layout blocked --csv plans.csv");
     const auto options = std::make_shared<ModelOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
-    command->add_option("--seconds", options->seconds, "To spend on each layer, all plans together")->capture_default_str();
-    command->add_option("--csv", options->csv, "File for every plan: layer, plan, us measured (all, even, odd rounds) and predicted, whether it is not fused, the bound");
-    command->add_option("--times", options->times, "A --csv file of an earlier run: score its times instead of measuring again");
+    command->add_option("--seconds", options->seconds, "To spend on each layer, all plans together")
+        ->capture_default_str();
+    command->add_option("--csv", options->csv,
+                        "File for every plan: layer, plan, us measured (all, even, odd rounds) and "
+                        "predicted, whether it is not fused, the bound");
+    command->add_option("--times", options->times,
+                        "A --csv file of an earlier run: score its times instead of measuring again");
     command->callback([options, &exit_code] { exit_code = run_model(*options); });
 }
 

@@ -39,12 +39,15 @@ memory::data_type type_of(DataType type) {
 }
 
 memory::desc plain_desc(const Dims& dims, memory::data_type type = memory::data_type::f32) {
-    constexpr memory::format_tag tags[] = {memory::format_tag::a, memory::format_tag::ab, memory::format_tag::abc,
-                                           memory::format_tag::abcd, memory::format_tag::abcde};
+    constexpr memory::format_tag tags[] = {memory::format_tag::a, memory::format_tag::ab,
+                                           memory::format_tag::abc, memory::format_tag::abcd,
+                                           memory::format_tag::abcde};
     return {dims, type, tags[dims.size() - 1]};
 }
 
-memory::desc any_desc(const Dims& dims, DataType type) { return {dims, type_of(type), memory::format_tag::any}; }
+memory::desc any_desc(const Dims& dims, DataType type) {
+    return {dims, type_of(type), memory::format_tag::any};
+}
 
 Dims dims_of(const TensorShape& shape) { return {shape.n, shape.c, shape.h, shape.w}; }
 
@@ -79,22 +82,25 @@ struct Chain {
     }
     void per_channel(algorithm kind, std::int64_t channels, std::span<const float> values, float factor) {
         const Dims dims{1, channels, 1, 1};
-        data.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(ops.len()) | DNNL_ARG_SRC_1, dims, times(values, factor)});
+        data.push_back(
+            {DNNL_ARG_ATTR_MULTIPLE_POST_OP(ops.len()) | DNNL_ARG_SRC_1, dims, times(values, factor)});
         ops.append_binary(kind, plain_desc(dims));
     }
 
     static std::vector<float> times(std::span<const float> values, float factor) {
         std::vector<float> result(values.begin(), values.end());
-        for (float& value : result) value *= factor;
+        for (float& value : result)
+            value *= factor;
         return result;
     }
 };
 
-/// op(a x) = a op(x) for positive a, if bounds are scaled too: the output's scale can go into the sums', as frameworks do it.
+/// op(a x) = a op(x) for positive a, if bounds are scaled too: the output's scale can go into the sums', as
+/// frameworks do it.
 bool scales_along(const PostOp& op) {
     using enum PostOpKind;
-    return op.kind == bias || op.kind == relu || op.kind == relu6 || op.kind == leaky || op.kind == clip || op.kind == prelu || op.kind == scale ||
-           op.kind == sum;
+    return op.kind == bias || op.kind == relu || op.kind == relu6 || op.kind == leaky || op.kind == clip ||
+           op.kind == prelu || op.kind == scale || op.kind == sum;
 }
 
 constexpr float sixth = 1.0f / 6;
@@ -105,7 +111,9 @@ bool append_eltwise(Chain& chain, const PostOp& op) {
         case PostOpKind::relu: chain.eltwise(algorithm::eltwise_relu); return true;
         case PostOpKind::relu6: chain.eltwise(algorithm::eltwise_clip, 0, 6 * chain.unit); return true;
         case PostOpKind::leaky: chain.eltwise(algorithm::eltwise_relu, op.alpha); return true;
-        case PostOpKind::clip: chain.eltwise(algorithm::eltwise_clip, op.alpha * chain.unit, op.beta * chain.unit); return true;
+        case PostOpKind::clip:
+            chain.eltwise(algorithm::eltwise_clip, op.alpha * chain.unit, op.beta * chain.unit);
+            return true;
         case PostOpKind::sigmoid: chain.eltwise(algorithm::eltwise_logistic); return true;
         case PostOpKind::tanh: chain.eltwise(algorithm::eltwise_tanh); return true;
         case PostOpKind::swish: chain.eltwise(algorithm::eltwise_swish, 1); return true;
@@ -123,12 +131,16 @@ bool append_eltwise(Chain& chain, const PostOp& op) {
 
 Status append_sum(Chain& chain, const Stage& stage, DataType type, const Quantization& residual) {
     if (stage.residual_channels() != stage.out_channels)
-        return Error{ErrorCode::unsupported, fmt::format("oneDNN's sum takes a residual of all {} output channels; this one has {}.",
-                                                         stage.out_channels, stage.residual_channels())};
+        return Error{ErrorCode::unsupported,
+                     fmt::format("oneDNN's sum takes a residual of all {} output channels; this one has {}.",
+                                 stage.out_channels, stage.residual_channels())};
     chain.sum = true;
-    if (!is_quantized(type)) chain.ops.append_sum(1.0f);
-    else if (residual.zero_point == 0) chain.ops.append_sum(residual.scale * chain.unit);
-    else chain.ops.append_sum(residual.scale * chain.unit, residual.zero_point);
+    if (!is_quantized(type))
+        chain.ops.append_sum(1.0f);
+    else if (residual.zero_point == 0)
+        chain.ops.append_sum(residual.scale * chain.unit);
+    else
+        chain.ops.append_sum(residual.scale * chain.unit, residual.zero_point);
     return {};
 }
 
@@ -137,17 +149,23 @@ Status append_post_op(Chain& chain, const Stage& stage, int i, const StageWeight
     if (append_eltwise(chain, op)) return {};
     switch (op.kind) {
         case PostOpKind::bias:
-            if (i == 0) chain.bias = true;
-            else chain.per_channel(algorithm::binary_add, stage.out_channels, weights.bias, chain.unit);
+            if (i == 0)
+                chain.bias = true;
+            else
+                chain.per_channel(algorithm::binary_add, stage.out_channels, weights.bias, chain.unit);
             return {};
-        case PostOpKind::scale: chain.per_channel(algorithm::binary_mul, stage.out_channels, weights.scale, 1); return {};
+        case PostOpKind::scale:
+            chain.per_channel(algorithm::binary_mul, stage.out_channels, weights.scale, 1);
+            return {};
         case PostOpKind::prelu:
-            chain.data.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(chain.ops.len()) | DNNL_ARG_WEIGHTS, Dims{1, stage.out_channels, 1, 1},
-                                  Chain::times(weights.prelu, 1)});
+            chain.data.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(chain.ops.len()) | DNNL_ARG_WEIGHTS,
+                                  Dims{1, stage.out_channels, 1, 1}, Chain::times(weights.prelu, 1)});
             chain.ops.append_prelu(1 << 1);
             return {};
         case PostOpKind::sum: return append_sum(chain, stage, type, weights.residual);
-        default: return Error{ErrorCode::unsupported, fmt::format("oneDNN has no post-op '{}'.", to_string(op.kind))};
+        default:
+            return Error{ErrorCode::unsupported,
+                         fmt::format("oneDNN has no post-op '{}'.", to_string(op.kind))};
     }
 }
 
@@ -156,7 +174,8 @@ Result<Chain> make_chain(const Stage& stage, const StageWeights& weights, DataTy
     const bool early = std::ranges::all_of(stage.conv.chain(), scales_along);
     if (is_quantized(type) && early) chain.unit = 1 / weights.output.scale;
     for (int i = 0; i < stage.conv.post_op_count; ++i)
-        if (const Status status = append_post_op(chain, stage, i, weights, type); !status) return status.error();
+        if (const Status status = append_post_op(chain, stage, i, weights, type); !status)
+            return status.error();
     if (is_quantized(type) && !early) chain.eltwise(algorithm::eltwise_linear, 1 / weights.output.scale);
     return chain;
 }
@@ -171,7 +190,8 @@ std::vector<float> bias_of(const StageWeights& weights, const Chain& chain) {
     std::vector<float> bias = Chain::times(weights.bias, chain.unit);
 #if DNNL_VERSION_MAJOR < 3
     const std::vector<float> scales = sum_scales(weights, chain);
-    for (std::size_t c = 0; c < scales.size(); ++c) bias[c] /= scales[c];
+    for (std::size_t c = 0; c < scales.size(); ++c)
+        bias[c] /= scales[c];
 #endif
     return bias;
 }
@@ -184,7 +204,8 @@ Dims weight_dims(const Stage& stage) {
 
 class OneDnnContender final : public Contender {
 public:
-    explicit OneDnnContender(bool automatic) : algorithm_(automatic ? algorithm::convolution_auto : algorithm::convolution_direct) {}
+    explicit OneDnnContender(bool automatic)
+        : algorithm_(automatic ? algorithm::convolution_auto : algorithm::convolution_direct) {}
 
     Result<std::vector<float>> prepare(const Workload& workload) override try {
         const Problem& problem = workload.problem;
@@ -198,21 +219,26 @@ public:
         return plain;
     } catch (const dnnl::error& error) {
         if (error.status == dnnl_unimplemented && workload.problem.dtype != DataType::f32)
-            return Error{ErrorCode::unsupported, fmt::format("{} for a layer like this is not offered by this oneDNN.", to_string(workload.problem.dtype))};
-        return Error{ErrorCode::unsupported, fmt::format("oneDNN has no primitive for this layer: {}.", error.what())};
+            return Error{ErrorCode::unsupported,
+                         fmt::format("{} for a layer like this is not offered by this oneDNN.",
+                                     to_string(workload.problem.dtype))};
+        return Error{ErrorCode::unsupported,
+                     fmt::format("oneDNN has no primitive for this layer: {}.", error.what())};
     }
 
     void run() noexcept override { run_all(); }
 
     std::vector<std::string> description() const override {
         std::vector<std::string> names;
-        for (const Primitive& primitive : primitives_) names.emplace_back(primitive.desc.impl_info_str());
+        for (const Primitive& primitive : primitives_)
+            names.emplace_back(primitive.desc.impl_info_str());
         return names;
     }
 
 private:
     void run_all() {
-        for (const Primitive& primitive : primitives_) primitive.convolution.execute(stream_, primitive.args);
+        for (const Primitive& primitive : primitives_)
+            primitive.convolution.execute(stream_, primitive.args);
         stream_.wait();
     }
 
@@ -233,19 +259,21 @@ private:
 
     memory packed_weights(const memory::desc& desc, const Stage& stage, const StageWeights& weights) {
         if (weights.quantized_weights.empty()) return filled(desc, weight_dims(stage), weights.weights);
-        return filled(desc, plain_desc(weight_dims(stage), memory::data_type::s8), weights.quantized_weights.data());
+        return filled(desc, plain_desc(weight_dims(stage), memory::data_type::s8),
+                      weights.quantized_weights.data());
     }
 
     /// Scales and zero points: attributes in oneDNN 2, attributes' masks and arguments in 3.
-    void add_quantization(const Problem& problem, int i, const StageWeights& weights, const Chain& chain, dnnl::primitive_attr& attributes,
-                          std::unordered_map<int, memory>& args) {
+    void add_quantization(const Problem& problem, int i, const StageWeights& weights, const Chain& chain,
+                          dnnl::primitive_attr& attributes, std::unordered_map<int, memory>& args) {
         if (!problem.quantized()) return;
         const std::vector<float> scales = sum_scales(weights, chain);
         const auto zero_point = [&](int argument, std::int32_t value) {
             if (value == 0) return;
 #if DNNL_VERSION_MAJOR >= 3
             attributes.set_zero_points_mask(argument, 0);
-            args[DNNL_ARG_ATTR_ZERO_POINTS | argument] = filled(plain_desc({1}, memory::data_type::s32), plain_desc({1}, memory::data_type::s32), &value);
+            args[DNNL_ARG_ATTR_ZERO_POINTS | argument] = filled(
+                plain_desc({1}, memory::data_type::s32), plain_desc({1}, memory::data_type::s32), &value);
 #else
             attributes.set_zero_points(argument, 0, {value});
 #endif
@@ -262,23 +290,29 @@ private:
         if (is_quantized(problem.output_dtype(i))) zero_point(DNNL_ARG_DST, weights.output.zero_point);
     }
 
-    dnnl::convolution_forward::primitive_desc describe(const Problem& problem, int i, const Chain& chain, const dnnl::primitive_attr& attributes) const {
+    dnnl::convolution_forward::primitive_desc describe(const Problem& problem, int i, const Chain& chain,
+                                                       const dnnl::primitive_attr& attributes) const {
         const Stage& stage = problem.stage(i);
-        const memory::desc source = i == 0 ? any_desc(dims_of(problem.input_shape()), problem.dtype) : primitives_.back().desc.dst_desc();
-        const memory::desc weights = any_desc(weight_dims(stage), problem.quantized() ? DataType::s8 : problem.dtype);
+        const memory::desc source = i == 0 ? any_desc(dims_of(problem.input_shape()), problem.dtype)
+                                           : primitives_.back().desc.dst_desc();
+        const memory::desc weights =
+            any_desc(weight_dims(stage), problem.quantized() ? DataType::s8 : problem.dtype);
         const memory::desc output = any_desc(dims_of(problem.output_shape(i)), problem.output_dtype(i));
         const memory::desc bias = chain.bias ? plain_desc({stage.out_channels}) : memory::desc();
         const Dims strides{stage.conv.stride.h, stage.conv.stride.w};
         const Dims dilation{stage.conv.dilation.h - 1, stage.conv.dilation.w - 1};
-        const Dims before{stage.padding.top, stage.padding.left}, after{stage.padding.bottom, stage.padding.right};
+        const Dims before{stage.padding.top, stage.padding.left},
+            after{stage.padding.bottom, stage.padding.right};
         const auto kind = dnnl::prop_kind::forward_inference;
 #if DNNL_VERSION_MAJOR >= 3
-        return {engine_, kind, algorithm_, source, weights, bias, output, strides, dilation, before, after, attributes};
+        return {engine_, kind,    algorithm_, source, weights, bias,
+                output,  strides, dilation,   before, after,   attributes};
 #else
         const dnnl::convolution_forward::desc convolution =
-            chain.bias
-                ? dnnl::convolution_forward::desc(kind, algorithm_, source, weights, bias, output, strides, dilation, before, after)
-                : dnnl::convolution_forward::desc(kind, algorithm_, source, weights, output, strides, dilation, before, after);
+            chain.bias ? dnnl::convolution_forward::desc(kind, algorithm_, source, weights, bias, output,
+                                                         strides, dilation, before, after)
+                       : dnnl::convolution_forward::desc(kind, algorithm_, source, weights, output, strides,
+                                                         dilation, before, after);
         return {convolution, attributes, engine_};
 #endif
     }
@@ -295,15 +329,21 @@ private:
         add_quantization(problem, i, weights, *chain, attributes, args);
         const auto desc = describe(problem, i, *chain, attributes);
         Primitive primitive{desc, dnnl::convolution_forward(desc), std::move(args)};
-        primitive.args[DNNL_ARG_SRC] = i == 0 ? filled(desc.src_desc(), dims_of(problem.input_shape()), workload.input_nchw)
-                                              : primitives_.back().args.at(DNNL_ARG_DST);
+        primitive.args[DNNL_ARG_SRC] =
+            i == 0 ? filled(desc.src_desc(), dims_of(problem.input_shape()), workload.input_nchw)
+                   : primitives_.back().args.at(DNNL_ARG_DST);
         primitive.args[DNNL_ARG_WEIGHTS] = packed_weights(desc.weights_desc(), stage, weights);
-        if (chain->bias) primitive.args[DNNL_ARG_BIAS] = filled(desc.bias_desc(), {stage.out_channels}, bias_of(weights, *chain));
-        for (const PostOpData& data : chain->data) primitive.args[data.argument] = filled(plain_desc(data.dims), data.dims, data.values);
-        // A sum is added to what the output holds, as in a framework; it grows from run to run, which costs no time.
-        primitive.args[DNNL_ARG_DST] = chain->sum ? filled(desc.dst_desc(), dims_of(problem.output_shape(i)),
-                                                           workload.residual_nchw[static_cast<std::size_t>(i)])
-                                                  : memory(desc.dst_desc(), engine_);
+        if (chain->bias)
+            primitive.args[DNNL_ARG_BIAS] =
+                filled(desc.bias_desc(), {stage.out_channels}, bias_of(weights, *chain));
+        for (const PostOpData& data : chain->data)
+            primitive.args[data.argument] = filled(plain_desc(data.dims), data.dims, data.values);
+        // A sum is added to what the output holds, as in a framework; it grows from run to run, which costs
+        // no time.
+        primitive.args[DNNL_ARG_DST] = chain->sum
+                                           ? filled(desc.dst_desc(), dims_of(problem.output_shape(i)),
+                                                    workload.residual_nchw[static_cast<std::size_t>(i)])
+                                           : memory(desc.dst_desc(), engine_);
         primitives_.push_back(std::move(primitive));
         return {};
     }
@@ -338,10 +378,16 @@ Status limit_onednn(Isa isa) {
         return cpu_isa::avx2;
     };
     if (dnnl::set_max_cpu_isa(level()) == dnnl::status::success) return {};
-    return Error{ErrorCode::unsupported, fmt::format("oneDNN could not be limited to {}: it was in use already, or its build does not allow it.", to_string(isa))};
+    return Error{
+        ErrorCode::unsupported,
+        fmt::format(
+            "oneDNN could not be limited to {}: it was in use already, or its build does not allow it.",
+            to_string(isa))};
 }
 
-std::unique_ptr<Contender> make_onednn_contender(bool automatic) { return std::make_unique<OneDnnContender>(automatic); }
+std::unique_ptr<Contender> make_onednn_contender(bool automatic) {
+    return std::make_unique<OneDnnContender>(automatic);
+}
 
 #endif
 

@@ -12,7 +12,8 @@ namespace tandem::tool {
 
 namespace {
 
-// GCC's runtime counts `pause` instructions: 40 cycles each on Zen 4, 140 on recent Intel. Intel's and LLVM's count milliseconds.
+// GCC's runtime counts `pause` instructions: 40 cycles each on Zen 4, 140 on recent Intel. Intel's and
+// LLVM's count milliseconds.
 constexpr const char* spin_pauses = "10000";
 constexpr const char* spin_milliseconds = "1";
 
@@ -40,8 +41,9 @@ Status set_openmp_environment(int threads, char** argv) {
     }
     if (!changed) return {};
     execv("/proc/self/exe", argv);
-    return Error{ErrorCode::system, fmt::format("The program could not start itself anew with OMP_NUM_THREADS={}: {}.", threads,
-                                                std::strerror(errno))};
+    return Error{ErrorCode::system,
+                 fmt::format("The program could not start itself anew with OMP_NUM_THREADS={}: {}.", threads,
+                             std::strerror(errno))};
 }
 
 }  // namespace tandem::tool

@@ -21,14 +21,18 @@ Result<Layout> read_layout(const std::string& text, Isa isa) {
     if (text == "nchw16c") return Layout::nchw16c;
     if (text == "nchw8c") return Layout::nchw8c;
     if (text == "blocked") return is_avx512(isa) ? Layout::nchw16c : Layout::nchw8c;
-    return invalid("--layout", text, "nhwc, blocked (nchw16c with avx512, nchw8c with avx2), nchw16c, nchw8c");
+    return invalid("--layout", text,
+                   "nhwc, blocked (nchw16c with avx512, nchw8c with avx2), nchw16c, nchw8c");
 }
 
 /// Of the intermediate or the output; nullopt: as the input.
-Result<std::optional<DataType>> read_tensor_dtype(const char* option, const std::string& text, DataType input, bool or_f32) {
+Result<std::optional<DataType>> read_tensor_dtype(const char* option, const std::string& text, DataType input,
+                                                  bool or_f32) {
     if (text.empty()) return std::optional<DataType>{};
     const Result<DataType> dtype = parse_data_type(text);
-    const bool accepted = dtype && (is_quantized(input) ? is_quantized(*dtype) || (or_f32 && *dtype == DataType::f32) : *dtype == input);
+    const bool accepted =
+        dtype &&
+        (is_quantized(input) ? is_quantized(*dtype) || (or_f32 && *dtype == DataType::f32) : *dtype == input);
     if (accepted) return std::optional(*dtype);
     const std::string types = !is_quantized(input) ? to_string(input) : or_f32 ? "u8, s8, f32" : "u8, s8";
     return invalid(option, text, fmt::format("{} (as --dtype is {})", types, to_string(input)).c_str());
@@ -38,7 +42,8 @@ Status read_dtypes(const CommonOptions& options, Settings& settings) {
     const Result<DataType> dtype = parse_data_type(options.dtype);
     if (!dtype) return invalid("--dtype", options.dtype, "f32, bf16, f16, u8, s8, int8 (u8)");
     settings.dtype = *dtype;
-    const auto intermediate = read_tensor_dtype("--intermediate-dtype", options.intermediate_dtype, *dtype, false);
+    const auto intermediate =
+        read_tensor_dtype("--intermediate-dtype", options.intermediate_dtype, *dtype, false);
     if (!intermediate) return intermediate.error();
     settings.intermediate_dtype = *intermediate;
     const auto output = read_tensor_dtype("--output-dtype", options.output_dtype, *dtype, true);
@@ -50,13 +55,25 @@ Status read_dtypes(const CommonOptions& options, Settings& settings) {
 }  // namespace
 
 void add_common_options(CLI::App& app, CommonOptions& options) {
-    app.add_option("--isa", options.isa, "Instruction set to generate for: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, avx512_fp16 or amx (default: TANDEM_ISA, else the best here); what the data type has no use for is left out");
-    app.add_option("--layout", options.layout, "Of the tensors: nhwc, blocked (nchw16c or nchw8c, as fits the ISA), nchw16c, nchw8c")
+    app.add_option(
+        "--isa", options.isa,
+        "Instruction set to generate for: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, avx512_fp16 or "
+        "amx (default: TANDEM_ISA, else the best here); what the data type has no use for is left out");
+    app.add_option("--layout", options.layout,
+                   "Of the tensors: nhwc, blocked (nchw16c or nchw8c, as fits the ISA), nchw16c, nchw8c")
         ->capture_default_str();
-    app.add_option("--dtype", options.dtype, "Of the tensors: f32, bf16, f16, or quantised: u8, s8, int8 (u8)")->capture_default_str();
-    app.add_option("--intermediate-dtype", options.intermediate_dtype, "Of the tensor between the convolutions, where quantised: u8 or s8 (default: as --dtype)");
-    app.add_option("--output-dtype", options.output_dtype, "Of the output, where quantised: u8, s8 or f32 (default: as --dtype)");
-    app.add_option("--math", options.math, "Of Tandem's kernels: strict (sums in a fixed order), fast (any algorithm within 1e-5 of max|y|, Winograd included), bf16 (f32 tensors; dense stages may round their operands to bf16) or f16 (f16 tensors; dense stages may keep their sums in f16)")->capture_default_str();
+    app.add_option("--dtype", options.dtype,
+                   "Of the tensors: f32, bf16, f16, or quantised: u8, s8, int8 (u8)")
+        ->capture_default_str();
+    app.add_option("--intermediate-dtype", options.intermediate_dtype,
+                   "Of the tensor between the convolutions, where quantised: u8 or s8 (default: as --dtype)");
+    app.add_option("--output-dtype", options.output_dtype,
+                   "Of the output, where quantised: u8, s8 or f32 (default: as --dtype)");
+    app.add_option("--math", options.math,
+                   "Of Tandem's kernels: strict (sums in a fixed order), fast (any algorithm within 1e-5 of "
+                   "max|y|, Winograd included), bf16 (f32 tensors; dense stages may round their operands to "
+                   "bf16) or f16 (f16 tensors; dense stages may keep their sums in f16)")
+        ->capture_default_str();
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
 
@@ -73,7 +90,8 @@ Result<Settings> resolve(const CommonOptions& options) {
     Settings settings;
     if (const Status status = read_dtypes(options, settings); !status) return status.error();
     constexpr std::array maths{Math::strict, Math::fast, Math::bf16, Math::f16};
-    const auto math = std::ranges::find(maths, options.math, [](Math mode) { return std::string(to_string(mode)); });
+    const auto math =
+        std::ranges::find(maths, options.math, [](Math mode) { return std::string(to_string(mode)); });
     if (math == maths.end()) return invalid("--math", options.math, "strict, fast, bf16, f16");
     settings.math = *math;
     settings.machine = *machine;
@@ -89,7 +107,8 @@ Result<Settings> resolve(const CommonOptions& options) {
 
 std::string dtypes_text(const Settings& settings) {
     std::string text = to_string(settings.dtype);
-    if (settings.intermediate_dtype) text += fmt::format(", intermediate {}", to_string(*settings.intermediate_dtype));
+    if (settings.intermediate_dtype)
+        text += fmt::format(", intermediate {}", to_string(*settings.intermediate_dtype));
     if (settings.output_dtype) text += fmt::format(", output {}", to_string(*settings.output_dtype));
     return text;
 }

@@ -1,4 +1,5 @@
-// What the subcommands have in common: how to read --isa, --layout and the like, and what they come to on this machine.
+// What the subcommands have in common: how to read --isa, --layout and the like, and what they come to on
+// this machine.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -16,13 +16,16 @@ struct PlanOptions {
     ProblemSource source{};
 };
 
-std::string shape_text(const TensorShape& shape) { return fmt::format("{}x{}x{}x{}", shape.n, shape.c, shape.h, shape.w); }
+std::string shape_text(const TensorShape& shape) {
+    return fmt::format("{}x{}x{}x{}", shape.n, shape.c, shape.h, shape.w);
+}
 
 void print_kernel(const Item& item, const Kernel& kernel, const Problem& problem) {
     if (item.name != item.text) fmt::print("layer    {}\n", item.name);
     fmt::print("kernel   {}\n", kernel.name());
     fmt::print("tensors  input {}", shape_text(kernel.input_shape()));
-    for (int i = 0; i < problem.stage_count; ++i) fmt::print(", {} {}", to_string(problem.stage(i).conv), shape_text(problem.output_shape(i)));
+    for (int i = 0; i < problem.stage_count; ++i)
+        fmt::print(", {} {}", to_string(problem.stage(i).conv), shape_text(problem.output_shape(i)));
     fmt::print("\nwork     {:.3f} GFLOP\n", problem.flops() * 1e-9);
     fmt::print("plan     {}\n", to_string(kernel.plan()));
     fmt::print("tiles    {}\n", kernel.tiles());
@@ -47,7 +50,9 @@ int run_plan(const PlanOptions& options) {
         const Result<Kernel> kernel = dispatch(context, *work, settings->dispatch());
         const Result<Problem> problem = make_problem(*work);
         if (!kernel || !problem) {
-            exit_code = complain(fmt::format("{}: {}", item.name, (!kernel ? kernel.error() : problem.error()).message), exit_failed);
+            exit_code = complain(
+                fmt::format("{}: {}", item.name, (!kernel ? kernel.error() : problem.error()).message),
+                exit_failed);
             continue;
         }
         if (&item != &items->front()) fmt::print("\n");
@@ -59,7 +64,8 @@ int run_plan(const PlanOptions& options) {
 }  // namespace
 
 void add_plan(CLI::App& app, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("plan", "Say what the planner decided and why: tiles, blocks, scratch, code size");
+    CLI::App* const command =
+        app.add_subcommand("plan", "Say what the planner decided and why: tiles, blocks, scratch, code size");
     command->footer("Example: tandem plan mv2_1 --threads 4");
     const auto options = std::make_shared<PlanOptions>();
     add_problem_source(*command, options->source);

@@ -13,7 +13,9 @@ namespace tandem::tool {
 namespace {
 
 // Cache lines of their own for tensors: what frameworks' allocators give.
-Result<AlignedBuffer> aligned(DataType type, std::size_t elements) { return AlignedBuffer::create(std::max<std::size_t>(64, tensor_bytes(type, elements))); }
+Result<AlignedBuffer> aligned(DataType type, std::size_t elements) {
+    return AlignedBuffer::create(std::max<std::size_t>(64, tensor_bytes(type, elements)));
+}
 
 Result<AlignedBuffer> aligned(DataType type, std::span<const float> values) {
     Result<AlignedBuffer> buffer = aligned(type, values.size());
@@ -30,15 +32,19 @@ constexpr double settle_seconds = 1e-9;  // makes interleave() call once untimed
 
 }  // namespace
 
-Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work, const std::vector<Plan>& plans, double seconds) {
+Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work,
+                                       const std::vector<Plan>& plans, double seconds) {
     const Result<std::unique_ptr<Workload>> workload = make_workload(work);
     if (!workload) return workload.error();
     const Problem& problem = (*workload)->problem;
-    const auto elements = [&](const TensorShape& shape) { return static_cast<std::size_t>(element_count(shape, problem.layout)); };
+    const auto elements = [&](const TensorShape& shape) {
+        return static_cast<std::size_t>(element_count(shape, problem.layout));
+    };
     const int last = problem.stage_count - 1;
     const VerificationData& data = (*workload)->data;
     const Result<AlignedBuffer> input = aligned(problem.dtype, data.input);
-    const Result<AlignedBuffer> output = aligned(problem.output_dtype(last), elements(problem.output_shape(last)));
+    const Result<AlignedBuffer> output =
+        aligned(problem.output_dtype(last), elements(problem.output_shape(last)));
     if (!input || !output) return (!input ? input : output).error();
     std::vector<AlignedBuffer> residuals;
     Args args{.input = input->data(), .output = output->data()};

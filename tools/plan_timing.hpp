@@ -9,8 +9,9 @@
 
 namespace tandem::tool {
 
-/// One series a plan, in order. An error if any plan's kernel cannot be made or run. Every sample starts with an untimed call,
-/// so that no plan pays for what the one before left in the caches.
-Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work, const std::vector<Plan>& plans, double seconds);
+/// One series a plan, in order. An error if any plan's kernel cannot be made or run. Every sample starts
+/// with an untimed call, so that no plan pays for what the one before left in the caches.
+Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work,
+                                       const std::vector<Plan>& plans, double seconds);
 
 }  // namespace tandem::tool

@@ -38,10 +38,13 @@ Status append_suite(const std::string& name, std::vector<Item>& items) {
     const Suite* const suite = find_suite(name);
     if (!suite) {
         std::vector<std::string_view> names;
-        for (const Suite& known : suites()) names.push_back(known.name);
-        return Error{ErrorCode::invalid_argument, fmt::format("--suite is '{}'; accepted: {}.", name, fmt::join(names, ", "))};
+        for (const Suite& known : suites())
+            names.push_back(known.name);
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("--suite is '{}'; accepted: {}.", name, fmt::join(names, ", "))};
     }
-    for (const Layer& layer : suite->layers) items.push_back({std::string(layer.name), std::string(layer.pair), name});
+    for (const Layer& layer : suite->layers)
+        items.push_back({std::string(layer.name), std::string(layer.pair), name});
     return {};
 }
 
@@ -55,7 +58,8 @@ std::vector<Item> separated(const std::vector<Item>& items) {
             continue;
         }
         const bool named = item.name != item.text;
-        for (const auto& [suffix, single, which] : {std::tuple{"/first", first_of(*pair), Part::first}, std::tuple{"/second", second_of(*pair), Part::second}}) {
+        for (const auto& [suffix, single, which] : {std::tuple{"/first", first_of(*pair), Part::first},
+                                                    std::tuple{"/second", second_of(*pair), Part::second}}) {
             Item part = item;
             part.part = which;
             part.text = to_string(single);
@@ -94,9 +98,12 @@ Result<Work> with_settings(Result<Descriptor> parsed, Part part, const Settings&
 }  // namespace
 
 void add_problem_source(CLI::App& app, ProblemSource& source) {
-    app.add_option("pair", source.texts, "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1");
+    app.add_option(
+        "pair", source.texts,
+        "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1");
     app.add_option("--file", source.file, "File with one pair a line; '#' starts a comment");
-    app.add_option("--suite", source.suites, "Every layer of a suite, or of several: NAME,NAME; see tandem suites")
+    app.add_option("--suite", source.suites,
+                   "Every layer of a suite, or of several: NAME,NAME; see tandem suites")
         ->delimiter(',')
         ->allow_extra_args(false);
     app.add_flag("--separate", source.separate, "Each convolution of a pair alone, as a kernel of its own");
@@ -104,20 +111,26 @@ void add_problem_source(CLI::App& app, ProblemSource& source) {
 
 Result<std::vector<Item>> read_items(const ProblemSource& source) {
     std::vector<Item> items;
-    for (const std::string& text : source.texts) items.push_back(item_of(text));
+    for (const std::string& text : source.texts)
+        items.push_back(item_of(text));
     if (!source.file.empty())
         if (const Status status = append_file(source.file, items); !status) return status.error();
     for (const std::string& suite : source.suites)
         if (const Status status = append_suite(suite, items); !status) return status.error();
     if (items.empty() && source.file.empty())
-        return Error{ErrorCode::invalid_argument, "No pair was given; accepted: PAIR..., --file FILE, --suite NAME,..."};
+        return Error{ErrorCode::invalid_argument,
+                     "No pair was given; accepted: PAIR..., --file FILE, --suite NAME,..."};
     return source.separate ? separated(items) : items;
 }
 
 Result<Work> parse_work(const Item& item, const Settings& settings) {
     if (item.text.find(':') == std::string::npos)
-        return Error{ErrorCode::invalid_argument, fmt::format("The pair is '{}'; a layer's name (tandem suites lists those) or a text like 1x32x112x112:dw3:conv1o64 is accepted.", item.text)};
-    if (std::count(item.text.begin(), item.text.end(), ':') == 1) return with_settings(SingleConv::parse(item.text), item.part, settings);
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("The pair is '{}'; a layer's name (tandem suites lists those) or a text "
+                                 "like 1x32x112x112:dw3:conv1o64 is accepted.",
+                                 item.text)};
+    if (std::count(item.text.begin(), item.text.end(), ':') == 1)
+        return with_settings(SingleConv::parse(item.text), item.part, settings);
     return with_settings(ConvPair::parse(item.text), item.part, settings);
 }
 

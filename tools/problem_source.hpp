@@ -20,9 +20,9 @@ using Work = std::variant<ConvPair, SingleConv>;
 enum class Part { whole, first, second };
 
 struct Item {
-    std::string name;  // of the layer; the text where it has none
-    std::string text;  // as given
-    std::string suite{};  // that brought it; empty where it was named otherwise
+    std::string name;         // of the layer; the text where it has none
+    std::string text;         // as given
+    std::string suite{};      // that brought it; empty where it was named otherwise
     Part part = Part::whole;  // which tensors of the pair are its own: their data types may differ
 };
 
@@ -34,11 +34,12 @@ struct ProblemSource {
 };
 void add_problem_source(CLI::App& app, ProblemSource& source);
 
-/// The items named, in order: texts (a layer's name, e.g. mv1_1, stands for its pair), then the file, then the suites.
-/// An unreadable file, an unknown suite or nothing at all is an error.
+/// The items named, in order: texts (a layer's name, e.g. mv1_1, stands for its pair), then the file, then
+/// the suites. An unreadable file, an unknown suite or nothing at all is an error.
 Result<std::vector<Item>> read_items(const ProblemSource& source);
 
-/// Parses a pair, or a single convolution where the text has one <conv> only, and gives it the settings' layout, types and math.
+/// Parses a pair, or a single convolution where the text has one <conv> only, and gives it the settings'
+/// layout, types and math.
 Result<Work> parse_work(const Item& item, const Settings& settings);
 
 Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options);

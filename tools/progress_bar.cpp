@@ -20,7 +20,8 @@ void ProgressBar::show(double fraction, const std::string& what) {
     const double done = std::clamp(fraction, 0.0, 1.0), spent = now_seconds() - start_;
     const int filled = static_cast<int>(done * width);
     const std::string left = done > 0.005 ? clock_text(spent * (1 - done) / done) + " left" : "";
-    fmt::print(stderr, "\r\x1b[K[{:#<{}}{:.<{}}] {:3.0f} %  {}  {}", "", filled, "", width - filled, done * 100, left, what);
+    fmt::print(stderr, "\r\x1b[K[{:#<{}}{:.<{}}] {:3.0f} %  {}  {}", "", filled, "", width - filled,
+               done * 100, left, what);
     std::fflush(stderr);
     shown_ = true;
 }

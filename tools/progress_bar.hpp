@@ -1,4 +1,5 @@
-// ProgressBar: how far a long run is and when it will be done, on one line of a terminal; nothing at all elsewhere.
+// ProgressBar: how far a long run is and when it will be done, on one line of a terminal; nothing at all
+// elsewhere.
 #pragma once
 
 #include <string>

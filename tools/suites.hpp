@@ -1,4 +1,5 @@
-// Layers that Tandem is measured on, as data: name, network, pair text. A layer's name is its own in all suites.
+// Layers that Tandem is measured on, as data: name, network, pair text. A layer's name is its own in all
+// suites.
 #pragma once
 
 #include <span>
@@ -16,7 +17,8 @@ struct Suite {
     std::vector<Layer> layers;
 };
 
-/// paper (all 33), paper-dw (27 depthwise + 1x1), paper-dense (6 of ResNet), then one for each further network.
+/// paper (all 33), paper-dw (27 depthwise + 1x1), paper-dense (6 of ResNet), then one for each further
+/// network.
 const std::vector<Suite>& suites();
 /// Null for an unknown name.
 const Suite* find_suite(std::string_view name);

@@ -19,7 +19,8 @@ std::set<pid_t> threads_of_process() {
     return threads;
 }
 
-// 0: the calling thread. A thread that ended meanwhile, or a CPU that was taken away, leaves things as they were.
+// 0: the calling thread. A thread that ended meanwhile, or a CPU that was taken away, leaves things as they
+// were.
 void bind(pid_t thread, int cpu) {
     if (cpu < 0) return;
     cpu_set_t* const set = CPU_ALLOC(static_cast<std::size_t>(cpu) + 1);
@@ -38,7 +39,8 @@ Result<ThreadPlacement> ThreadPlacement::create(int threads) {
     if (!topology) return topology.error();
     ThreadPlacement placement;
     const Placement cores = place_on_host(topology->get(), threads);
-    for (const Worker& worker : cores.workers) placement.cpus_.push_back(worker.cpuset ? hwloc_bitmap_first(worker.cpuset.get()) : -1);
+    for (const Worker& worker : cores.workers)
+        placement.cpus_.push_back(worker.cpuset ? hwloc_bitmap_first(worker.cpuset.get()) : -1);
     placement.known_ = threads_of_process();
     bind(0, placement.cpus_.front());
     return placement;

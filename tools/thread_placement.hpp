@@ -1,7 +1,9 @@
-// Both sides of a comparison on the same cores: where Tandem's pool puts its workers, oneDNN's threads are put too.
+// Both sides of a comparison on the same cores: where Tandem's pool puts its workers, oneDNN's threads are
+// put too.
 //
-// Left alone, the kernel's scheduler sometimes keeps two OpenMP threads on one core for seconds, which costs oneDNN a factor
-// of 2 to 10 on layers of 0.1 ms; and OpenMP's own binding (OMP_PROC_BIND) would also bind the thread that Tandem runs on.
+// Left alone, the kernel's scheduler sometimes keeps two OpenMP threads on one core for seconds, which
+// costs oneDNN a factor of 2 to 10 on layers of 0.1 ms; and OpenMP's own binding (OMP_PROC_BIND) would also
+// bind the thread that Tandem runs on.
 #pragma once
 
 #include <sys/types.h>
@@ -15,11 +17,12 @@ namespace tandem::tool {
 
 class ThreadPlacement {
 public:
-    /// Finds the cores that a pool of `threads` gets and binds the calling thread to the first. To be called after the pool has
-    /// started its workers and before oneDNN starts its own.
+    /// Finds the cores that a pool of `threads` gets and binds the calling thread to the first. To be
+    /// called after the pool has started its workers and before oneDNN starts its own.
     static Result<ThreadPlacement> create(int threads);
 
-    /// Binds every thread that has appeared since create() to the second, third, ... core in the order of their ids. Cheap.
+    /// Binds every thread that has appeared since create() to the second, third, ... core in the order of
+    /// their ids. Cheap.
     void bind_new_threads();
 
 private:

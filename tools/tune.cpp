@@ -1,5 +1,5 @@
-// tandem tune: finds the fastest plan of each layer by measuring, and remembers it in the wisdom file, layer by layer, so that a
-// run that is stopped loses nothing and a second one goes on from there.
+// tandem tune: finds the fastest plan of each layer by measuring, and remembers it in the wisdom file,
+// layer by layer, so that a run that is stopped loses nothing and a second one goes on from there.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -36,16 +36,18 @@ Result<Shard> read_shard(const std::string& text) {
         return error == std::errc() && end == digits.data() + digits.size();
     };
     const std::string_view view = text;
-    if (slash == std::string::npos || !number(view.substr(0, slash), shard.index) || !number(view.substr(slash + 1), shard.count) ||
-        shard.index >= shard.count)
-        return Error{ErrorCode::invalid_argument, fmt::format("--shard is '{}'; accepted: I/N with 0 <= I < N, e.g. 0/4.", text)};
+    if (slash == std::string::npos || !number(view.substr(0, slash), shard.index) ||
+        !number(view.substr(slash + 1), shard.count) || shard.index >= shard.count)
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("--shard is '{}'; accepted: I/N with 0 <= I < N, e.g. 0/4.", text)};
     return shard;
 }
 
 /// Every count-th item, so that neighbours, which are alike, go to different shards.
 std::vector<Item> shard_of(const std::vector<Item>& items, const Shard& shard) {
     std::vector<Item> mine;
-    for (std::size_t i = shard.index; i < items.size(); i += shard.count) mine.push_back(items[i]);
+    for (std::size_t i = shard.index; i < items.size(); i += shard.count)
+        mine.push_back(items[i]);
     return mine;
 }
 
@@ -59,14 +61,16 @@ struct Run {
 };
 
 void print_report(const Item& item, const TuneReport& report) {
-    fmt::print("{:<12} {:>9.1f} us  {:.3f}x  {:>3} of {:>3} plans timed  {}{}\n", item.name, report.microseconds, report.ratio, report.timed, report.candidates,
-               to_string(report.plan), report.planner_kept ? "  (the planner's plan)" : "");
+    fmt::print("{:<12} {:>9.1f} us  {:.3f}x  {:>3} of {:>3} plans timed  {}{}\n", item.name,
+               report.microseconds, report.ratio, report.timed, report.candidates, to_string(report.plan),
+               report.planner_kept ? "  (the planner's plan)" : "");
     for (const std::string& note : report.notes)
         if (note.find("no time was left") == std::string::npos) fmt::print("    not timed: {}\n", note);
 }
 
 /// True if the layer was tuned or had been; otherwise says why not.
-bool tune_item(const Run& run, const Wisdom& known, const Item& item, const std::function<void(const TuneProgress&)>& progress, ProgressBar& bar) {
+bool tune_item(const Run& run, const Wisdom& known, const Item& item,
+               const std::function<void(const TuneProgress&)>& progress, ProgressBar& bar) {
     const auto fail = [&](const std::string& why) {
         bar.clear();
         fmt::print("{:<12} FAILED: {}\n", item.name, why);
@@ -76,13 +80,19 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item, const std:
     if (!work) return fail(work.error().message);
     const Result<Problem> problem = make_problem(*work);
     if (!problem) return fail(problem.error().message);
-    const WisdomEntry* const entry = known.find(wisdom_key(*problem, run.settings.machine, run.settings.threads));
+    const WisdomEntry* const entry =
+        known.find(wisdom_key(*problem, run.settings.machine, run.settings.threads));
     if (entry && entry->effort >= run.effort && !run.again) {
         bar.clear();
-        fmt::print("{:<12} {:>9.1f} us  {:.3f}x  known since {} (--again measures anew)\n", item.name, entry->microseconds, entry->ratio, entry->date);
+        fmt::print("{:<12} {:>9.1f} us  {:.3f}x  known since {} (--again measures anew)\n", item.name,
+                   entry->microseconds, entry->ratio, entry->date);
         return true;
     }
-    const Result<TuneReport> report = tune(*problem, run.settings.machine, {.threads = run.settings.threads, .effort = run.effort, .seconds = run.seconds, .progress = progress});
+    const Result<TuneReport> report = tune(*problem, run.settings.machine,
+                                           {.threads = run.settings.threads,
+                                            .effort = run.effort,
+                                            .seconds = run.seconds,
+                                            .progress = progress});
     if (!report) return fail(report.error().message);
     bar.clear();
     print_report(item, *report);
@@ -95,14 +105,18 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item, const std:
 int run_items(const Run& run, const std::vector<Item>& items) {
     const Result<Wisdom> known = read_wisdom(run.path);
     if (!known) return complain(known.error().message, exit_failed);
-    fmt::print("# {} layers, effort {}, {}, {} on {}, wisdom in {}\n# time of the tuned plan, and how much longer the planner's plan takes\n", items.size(),
-               to_string(run.effort), run.settings.threads == 1 ? "1 thread" : fmt::format("{} threads", run.settings.threads), to_string(run.settings.isa()),
-               run.settings.machine.cpu_name, run.path);
+    fmt::print(
+        "# {} layers, effort {}, {}, {} on {}, wisdom in {}\n# time of the tuned plan, and how much longer "
+        "the planner's plan takes\n",
+        items.size(), to_string(run.effort),
+        run.settings.threads == 1 ? "1 thread" : fmt::format("{} threads", run.settings.threads),
+        to_string(run.settings.isa()), run.settings.machine.cpu_name, run.path);
     ProgressBar bar;
     std::size_t failures = 0;
     for (std::size_t i = 0; i < items.size(); ++i) {
         const auto progress = [&](const TuneProgress& now) {
-            bar.show((static_cast<double>(i) + now.fraction) / static_cast<double>(items.size()), fmt::format("{}: {} plans left", items[i].name, now.plans));
+            bar.show((static_cast<double>(i) + now.fraction) / static_cast<double>(items.size()),
+                     fmt::format("{}: {} plans left", items[i].name, now.plans));
         };
         failures += !tune_item(run, *known, items[i], progress, bar);
     }
@@ -117,27 +131,43 @@ int run_tune(const TuneCommandOptions& options) {
     if (!items) return complain(items.error().message, exit_usage);
     const Result<Effort> effort = parse_effort(options.effort);
     if (!effort || *effort == Effort::estimate)
-        return complain(fmt::format("--effort is '{}'; accepted: measure, exhaustive.", options.effort), exit_usage);
+        return complain(fmt::format("--effort is '{}'; accepted: measure, exhaustive.", options.effort),
+                        exit_usage);
     const Result<Shard> shard = read_shard(options.shard);
     if (!shard) return complain(shard.error().message, exit_usage);
-    if (!(options.seconds >= 0)) return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
+    if (!(options.seconds >= 0))
+        return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
     const std::string path = options.wisdom.empty() ? default_wisdom_path() : options.wisdom;
-    if (path.empty()) return complain("There is no wisdom file, as TANDEM_WISDOM is empty or there is no home directory; --wisdom FILE is needed.", exit_usage);
+    if (path.empty())
+        return complain(
+            "There is no wisdom file, as TANDEM_WISDOM is empty or there is no home directory; --wisdom FILE "
+            "is needed.",
+            exit_usage);
     return run_items({*settings, *effort, options.seconds, options.again, path}, shard_of(*items, *shard));
 }
 
 }  // namespace
 
 void add_tune(CLI::App& app, int& exit_code) {
-    CLI::App* const command = app.add_subcommand("tune", "Find the fastest plans by measuring, and remember them as wisdom");
-    command->footer("Programs do the same with DispatchOptions::effort. A stopped run loses nothing: a second one goes on from there.\nExample: tandem tune --suite paper-dw --threads 2 --wisdom wisdom.json");
+    CLI::App* const command =
+        app.add_subcommand("tune", "Find the fastest plans by measuring, and remember them as wisdom");
+    command->footer(
+        "Programs do the same with DispatchOptions::effort. A stopped run loses nothing: a second one goes "
+        "on from there.\nExample: tandem tune --suite paper-dw --threads 2 --wisdom wisdom.json");
     const auto options = std::make_shared<TuneCommandOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
-    command->add_option("--effort", options->effort, "measure (a second or two a layer) or exhaustive (every candidate)")->capture_default_str();
-    command->add_option("--seconds", options->seconds, "To aim for on each layer (0: as the effort has it)")->capture_default_str();
-    command->add_option("--shard", options->shard, "I/N: every Nth layer from the Ith on, counted from 0, to share the work");
-    command->add_option("--wisdom", options->wisdom, "File to add to (default: TANDEM_WISDOM, else tandem/wisdom.json in the cache directory)");
+    command
+        ->add_option("--effort", options->effort,
+                     "measure (a second or two a layer) or exhaustive (every candidate)")
+        ->capture_default_str();
+    command->add_option("--seconds", options->seconds, "To aim for on each layer (0: as the effort has it)")
+        ->capture_default_str();
+    command->add_option("--shard", options->shard,
+                        "I/N: every Nth layer from the Ith on, counted from 0, to share the work");
+    command->add_option(
+        "--wisdom", options->wisdom,
+        "File to add to (default: TANDEM_WISDOM, else tandem/wisdom.json in the cache directory)");
     command->add_flag("--again", options->again, "Also layers that the file has already");
     command->callback([options, &exit_code] { exit_code = run_tune(*options); });
 }

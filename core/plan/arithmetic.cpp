@@ -6,12 +6,13 @@
 namespace tandem {
 namespace {
 
-Dot dot_of(const Plan& plan, int i) noexcept { return plan.stages[static_cast<std::size_t>(i)].dot; }
+Dot dot_of(const Plan& plan, int i) noexcept { return plan.stage(i).dot; }
 
 // A window's lanes are channels, its bytes neighbouring columns (jit/depthwise_int8.cpp).
 bool has_windows(const Problem& problem, Isa isa, int i) noexcept {
     const Conv& conv = problem.stage(i).conv;
-    return is_avx512(isa) && problem.layout != Layout::nchw8c && conv.multiplier == 1 && conv.dilation.w == 1 && conv.stride.w <= 2;
+    return is_avx512(isa) && problem.layout != Layout::nchw8c && conv.multiplier == 1 &&
+           conv.dilation.w == 1 && conv.stride.w <= 2;
 }
 
 template <class Predicate>
@@ -23,7 +24,7 @@ bool any_dot(const Problem& problem, const Plan& plan, const Predicate& predicat
 
 // Winograd's input transform loads any type, as depthwise stages do.
 bool loads_any_type(const Problem& problem, const Plan& plan, int i) noexcept {
-    return problem.stage(i).depthwise() || plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct;
+    return problem.stage(i).depthwise() || plan.stage(i).algorithm != Algorithm::direct;
 }
 
 }  // namespace
@@ -96,12 +97,15 @@ void set_amx_shape(StagePlan& stage) noexcept {
 
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
     if (!has_dot(isa, dot)) return false;
-    if (problem.stage(i).depthwise()) return dot == Dot::f32 || (dot == Dot::int8 && problem.quantized() && has_windows(problem, isa, i));
+    if (problem.stage(i).depthwise())
+        return dot == Dot::f32 || (dot == Dot::int8 && problem.quantized() && has_windows(problem, isa, i));
     const bool bf16_operands = problem.dtype == DataType::bf16 || problem.math == Math::bf16;
-    const bool whole_vectors = problem.layout != Layout::nchw8c;  // a tile's 16 output channels are one vector
+    const bool whole_vectors =
+        problem.layout != Layout::nchw8c;  // a tile's 16 output channels are one vector
     switch (dot) {
         case Dot::amx_bf16: return bf16_operands && whole_vectors;
-        case Dot::amx_x3: return problem.dtype == DataType::f32 && problem.math != Math::strict && whole_vectors;
+        case Dot::amx_x3:
+            return problem.dtype == DataType::f32 && problem.math != Math::strict && whole_vectors;
         case Dot::amx_x6: return problem.dtype == DataType::f32 && whole_vectors;
         case Dot::amx_int8: return problem.quantized() && whole_vectors;
         case Dot::f32: return !problem.quantized();
@@ -126,7 +130,8 @@ std::optional<Clamp> final_clamp(const Conv& conv) noexcept {
 
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
     std::vector<Dot> result;
-    for (const Dot dot : {Dot::amx_int8, Dot::int8, Dot::amx_bf16, Dot::amx_x3, Dot::bf16, Dot::f16, Dot::int16, Dot::f32, Dot::amx_x6})
+    for (const Dot dot : {Dot::amx_int8, Dot::int8, Dot::amx_bf16, Dot::amx_x3, Dot::bf16, Dot::f16,
+                          Dot::int16, Dot::f32, Dot::amx_x6})
         if (dot_applies(problem, isa, i, dot)) result.push_back(dot);
     return result;
 }
@@ -135,14 +140,18 @@ bool stages_source(const Problem& problem, const Plan& plan) noexcept {
     const Stage& first = problem.stage(0);
     if (loads_any_type(problem, plan, 0)) return false;
     const Dot dot = dot_of(plan, 0);
-    return uses_amx(dot) || dot_source(dot) != element_of(problem.dtype) || first.in_channels % dot_channels(dot) != 0;
+    return uses_amx(dot) || dot_source(dot) != element_of(problem.dtype) ||
+           first.in_channels % dot_channels(dot) != 0;
 }
 
 bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 || stored == Element::s16; }
 
-std::int32_t stored_bias(DataType dtype, Element stored) noexcept { return dtype == DataType::s8 && stored == Element::u8 ? 128 : 0; }
+std::int32_t stored_bias(DataType dtype, Element stored) noexcept {
+    return dtype == DataType::s8 && stored == Element::u8 ? 128 : 0;
+}
 
-std::int32_t read_zero_point(const Problem& problem, const Plan& plan, int i, std::int32_t zero_point) noexcept {
+std::int32_t read_zero_point(const Problem& problem, const Plan& plan, int i,
+                             std::int32_t zero_point) noexcept {
     const bool integers = dot_source(dot_of(plan, i)) == Element::u8;  // else s8 is read as such
     return zero_point + (integers && problem.input_dtype(i) == DataType::s8 ? 128 : 0);
 }
@@ -153,7 +162,8 @@ Element source_element(const Problem& problem, const Plan& plan, int i) noexcept
 }
 
 Element output_element(const Problem& problem, const Plan& plan, int i) noexcept {
-    return i == problem.stage_count - 1 ? element_of(problem.output_dtype(i)) : source_element(problem, plan, i + 1);
+    return i == problem.stage_count - 1 ? element_of(problem.output_dtype(i))
+                                        : source_element(problem, plan, i + 1);
 }
 
 }  // namespace tandem

@@ -12,9 +12,11 @@ namespace tandem {
 namespace {
 
 constexpr int most_vectors = 6;
-constexpr std::int64_t narrowest_tile = 14;   // columns; narrower tiles recompute and re-read more than they save
-constexpr std::int64_t least_blocked_products = 256;  // of an output; below, a group's weights fit L1 beside the pixels
-constexpr std::int64_t fewest_pixels = 7;     // of a tile: below, every GEMM block is latency-bound
+constexpr std::int64_t narrowest_tile =
+    14;  // columns; narrower tiles recompute and re-read more than they save
+constexpr std::int64_t least_blocked_products =
+    256;                                   // of an output; below, a group's weights fit L1 beside the pixels
+constexpr std::int64_t fewest_pixels = 7;  // of a tile: below, every GEMM block is latency-bound
 
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
 
@@ -45,7 +47,8 @@ std::vector<int> tile_heights(std::int64_t out_h, int threads) {
     for (const std::int64_t h : {1, 2, 3, 4, 7, 8, 14, 16, 28, 56})
         if (h < out_h) heights.push_back(static_cast<int>(h));
     for (const std::int64_t h : {(out_h + threads - 1) / threads, out_h})
-        if (std::find(heights.begin(), heights.end(), h) == heights.end()) heights.push_back(static_cast<int>(h));
+        if (std::find(heights.begin(), heights.end(), h) == heights.end())
+            heights.push_back(static_cast<int>(h));
     std::sort(heights.begin(), heights.end());
     return heights;
 }
@@ -54,13 +57,16 @@ struct Shape {
     int vectors, pixels;
 };
 
-// The largest pixel count of each vector count, and a smaller one where it leaves registers for loads ahead.
+// The largest pixel count of each vector count, and a smaller one where it leaves registers for loads
+// ahead.
 std::vector<Shape> block_shapes(const Stage& stage, Isa isa, int lanes) {
     const int budget = accumulator_budget(isa);
     std::vector<Shape> shapes;
-    for (int vectors = 1; vectors <= std::min<std::int64_t>(most_vectors, vectors_of(stage, lanes)); ++vectors) {
+    for (int vectors = 1; vectors <= std::min<std::int64_t>(most_vectors, vectors_of(stage, lanes));
+         ++vectors) {
         const int pixels = budget / vectors;
-        if (pixels < 2 || vectors == 5) continue;  // 5 vectors: as many accumulators as 4 or 6 with worse groups
+        if (pixels < 2 || vectors == 5)
+            continue;  // 5 vectors: as many accumulators as 4 or 6 with worse groups
         shapes.push_back({vectors, pixels});
         if (vectors <= 2 && is_avx512(isa)) shapes.push_back({vectors, pixels * 3 / 4});
     }
@@ -71,10 +77,11 @@ std::vector<Shape> block_shapes(const Stage& stage, Isa isa, int lanes) {
 void set_shape(const Problem& problem, Plan& plan, int i, const Shape& shape) {
     const Stage& stage = problem.stage(i);
     if (stage.depthwise()) return;
-    StagePlan& block = plan.stages[static_cast<std::size_t>(i)];
+    StagePlan& block = plan.stage(i);
     const std::int64_t vectors = vectors_of(stage, vector_lanes(plan.isa, problem.layout));
     block.block_vectors = static_cast<int>(std::min<std::int64_t>(shape.vectors, vectors));
-    block.block_pixels = std::min(block.block_vectors == shape.vectors ? shape.pixels : 99, accumulator_budget(plan.isa) / block.block_vectors);
+    block.block_pixels = std::min(block.block_vectors == shape.vectors ? shape.pixels : 99,
+                                  accumulator_budget(plan.isa) / block.block_vectors);
 }
 
 bool tile_too_small(const Problem& problem, const Plan& plan) {
@@ -85,7 +92,8 @@ bool tile_too_small(const Problem& problem, const Plan& plan) {
 class Candidates {
 public:
     Candidates(const Problem& problem, const Machine& machine, int threads)
-        : problem_(problem), machine_(machine), threads_(std::max(threads, 1)), base_(rules_plan(problem, machine, threads_)),
+        : problem_(problem), machine_(machine), threads_(std::max(threads, 1)),
+          base_(rules_plan(problem, machine, threads_)),
           heights_(tile_heights(problem.last().out_h, threads_)), plans_(problem) {}
 
     std::vector<Plan> all() {
@@ -113,7 +121,8 @@ private:
         return plan;
     }
 
-    // Every combination of algorithms and dot instructions that the stages, the math mode and the ISA allow, at the rules' tile.
+    // Every combination of algorithms and dot instructions that the stages, the math mode and the ISA
+    // allow, at the rules' tile.
     void vary_arithmetic() {
         for (const StagePlan& first : stage_ways(problem_, base_, 0)) {
             for (const StagePlan& second : stage_ways(problem_, base_, 1)) {
@@ -128,11 +137,14 @@ private:
     void add_variants(Plan plan) {
         const bool halo = problem_.stage_count == 2 && row_axis(problem_.last()).kernel > 1;
         const bool whole = plan.tile_h >= problem_.last().out_h;
-        const bool can_prefetch = problem_.stage_count == 2 && problem_.stage(0).depthwise() && is_flat(problem_, plan) && !whole;
+        const bool can_prefetch =
+            problem_.stage_count == 2 && problem_.stage(0).depthwise() && is_flat(problem_, plan) && !whole;
         if (problem_.stage_count == 2) plan.fusion = Fusion::recompute;
         plan.prefetch_next = false;
-        // One band after the other in one part: a ring saves the halo; with several bands in flight tall tiles recompute little.
-        const double recomputed = halo ? static_cast<double>(row_axis(problem_.last()).kernel - 1) / plan.tile_h : 0;
+        // One band after the other in one part: a ring saves the halo; with several bands in flight tall
+        // tiles recompute little.
+        const double recomputed =
+            halo ? static_cast<double>(row_axis(problem_.last()).kernel - 1) / plan.tile_h : 0;
         if (recomputed < 1) plans_.add(plan);
         if (can_prefetch) {
             plan.prefetch_next = true;
@@ -151,7 +163,8 @@ private:
         const int widest = last.depthwise() ? 0 : problem_.stage_count - 1;
         if (problem_.stage(widest).depthwise()) return add_variants(plan);
         for (const Shape& shape : block_shapes(problem_.stage(widest), plan.isa, lanes)) {
-            for (int i = 0; i < problem_.stage_count; ++i) set_shape(problem_, plan, i, shape);
+            for (int i = 0; i < problem_.stage_count; ++i)
+                set_shape(problem_, plan, i, shape);
             add_variants(plan);
         }
     }
@@ -163,9 +176,10 @@ private:
                 for (const bool inner : {false, true}) {
                     if (inner && (i > 0 || problem_.layout != Layout::nhwc)) continue;
                     Plan other = plan;
-                    StagePlan& block = other.stages[static_cast<std::size_t>(i)];
+                    StagePlan& block = other.stage(i);
                     block.block_rows = std::min(rows, max_depthwise_rows(problem_.stage(i)));
-                    block.block_pixels = max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot, block.block_rows);
+                    block.block_pixels =
+                        max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot, block.block_rows);
                     block.channels_inner = inner;
                     add_variants(other);
                 }
@@ -177,26 +191,32 @@ private:
     void vary_k_blocks(const Plan& plan) {
         for (int i = 0; i < problem_.stage_count; ++i) {
             const Stage& stage = problem_.stage(i);
-            if (stage.depthwise() || has_zero_point_sums(plan.stages[static_cast<std::size_t>(i)].dot) || uses_amx(plan.stages[static_cast<std::size_t>(i)].dot) || stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w < least_blocked_products) continue;
+            if (stage.depthwise() || has_zero_point_sums(plan.stage(i).dot) || uses_amx(plan.stage(i).dot) ||
+                stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w < least_blocked_products)
+                continue;
             for (const int channels : {0, 64, 128, 256}) {
                 Plan other = plan;
-                other.stages[static_cast<std::size_t>(i)].block_channels = channels;
+                other.stage(i).block_channels = channels;
                 add_variants(other);
             }
         }
     }
 
-    // Narrower tiles only where a full-width one leaves the level above: L1 for the sake of the GEMM, L2 in any case.
+    // Narrower tiles only where a full-width one leaves the level above: L1 for the sake of the GEMM, L2 in
+    // any case.
     void vary_width(Plan plan) {
         if (plan.tile_h > 4 || problem_.stage_count == 1) return;
         for (const std::size_t level : {machine_.caches.l1, machine_.caches.l2}) {
             plan.tile_w = static_cast<int>(problem_.last().out_w);
             if (mid_buffer(problem_, plan).bytes <= static_cast<std::int64_t>(level)) continue;
-            for (plan.tile_w = (plan.tile_w + 1) / 2; plan.tile_w >= narrowest_tile; plan.tile_w = (plan.tile_w + 1) / 2) add_variants(plan);
+            for (plan.tile_w = (plan.tile_w + 1) / 2; plan.tile_w >= narrowest_tile;
+                 plan.tile_w = (plan.tile_w + 1) / 2)
+                add_variants(plan);
         }
     }
 
-    // Splitting channels pays where there are too few tiles for the threads; on tiny images it also shortens a panel's stay in L2.
+    // Splitting channels pays where there are too few tiles for the threads; on tiny images it also
+    // shortens a panel's stay in L2.
     void vary_splits(const Plan& plan) {
         constexpr std::int64_t tiny_image = 14 * 14;
         const bool tiny = problem_.last().out_h * problem_.last().out_w <= tiny_image;
@@ -212,7 +232,8 @@ private:
     // Too many: the rules' own plan and an even selection of the others.
     static std::vector<Plan> thinned(const std::vector<Plan>& plans) {
         std::vector<Plan> kept;
-        for (std::size_t i = 0; i < max_candidates; ++i) kept.push_back(plans[i * plans.size() / max_candidates]);
+        for (std::size_t i = 0; i < max_candidates; ++i)
+            kept.push_back(plans[i * plans.size() / max_candidates]);
         return kept;
     }
 
@@ -227,7 +248,7 @@ private:
 }  // namespace
 
 std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int i) {
-    const StagePlan& stage = base.stages[static_cast<std::size_t>(i)];
+    const StagePlan& stage = base.stage(i);
     if (i >= problem.stage_count) return {stage};
     std::vector<StagePlan> ways;
     for (const Dot dot : dots(problem, base.isa, i)) {
@@ -236,7 +257,8 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         way.dot = dot;
         if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
         if (uses_amx(dot)) set_amx_shape(way);
-        if (problem.stage(i).depthwise()) way.block_pixels = max_depthwise_pixels(problem.stage(i), base.isa, dot, way.block_rows);
+        if (problem.stage(i).depthwise())
+            way.block_pixels = max_depthwise_pixels(problem.stage(i), base.isa, dot, way.block_rows);
         ways.push_back(way);
     }
     for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {

@@ -1,8 +1,10 @@
-// Candidates: the plans worth predicting or timing for a problem. Pure; rules leave out what is clearly bad before anybody looks.
+// Candidates: the plans worth predicting or timing for a problem. Pure; rules leave out what is clearly bad
+// before anybody looks.
 //
-// Axes: rows of a tile (up to the whole image, which is "not fused": the intermediate is then a tensor in memory), columns of a
-// tile, microkernel shape, rows of a depthwise block, loop order, prefetch, ring or recomputation, channel splits, K blocks. The main axes
-// (rows, shape, prefetch or ring) are crossed; the others vary one at a time.
+// Axes: rows of a tile (up to the whole image, which is "not fused": the intermediate is then a tensor in
+// memory), columns of a tile, microkernel shape, rows of a depthwise block, loop order, prefetch, ring or
+// recomputation, channel splits, K blocks. The main axes (rows, shape, prefetch or ring) are crossed; the
+// others vary one at a time.
 #pragma once
 
 #include <vector>
@@ -13,14 +15,16 @@ namespace tandem {
 
 inline constexpr std::size_t max_candidates = 200;
 
-/// Distinct plans, every one of which passes check_plan(); the first is rules_plan()'s. Deterministic, at most max_candidates.
-/// `threads`: parts meant to run at once.
+/// Distinct plans, every one of which passes check_plan(); the first is rules_plan()'s. Deterministic, at
+/// most max_candidates. `threads`: parts meant to run at once.
 std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine, int threads);
 
-/// Stage i of `base` by every algorithm and dot that its data types, the math mode and base.isa allow, at its register blocks. Some need other tiles.
+/// Stage i of `base` by every algorithm and dot that its data types, the math mode and base.isa allow, at
+/// its register blocks. Some need other tiles.
 std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int i);
 
-/// The part's whole band in one tile: the intermediate goes through memory as it would between two kernels. `threads` >= 1.
+/// The part's whole band in one tile: the intermediate goes through memory as it would between two kernels.
+/// `threads` >= 1.
 bool is_unfused(const Problem& problem, const Plan& plan, int threads) noexcept;
 
 }  // namespace tandem

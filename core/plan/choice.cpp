@@ -12,8 +12,9 @@
 namespace tandem {
 namespace {
 
-// How many times faster the model has to think other register blocks before they are taken. Over the 33 layers this made none slower
-// by more than the noise (docs/cost-model.md). Other tile heights are not tried: the model sees gains there that nobody measured.
+// How many times faster the model has to think other register blocks before they are taken. Over the 33
+// layers this made none slower by more than the noise (docs/cost-model.md). Other tile heights are not
+// tried: the model sees gains there that nobody measured.
 constexpr double least_gain = 1.01;
 
 struct Shape {
@@ -61,16 +62,19 @@ private:
     }
 
     Predicted best_shape(Predicted best) const {
-        if (!is_avx512(best.plan.isa) || uses_amx(problem_, best.plan)) return best;  // AVX2's registers leave no choice, nor do AMX's tiles
+        if (!is_avx512(best.plan.isa) || uses_amx(problem_, best.plan))
+            return best;  // AVX2's registers leave no choice, nor do AMX's tiles
         const Plan start = best.plan;
         const int lanes = vector_lanes(start.isa, problem_.layout);
         for (const Shape& shape : shapes) {
             Plan plan = start;
             for (int i = 0; i < problem_.stage_count; ++i) {
                 // With a single vector each product would need an instruction to broadcast its pixel.
-                if (shape.vectors == 1 && needs_broadcast(start.stages[static_cast<std::size_t>(i)].dot)) continue;
-                if (problem_.stage(i).depthwise() || problem_.stage(i).out_channels <= std::int64_t{lanes} * (shape.vectors - 1)) continue;
-                StagePlan& block = plan.stages[static_cast<std::size_t>(i)];
+                if (shape.vectors == 1 && needs_broadcast(start.stage(i).dot)) continue;
+                if (problem_.stage(i).depthwise() ||
+                    problem_.stage(i).out_channels <= std::int64_t{lanes} * (shape.vectors - 1))
+                    continue;
+                StagePlan& block = plan.stage(i);
                 block.block_pixels = shape.pixels;
                 block.block_vectors = shape.vectors;
             }
@@ -92,7 +96,8 @@ private:
     int band_rows(const Plan& plan) const {
         const std::int64_t out_h = problem_.last().out_h, band = (out_h + threads_ - 1) / threads_;
         std::int64_t m = 1;
-        for (const StagePlan& stage : plan.stages) m = std::max(m, winograd_tile(stage.algorithm));
+        for (const StagePlan& stage : plan.stages)
+            m = std::max(m, winograd_tile(stage.algorithm));
         return static_cast<int>(std::min((band + m - 1) / m * m, out_h));
     }
 
@@ -115,16 +120,22 @@ std::string time_text(double seconds) { return fmt::format("{:.1f} us", seconds 
 
 }  // namespace
 
-PlanDecision decide_plan(const Problem& problem, const Machine& machine, int threads) { return Decider(problem, machine, threads).decide(); }
+PlanDecision decide_plan(const Problem& problem, const Machine& machine, int threads) {
+    return Decider(problem, machine, threads).decide();
+}
 
-Plan choose_plan(const Problem& problem, const Machine& machine, int threads) { return decide_plan(problem, machine, threads).plan; }
+Plan choose_plan(const Problem& problem, const Machine& machine, int threads) {
+    return decide_plan(problem, machine, threads).plan;
+}
 
 std::string to_string(const PlanDecision& decision) {
     std::string text = decision.rules_kept ? "chosen by the planner's rules" : "chosen by the cost model";
     text += "; predicted: " + time_text(decision.seconds);
     if (!decision.rules_kept) text += fmt::format(", the rules' plan {}", time_text(decision.rules_seconds));
-    if (decision.fused) text += fmt::format(", not fused {}", time_text(decision.unfused_seconds));
-    else if (decision.fused_seconds > 0) text += fmt::format(", fused {}", time_text(decision.fused_seconds));
+    if (decision.fused)
+        text += fmt::format(", not fused {}", time_text(decision.unfused_seconds));
+    else if (decision.fused_seconds > 0)
+        text += fmt::format(", fused {}", time_text(decision.fused_seconds));
     return text;
 }
 

@@ -1,9 +1,11 @@
-// Choice: the plan of a dispatch for which nothing was measured. The rules (tiling.hpp) propose a plan; the cost model, with the
-// typical rates of this kind of CPU, compares it with other register blocks and with running the stages one after the other. Pure: the
-// same problem, machine and threads give the same plan, whatever else the machine is doing.
+// Choice: the plan of a dispatch for which nothing was measured. The rules (tiling.hpp) propose a plan; the
+// cost model, with the typical rates of this kind of CPU, compares it with other register blocks and with
+// running the stages one after the other. Pure: the same problem, machine and threads give the same plan,
+// whatever else the machine is doing.
 //
-// Vocabulary. Fused: tile by tile through both stages. Not fused: a tile is a part's whole band (is_unfused()), so the first stage
-// is complete before the second begins: what two kernels would do, in one call.
+// Vocabulary. Fused: tile by tile through both stages. Not fused: a tile is a part's whole band
+// (is_unfused()), so the first stage is complete before the second begins: what two kernels would do, in
+// one call.
 #pragma once
 
 #include <string>
@@ -12,16 +14,16 @@
 
 namespace tandem {
 
-/// How many times faster the model has to think a plan that is not fused before it is taken: more than for other plans, since it
-/// gives up the small scratch that leaves the caches to others.
+/// How many times faster the model has to think a plan that is not fused before it is taken: more than for
+/// other plans, since it gives up the small scratch that leaves the caches to others.
 inline constexpr double least_unfused_gain = 1.03;
 
 struct PlanDecision {
     Plan plan{};
-    double seconds = 0;         // predicted for `plan`
-    double rules_seconds = 0;   // for the rules' plan
-    double fused_seconds = 0;   // for the best plan that is fused; 0: the rules' is none
-    double unfused_seconds = 0; // for the best that is not; 0: a single convolution
+    double seconds = 0;          // predicted for `plan`
+    double rules_seconds = 0;    // for the rules' plan
+    double fused_seconds = 0;    // for the best plan that is fused; 0: the rules' is none
+    double unfused_seconds = 0;  // for the best that is not; 0: a single convolution
     bool rules_kept = true;
     bool fused = false;
 };

@@ -7,7 +7,8 @@
 namespace tandem {
 namespace {
 
-// As core/run/executor.cpp numbers tiles: a ring walks down columns of tiles; otherwise channel splits are neighbours.
+// As core/run/executor.cpp numbers tiles: a ring walks down columns of tiles; otherwise channel splits are
+// neighbours.
 struct Index {
     std::int64_t n = -1, ty = -1, tx = -1, split = -1;
 };
@@ -29,39 +30,50 @@ Index tile_at(const TileGrid& grid, Fusion fusion, std::int64_t item) {
 
 void add(const TileCost& tile, CostEstimate& all, TileCost& part) {
     all.flops += tile.flops;
-    for (std::size_t level = 0; level < level_count; ++level) all.bytes[level] = all.bytes[level] + tile.bytes[level];
+    for (std::size_t level = 0; level < level_count; ++level)
+        all.bytes[level] = all.bytes[level] + tile.bytes[level];
     part.seconds += tile.seconds;
     part.fma_seconds += tile.fma_seconds;
-    for (std::size_t i = 0; i < part.stage_seconds.size(); ++i) part.stage_seconds[i] += tile.stage_seconds[i];
-    for (std::size_t i = 0; i < resource_count; ++i) part.by_resource[i] += tile.by_resource[i];
+    for (std::size_t i = 0; i < part.stage_seconds.size(); ++i)
+        part.stage_seconds[i] += tile.stage_seconds[i];
+    for (std::size_t i = 0; i < resource_count; ++i)
+        part.by_resource[i] += tile.by_resource[i];
 }
 
 double stage_flops(const Stage& stage) {
     const Axis y = row_axis(stage), x = column_axis(stage);
     double rows = 0, columns = 0;
-    for (std::int64_t o = 0; o < stage.out_h; ++o) rows += static_cast<double>(y.taps(o).size());
-    for (std::int64_t o = 0; o < stage.out_w; ++o) columns += static_cast<double>(x.taps(o).size());
-    return 2.0 * static_cast<double>(stage.out_channels * (stage.depthwise() ? 1 : stage.in_channels)) * rows * columns;
+    for (std::int64_t o = 0; o < stage.out_h; ++o)
+        rows += static_cast<double>(y.taps(o).size());
+    for (std::int64_t o = 0; o < stage.out_w; ++o)
+        columns += static_cast<double>(x.taps(o).size());
+    return 2.0 * static_cast<double>(stage.out_channels * (stage.depthwise() ? 1 : stage.in_channels)) *
+           rows * columns;
 }
 
 double useful_flops(const Problem& problem) {
     double flops = 0;
-    for (int i = 0; i < problem.stage_count; ++i) flops += stage_flops(problem.stage(i));
+    for (int i = 0; i < problem.stage_count; ++i)
+        flops += stage_flops(problem.stage(i));
     return flops * static_cast<double>(problem.input.n);
 }
 
 // Every tensor once; the intermediate written and read.
 double moved_bytes(const Problem& problem, bool with_intermediate) {
     const double input = tensor_bytes(problem.input_shape(), problem.dtype);
-    const double output = tensor_bytes(problem.output_shape(problem.stage_count - 1), problem.output_dtype(problem.stage_count - 1));
+    const double output = tensor_bytes(problem.output_shape(problem.stage_count - 1),
+                                       problem.output_dtype(problem.stage_count - 1));
     double bytes = input + output;
     for (int i = 0; i < problem.stage_count; ++i)
-        bytes += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count()) + tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
-    if (problem.stage_count == 2 && with_intermediate) bytes += 2 * tensor_bytes(problem.output_shape(0), problem.output_dtype(0));
+        bytes += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count()) +
+                 tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
+    if (problem.stage_count == 2 && with_intermediate)
+        bytes += 2 * tensor_bytes(problem.output_shape(0), problem.output_dtype(0));
     return bytes;
 }
 
-CostEstimate estimate_images(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads) {
+CostEstimate estimate_images(const Problem& problem, const Plan& plan, const MachineRates& rates,
+                             int threads) {
     TileCosts tiles(problem, plan, rates, threads);
     CostEstimate cost;
     cost.useful_flops = useful_flops(problem);
@@ -71,7 +83,8 @@ CostEstimate estimate_images(const Problem& problem, const Plan& plan, const Mac
     TileCost busiest;
     for (int p = 0; p < threads; ++p) {
         // core/run/partition.cpp: sizes differ by at most one, the longer ones first.
-        const std::int64_t size = items / threads + (p < items % threads), begin = p * (items / threads) + std::min<std::int64_t>(p, items % threads);
+        const std::int64_t size = items / threads + (p < items % threads),
+                           begin = p * (items / threads) + std::min<std::int64_t>(p, items % threads);
         TileCost part;
         Index before;
         for (std::int64_t item = begin; item < begin + size; ++item) {
@@ -80,7 +93,9 @@ CostEstimate estimate_images(const Problem& problem, const Plan& plan, const Mac
             const bool follows = column && tile.split == before.split && tile.ty == before.ty + 1;
             const bool reuse = plan.fusion == Fusion::recompute && column && tile.ty == before.ty;
             const bool below = column && (reuse || tile.ty == before.ty + 1);
-            add(tiles.at({tile.ty, tile.tx, tile.split, !(plan.fusion == Fusion::sliding && follows), reuse, !below}), cost, part);
+            add(tiles.at({tile.ty, tile.tx, tile.split, !(plan.fusion == Fusion::sliding && follows), reuse,
+                          !below}),
+                cost, part);
             before = tile;
         }
         if (part.seconds > busiest.seconds) busiest = part;
@@ -107,36 +122,49 @@ const char* to_string(Resource resource) noexcept {
     return "?";
 }
 
-CostEstimate estimate_cost(const Problem& all_images, const Plan& plan, const MachineRates& rates, int threads) {
+CostEstimate estimate_cost(const Problem& all_images, const Plan& plan, const MachineRates& rates,
+                           int threads) {
     // Images beyond a few a thread repeat what the others cost.
     threads = std::max(threads, 1);
     Problem problem = all_images;
     problem.input.n = std::min<std::int64_t>(all_images.input.n, std::int64_t{16} * threads);
     CostEstimate cost = estimate_images(problem, plan, rates, threads);
     const double repeats = static_cast<double>(all_images.input.n) / static_cast<double>(problem.input.n);
-    for (double* total : {&cost.flops, &cost.useful_flops, &cost.seconds, &cost.fma_seconds}) *total *= repeats;
-    for (double& seconds : cost.stage_seconds) seconds *= repeats;
+    for (double* total : {&cost.flops, &cost.useful_flops, &cost.seconds, &cost.fma_seconds})
+        *total *= repeats;
+    for (double& seconds : cost.stage_seconds)
+        seconds *= repeats;
     for (Traffic& traffic : cost.bytes)
-        for (double* bytes : {&traffic.input, &traffic.intermediate, &traffic.weights, &traffic.output}) *bytes *= repeats;
+        for (double* bytes : {&traffic.input, &traffic.intermediate, &traffic.weights, &traffic.output})
+            *bytes *= repeats;
     return cost;
 }
-std::vector<RankedPlan> rank_plans(const Problem& problem, const std::vector<Plan>& plans, const MachineRates& rates, int threads) {
+std::vector<RankedPlan> rank_plans(const Problem& problem, const std::vector<Plan>& plans,
+                                   const MachineRates& rates, int threads) {
     std::vector<RankedPlan> ranked;
-    for (const Plan& plan : plans) ranked.push_back({plan, estimate_cost(problem, plan, rates, threads)});
-    std::stable_sort(ranked.begin(), ranked.end(), [](const RankedPlan& a, const RankedPlan& b) { return a.cost.seconds < b.cost.seconds; });
+    for (const Plan& plan : plans)
+        ranked.push_back({plan, estimate_cost(problem, plan, rates, threads)});
+    std::stable_sort(ranked.begin(), ranked.end(), [](const RankedPlan& a, const RankedPlan& b) {
+        return a.cost.seconds < b.cost.seconds;
+    });
     return ranked;
 }
 
-double intensity(const Problem& problem, bool with_intermediate) { return useful_flops(problem) / moved_bytes(problem, with_intermediate); }
+double intensity(const Problem& problem, bool with_intermediate) {
+    return useful_flops(problem) / moved_bytes(problem, with_intermediate);
+}
 
-Roofline roofline(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads, bool with_intermediate) {
+Roofline roofline(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads,
+                  bool with_intermediate) {
     Roofline roof;
     roof.flops = useful_flops(problem);
     roof.bytes = moved_bytes(problem, with_intermediate);
-    roof.home = level_of((moved_bytes(problem, false) + roof.bytes) / 2, rates.caches);  // an intermediate is moved twice, but held once
+    roof.home = level_of((moved_bytes(problem, false) + roof.bytes) / 2,
+                         rates.caches);  // an intermediate is moved twice, but held once
     double multiplying = 0;
     for (int i = 0; i < problem.stage_count; ++i)
-        multiplying += stage_flops(problem.stage(i)) * static_cast<double>(problem.input.n) / (rates.peak(plan.stages[static_cast<std::size_t>(i)].dot) * 1e9);
+        multiplying += stage_flops(problem.stage(i)) * static_cast<double>(problem.input.n) /
+                       (rates.peak(plan.stage(i).dot) * 1e9);
     const double moving = roof.bytes / (rates.bandwidth(roof.home) * 1e9);
     roof.compute_bound = multiplying >= moving;
     roof.seconds = std::max(multiplying, moving) / std::max(threads, 1);

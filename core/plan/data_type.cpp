@@ -40,7 +40,9 @@ Result<DataType> parse_data_type(std::string_view text) {
     if (text == "int8") return DataType::u8;
     for (const DataType type : data_types)
         if (text == to_string(type)) return type;
-    return Error{ErrorCode::parse_error, fmt::format("Data type '{}' is not known; accepted: f32, bf16, f16, u8, s8, int8 (u8).", text)};
+    return Error{
+        ErrorCode::parse_error,
+        fmt::format("Data type '{}' is not known; accepted: f32, bf16, f16, u8, s8, int8 (u8).", text)};
 }
 
 std::uint16_t to_bf16(float value) noexcept {
@@ -69,8 +71,10 @@ std::uint16_t to_f16(float value) noexcept {
 float from_f16(std::uint16_t bits) noexcept {
     const std::uint32_t exponent = bits >> 10 & 0x1f, fraction = bits & 0x3ff;
     float magnitude = 0;
-    if (exponent == 0) magnitude = std::ldexp(static_cast<float>(fraction), -24);
-    else magnitude = std::bit_cast<float>((exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13);
+    if (exponent == 0)
+        magnitude = std::ldexp(static_cast<float>(fraction), -24);
+    else
+        magnitude = std::bit_cast<float>((exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13);
     return std::copysign(magnitude, bits & 0x8000 ? -1.0f : 1.0f);
 }
 
@@ -86,7 +90,8 @@ float rounded(DataType type, float value) noexcept {
 }
 
 float load_element(DataType type, const void* tensor, std::size_t index) noexcept {
-    const auto* bytes = static_cast<const std::byte*>(tensor) + index * static_cast<std::size_t>(element_bytes(type));
+    const auto* bytes =
+        static_cast<const std::byte*>(tensor) + index * static_cast<std::size_t>(element_bytes(type));
     const auto read = [bytes](auto value) {
         std::memcpy(&value, bytes, sizeof value);
         return value;
@@ -103,7 +108,9 @@ float load_element(DataType type, const void* tensor, std::size_t index) noexcep
 
 void store_element(DataType type, void* tensor, std::size_t index, float value) noexcept {
     auto* bytes = static_cast<std::byte*>(tensor) + index * static_cast<std::size_t>(element_bytes(type));
-    const auto write = [bytes](auto bits) { std::memcpy(bytes, &bits, sizeof bits); };
+    const auto write = [bytes](auto bits) {
+        std::memcpy(bytes, &bits, sizeof bits);
+    };
     switch (type) {
         case DataType::f32: return write(value);
         case DataType::bf16: return write(to_bf16(value));

@@ -1,4 +1,5 @@
-// Descriptors as values: building them, naming them and taking a pair apart. Reading text: descriptor_text.cpp.
+// Descriptors as values: building them, naming them and taking a pair apart. Reading text:
+// descriptor_text.cpp.
 // Checking: resolve.cpp.
 #include "tandem/descriptor.hpp"
 
@@ -16,10 +17,12 @@ struct PaddingPair {
     std::int64_t before, after;
 };
 
-/// "Same" padding of one dimension. Saturates rather than overflows, as unvalidated descriptors come here too.
+/// "Same" padding of one dimension. Saturates rather than overflows, as unvalidated descriptors come here
+/// too.
 PaddingPair same_padding(std::int64_t kernel, std::int64_t dilation) noexcept {
     std::int64_t taps = 0, total = 0;
-    if (__builtin_sub_overflow(kernel, std::int64_t{1}, &taps) || __builtin_mul_overflow(taps, dilation, &total))
+    if (__builtin_sub_overflow(kernel, std::int64_t{1}, &taps) ||
+        __builtin_mul_overflow(taps, dilation, &total))
         total = std::numeric_limits<std::int64_t>::max();
     return {total / 2, total - total / 2};
 }
@@ -86,7 +89,12 @@ std::string to_string(const InputShape& input) {
 }
 
 SingleConv alone(const InputShape& input, const Conv& conv, const ConvPair& pair) {
-    return {.input = input, .conv = conv, .dtype = pair.dtype, .layout = pair.layout, .math = pair.math, .output_dtype = {}};
+    return {.input = input,
+            .conv = conv,
+            .dtype = pair.dtype,
+            .layout = pair.layout,
+            .math = pair.math,
+            .output_dtype = {}};
 }
 
 }  // namespace
@@ -111,7 +119,8 @@ Conv Conv::with(PostOpKind kind, float alpha, float beta) const { return with(Po
 
 Conv Conv::with(const PostOp& op) const {
     Conv copy = *this;
-    if (post_op_count >= 0 && post_op_count < max_post_ops) copy.post_ops[static_cast<std::size_t>(post_op_count)] = op;
+    if (post_op_count >= 0 && post_op_count < max_post_ops)
+        copy.post_ops[static_cast<std::size_t>(post_op_count)] = op;
     copy.post_op_count = std::min(post_op_count, max_post_ops) + 1;
     return copy;
 }
@@ -148,7 +157,8 @@ std::string to_string(const Conv& conv) {
         out += 'd';
         append(out, conv.dilation);
     }
-    for (const PostOp& op : conv.chain()) append(out, op);
+    for (const PostOp& op : conv.chain())
+        append(out, op);
     return out;
 }
 
@@ -156,7 +166,9 @@ std::string to_string(const ConvPair& pair) {
     return to_string(pair.input) + ':' + to_string(pair.first) + ':' + to_string(pair.second);
 }
 
-std::string to_string(const SingleConv& single) { return to_string(single.input) + ':' + to_string(single.conv); }
+std::string to_string(const SingleConv& single) {
+    return to_string(single.input) + ':' + to_string(single.conv);
+}
 
 const char* to_string(Layout layout) noexcept {
     switch (layout) {

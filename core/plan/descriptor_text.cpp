@@ -1,5 +1,5 @@
-// Reads the text form of descriptors; the grammar is in the head of tandem/descriptor.hpp. Syntax only: validate() judges
-// the values.
+// Reads the text form of descriptors; the grammar is in the head of tandem/descriptor.hpp. Syntax only:
+// validate() judges the values.
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -19,7 +19,8 @@ constexpr int post_op_kinds = static_cast<int>(PostOpKind::sum) + 1;
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_name_char(char c) { return (c >= 'a' && c <= 'z') || is_digit(c) || c == '_'; }
 
-/// Recursive descent without backtracking. Every member that reads returns false after recording the first error.
+/// Recursive descent without backtracking. Every member that reads returns false after recording the first
+/// error.
 class Parser {
 public:
     explicit Parser(std::string_view text) : text_(text) {}
@@ -53,8 +54,10 @@ private:
 bool Parser::fail(std::string_view expected) {
     constexpr std::size_t shown = 20;
     std::string found = "the end of the text";
-    if (!rest().empty()) found = fmt::format("'{}{}'", rest().substr(0, shown), rest().size() > shown ? "..." : "");
-    message_ = fmt::format("descriptor text, character {}: found {}; expected {}", position_ + 1, found, expected);
+    if (!rest().empty())
+        found = fmt::format("'{}{}'", rest().substr(0, shown), rest().size() > shown ? "..." : "");
+    message_ =
+        fmt::format("descriptor text, character {}: found {}; expected {}", position_ + 1, found, expected);
     return false;
 }
 
@@ -67,8 +70,9 @@ bool Parser::accept(std::string_view literal) {
 bool Parser::expect(std::string_view literal, const char* what) { return accept(literal) || fail(what); }
 
 bool Parser::end() {
-    return rest().empty() ||
-           fail("a field (m, s, p or d, each at most once, before the post-ops), a post-op or the end of the text");
+    return rest().empty() || fail(
+                                 "a field (m, s, p or d, each at most once, before the post-ops), a post-op "
+                                 "or the end of the text");
 }
 
 bool Parser::number(std::int64_t& value, const char* what) {
@@ -125,7 +129,8 @@ bool Parser::conv(Conv& conv) {
     if (!depthwise && !expect("conv", "a convolution: dw<k> or conv<k>o<OC>")) return false;
     conv.kind = depthwise ? ConvKind::depthwise : ConvKind::dense;
     if (!size(conv.kernel, "a kernel size: one number or HxW")) return false;
-    if (!depthwise && (!expect("o", "o<output channels>") || !number(conv.out_channels, "the number of output channels")))
+    if (!depthwise &&
+        (!expect("o", "o<output channels>") || !number(conv.out_channels, "the number of output channels")))
         return false;
 
     std::string_view fields = depthwise ? "mspd" : "spd";
@@ -154,7 +159,8 @@ bool Parser::post_op(Conv& conv) {
 
 bool Parser::post_op_kind(PostOpKind& kind) {
     std::size_t length = 0;
-    while (length < rest().size() && is_name_char(rest()[length])) ++length;
+    while (length < rest().size() && is_name_char(rest()[length]))
+        ++length;
     const std::string_view name = rest().substr(0, length);
     std::string accepted;
     for (int i = 0; i < post_op_kinds; ++i) {
@@ -172,12 +178,15 @@ bool Parser::post_op_arguments(PostOp& op) {
     switch (op.kind) {
         case PostOpKind::leaky:
         case PostOpKind::elu:
-            return expect("(", "'(' and a slope") && finite_float(op.alpha) && expect(")", "')' after the slope");
+            return expect("(", "'(' and a slope") && finite_float(op.alpha) &&
+                   expect(")", "')' after the slope");
         case PostOpKind::clip:
-            return expect("(", "'(' and two bounds") && finite_float(op.alpha) && expect(",", "',' and the upper bound") &&
-                   finite_float(op.beta) && expect(")", "')' after the bounds");
+            return expect("(", "'(' and two bounds") && finite_float(op.alpha) &&
+                   expect(",", "',' and the upper bound") && finite_float(op.beta) &&
+                   expect(")", "')' after the bounds");
         case PostOpKind::sum:
-            return !accept("(") || (number(op.channels, "a number of channels") && expect(")", "')' after the channels"));
+            return !accept("(") ||
+                   (number(op.channels, "a number of channels") && expect(")", "')' after the channels"));
         default: return true;
     }
 }
@@ -187,10 +196,11 @@ bool Parser::post_op_arguments(PostOp& op) {
 Result<ConvPair> ConvPair::parse(std::string_view text) {
     ConvPair pair;
     Parser parser(text);
-    const bool ok = parser.input_shape(pair.input) && parser.expect(":", "':' before the first convolution") &&
-                    parser.conv(pair.first) &&
-                    parser.expect(":", "a field (m, s, p or d), a post-op, or ':' before the second convolution") &&
-                    parser.conv(pair.second) && parser.end();
+    const bool ok =
+        parser.input_shape(pair.input) && parser.expect(":", "':' before the first convolution") &&
+        parser.conv(pair.first) &&
+        parser.expect(":", "a field (m, s, p or d), a post-op, or ':' before the second convolution") &&
+        parser.conv(pair.second) && parser.end();
     if (!ok) return std::move(parser).error();
     return pair;
 }

@@ -8,7 +8,8 @@ namespace tandem {
 namespace {
 
 // The runs of one kernel row.
-void add_kernel_row(std::vector<KBlockRun>& runs, std::int64_t kernel_row, std::int64_t channels, std::int64_t block) {
+void add_kernel_row(std::vector<KBlockRun>& runs, std::int64_t kernel_row, std::int64_t channels,
+                    std::int64_t block) {
     const std::int64_t blocks = (channels + block - 1) / block;
     const auto add = [&](std::int64_t index, std::int64_t count) {
         if (count <= 0) return;
@@ -34,10 +35,12 @@ std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan) {
     return runs;
 }
 
-std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept { return amx_tiles * amx_rows * plan.block_vectors * amx_row_bytes; }
+std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept {
+    return amx_tiles * amx_rows * plan.block_vectors * amx_row_bytes;
+}
 
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
-    const StagePlan& stage = plan.stages[static_cast<std::size_t>(i)];
+    const StagePlan& stage = plan.stage(i);
     if (uses_amx(stage.dot)) return 2 * amx_parked_bytes(stage);
     if (!has_k_blocks(stage)) return 0;
     const TileGrid grid = tile_grid(problem, plan);
@@ -47,11 +50,14 @@ std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
         rows = std::max(rows, (last ? spans.rows : spans.fresh).size());
         columns = std::max(columns, (last ? spans.cols : spans.mid_cols).size());
     };
-    for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty) cover(tile_spans(problem, plan, ty, 0, true));
-    for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx) cover(tile_spans(problem, plan, 0, tx, true));
+    for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
+        cover(tile_spans(problem, plan, ty, 0, true));
+    for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
+        cover(tile_spans(problem, plan, 0, tx, true));
     const PanelLayout panel = panel_layout(problem, plan, i);
     std::int64_t vectors = 0;
-    for (const GroupRun& run : panel.runs) vectors = std::max<std::int64_t>(vectors, run.vectors);
+    for (const GroupRun& run : panel.runs)
+        vectors = std::max<std::int64_t>(vectors, run.vectors);
     return rows * columns * vectors * panel.vector_bytes;
 }
 

@@ -1,8 +1,10 @@
-// K blocks: how a direct dense stage's sum is cut so that the weights of a piece stay in L1 while a tile's pixels pass by.
+// K blocks: how a direct dense stage's sum is cut so that the weights of a piece stay in L1 while a tile's
+// pixels pass by.
 //
-// Every output is a sum over K = kernel rows x input channels x kernel columns, in this order. A K block is a range of input channels
-// of one kernel row. Blocks follow each other in the order of the sum, so that no result changes by a bit. Between two blocks the
-// accumulators of a tile's pixels are parked: stored as they are, [pixel][vector], in the workspace.
+// Every output is a sum over K = kernel rows x input channels x kernel columns, in this order. A K block is
+// a range of input channels of one kernel row. Blocks follow each other in the order of the sum, so that no
+// result changes by a bit. Between two blocks the accumulators of a tile's pixels are parked: stored as
+// they are, [pixel][vector], in the workspace.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +14,8 @@
 
 namespace tandem {
 
-/// StagePlan::block_channels counts in these: whole channel blocks of every layout, whole groups of small data types.
+/// StagePlan::block_channels counts in these: whole channel blocks of every layout, whole groups of small
+/// data types.
 inline constexpr std::int64_t block_channels_step = 16;
 
 /// The largest block_channels a stage takes; 0 where there is nothing to cut.
@@ -34,15 +37,15 @@ struct KBlockRun {
     bool operator==(const KBlockRun&) const = default;
 };
 
-/// All K blocks of a dense stage in the order of the sum. The first and the last block of a kernel row are runs of their own; the last may
-/// have fewer channels.
+/// All K blocks of a dense stage in the order of the sum. The first and the last block of a kernel row are
+/// runs of their own; the last may have fewer channels.
 std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan);
 
 /// Bytes of the sums of one call with AMX.
 std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept;
 
-/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks; with AMX those of two calls, as one
-/// is finished while the next one multiplies.
+/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks;
+/// with AMX those of two calls, as one is finished while the next one multiplies.
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i);
 
 }  // namespace tandem

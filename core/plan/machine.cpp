@@ -1,5 +1,6 @@
-// The only file that asks the CPU. Everything is detected once per process, at the first question: the CPU does not change,
-// and TANDEM_ISA is read then too (setting it later has no effect), so that a dispatch pays nothing for it.
+// The only file that asks the CPU. Everything is detected once per process, at the first question: the CPU
+// does not change, and TANDEM_ISA is read then too (setting it later has no effect), so that a dispatch
+// pays nothing for it.
 #include "core/plan/machine.hpp"
 
 #include <cpuid.h>
@@ -22,7 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array all_isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
+constexpr std::array all_isas{Isa::avx2,        Isa::avx2_vnni,   Isa::avx512, Isa::avx512_vnni,
+                              Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
 
 std::string list_of(std::span<const Isa> isas) {
     std::string text;
@@ -38,24 +40,27 @@ std::optional<Isa> isa_named(std::string_view text) {
     return found == all_isas.end() ? std::nullopt : std::optional(*found);
 }
 
-bool contains(std::span<const Isa> isas, Isa isa) {
-    return std::ranges::find(isas, isa) != isas.end();
-}
+bool contains(std::span<const Isa> isas, Isa isa) { return std::ranges::find(isas, isa) != isas.end(); }
 
-// --- CPUID ---------------------------------------------------------------------------------------------------------------
+// --- CPUID
+// ---------------------------------------------------------------------------------------------------------------
 
 using Cpu = Xbyak::util::Cpu;
 
-/// XCR0 has the tiles' configuration and data. A process must ask for permission before it uses them (core/run/amx_permission.hpp).
+/// XCR0 has the tiles' configuration and data. A process must ask for permission before it uses them
+/// (core/run/amx_permission.hpp).
 bool saves_tiles() {
     constexpr std::uint64_t tiles = std::uint64_t{3} << 17;
     return (Cpu::getXfeature() & tiles) == tiles;
 }
 
-bool has_tiles(const Cpu& cpu) { return cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8); }
+bool has_tiles(const Cpu& cpu) {
+    return cpu.has(Cpu::Type(Cpu::tAMX_TILE) | Cpu::tAMX_BF16 | Cpu::tAMX_INT8);
+}
 
-/// Xbyak reports AVX, FMA and AVX-512 only where XCR0 says that the OS saves the registers they need. Each ISA of AVX-512 includes the one
-/// before it: a machine that has AMX and hides FP16, which only a hypervisor does, counts as avx512_bf16.
+/// Xbyak reports AVX, FMA and AVX-512 only where XCR0 says that the OS saves the registers they need. Each
+/// ISA of AVX-512 includes the one before it: a machine that has AMX and hides FP16, which only a
+/// hypervisor does, counts as avx512_bf16.
 std::vector<Isa> detect_isas(const Cpu& cpu) {
     std::vector<Isa> isas;
     if (!cpu.has(Cpu::Type(Cpu::tAVX2) | Cpu::tFMA | Cpu::tF16C)) {
@@ -65,7 +70,8 @@ std::vector<Isa> detect_isas(const Cpu& cpu) {
     if (cpu.has(Cpu::tAVX_VNNI)) {
         isas.push_back(Isa::avx2_vnni);
     }
-    if (!cpu.has(Cpu::Type(Cpu::tAVX512F) | Cpu::tAVX512BW | Cpu::tAVX512DQ | Cpu::tAVX512VL | Cpu::tAVX512CD)) {
+    if (!cpu.has(Cpu::Type(Cpu::tAVX512F) | Cpu::tAVX512BW | Cpu::tAVX512DQ | Cpu::tAVX512VL |
+                 Cpu::tAVX512CD)) {
         return isas;
     }
     isas.push_back(Isa::avx512);
@@ -84,14 +90,15 @@ std::vector<Isa> detect_isas(const Cpu& cpu) {
     return isas;
 }
 
-/// Zen 4 (family 0x19 with AVX-512) executes a 512-bit FMA as two 256-bit halves. Zen 5 (family 0x1A) counts as full-width:
-/// true of its server and desktop parts; some mobile ones are halved, and would merely get a less suited plan.
+/// Zen 4 (family 0x19 with AVX-512) executes a 512-bit FMA as two 256-bit halves. Zen 5 (family 0x1A)
+/// counts as full-width: true of its server and desktop parts; some mobile ones are halved, and would
+/// merely get a less suited plan.
 bool detect_fast_ymm(const Cpu& cpu) {
     return cpu.has(Cpu::tAMD) && cpu.displayFamily == 0x19 && cpu.has(Cpu::tAVX512F);
 }
 
-/// Measured on Emerald Rapids: a vdpbf16ps every 1.9 cycles, two FMAs a cycle. Cooper Lake (model 0x55), the only earlier one of Intel's with
-/// the instruction, has it at the full rate, and so have AMD's.
+/// Measured on Emerald Rapids: a vdpbf16ps every 1.9 cycles, two FMAs a cycle. Cooper Lake (model 0x55),
+/// the only earlier one of Intel's with the instruction, has it at the full rate, and so have AMD's.
 bool detect_slow_bf16(const Cpu& cpu) {
     constexpr int cooper_lake = 0x55;
     return cpu.has(Cpu::tINTEL) && cpu.has(Cpu::tAVX512_BF16) && cpu.displayModel != cooper_lake;
@@ -112,10 +119,12 @@ std::string detect_cpu_name() {
     const std::string_view padded = text.data();
     const std::size_t begin = padded.find_first_not_of(' ');
     const std::size_t end = padded.find_last_not_of(' ');
-    return begin == std::string_view::npos ? "unknown x86-64 CPU" : std::string(padded.substr(begin, end - begin + 1));
+    return begin == std::string_view::npos ? "unknown x86-64 CPU"
+                                           : std::string(padded.substr(begin, end - begin + 1));
 }
 
-// --- caches, from sysfs --------------------------------------------------------------------------------------------------
+// --- caches, from sysfs
+// --------------------------------------------------------------------------------------------------
 
 struct CacheEntry {
     int level = 0;
@@ -170,7 +179,8 @@ bool lists_cpu(std::string_view list, int cpu) {
     return found;
 }
 
-/// Linux names the kinds of a hybrid Intel processor by their performance counters' devices; other processors have neither.
+/// Linux names the kinds of a hybrid Intel processor by their performance counters' devices; other
+/// processors have neither.
 std::string detect_core_kind(int cpu) {
     for (const char* kind : {"core", "atom"}) {
         const std::string cpus = read_word(fmt::format("/sys/devices/cpu_{}/cpus", kind));
@@ -204,7 +214,8 @@ int first_cpu() {
     return 0;
 }
 
-// --- the host, detected once ---------------------------------------------------------------------------------------------
+// --- the host, detected once
+// ---------------------------------------------------------------------------------------------
 
 struct Host {
     std::vector<Isa> isas;
@@ -260,30 +271,36 @@ Result<Isa> parse_isa(std::string_view text) {
     if (const auto isa = isa_named(text)) {
         return *isa;
     }
-    return Error{ErrorCode::parse_error, fmt::format("ISA '{}' is not known; accepted: {}", text, list_of(all_isas))};
+    return Error{ErrorCode::parse_error,
+                 fmt::format("ISA '{}' is not known; accepted: {}", text, list_of(all_isas))};
 }
 
-Result<Isa> choose_isa(std::optional<Isa> asked, std::optional<std::string_view> environment, std::span<const Isa> available) {
+Result<Isa> choose_isa(std::optional<Isa> asked, std::optional<std::string_view> environment,
+                       std::span<const Isa> available) {
     if (available.empty()) {
         return Error{ErrorCode::unsupported,
-                     "this machine has none of the ISAs that Tandem generates code for; it needs a CPU with AVX2 and FMA "
+                     "this machine has none of the ISAs that Tandem generates code for; it needs a CPU with "
+                     "AVX2 and FMA "
                      "and an operating system that saves the ymm registers"};
     }
     const bool from_environment = !asked && environment && !environment->empty();
     if (from_environment) {
         asked = isa_named(*environment);
         if (!asked) {
-            return Error{ErrorCode::invalid_argument, fmt::format("TANDEM_ISA is '{}', which is not known; accepted here: {}",
-                                                                  *environment, list_of(available))};
+            return Error{ErrorCode::invalid_argument,
+                         fmt::format("TANDEM_ISA is '{}', which is not known; accepted here: {}",
+                                     *environment, list_of(available))};
         }
     }
     if (!asked) {
         return available.back();
     }
     if (!contains(available, *asked)) {
-        return Error{ErrorCode::unsupported,
-                     fmt::format("{} is '{}', which this CPU or its operating system does not offer; accepted here: {}",
-                                 from_environment ? "TANDEM_ISA" : "isa", to_string(*asked), list_of(available))};
+        return Error{
+            ErrorCode::unsupported,
+            fmt::format(
+                "{} is '{}', which this CPU or its operating system does not offer; accepted here: {}",
+                from_environment ? "TANDEM_ISA" : "isa", to_string(*asked), list_of(available))};
     }
     return *asked;
 }
@@ -303,9 +320,7 @@ CacheSizes read_caches(const fs::path& cpu_directory) {
                 caches.l1 = cache->bytes;
                 threads_per_core = cache->sharers;
                 break;
-            case 2:
-                caches.l2 = cache->bytes / static_cast<std::size_t>(cores);
-                break;
+            case 2: caches.l2 = cache->bytes / static_cast<std::size_t>(cores); break;
             case 3:
                 caches.l3 = cache->bytes;
                 caches.l3_cores = cores;
@@ -315,13 +330,9 @@ CacheSizes read_caches(const fs::path& cpu_directory) {
     return caches;
 }
 
-const std::vector<Isa>& host_isas() {
-    return host().isas;
-}
+const std::vector<Isa>& host_isas() { return host().isas; }
 
-bool os_withholds_amx() {
-    return host().withholds_amx;
-}
+bool os_withholds_amx() { return host().withholds_amx; }
 
 std::vector<Isa> host_isas(DataType dtype, Math math) {
     std::vector<Isa> isas;

@@ -1,5 +1,6 @@
-// MachineRates: what one core can do at best, as a plain value. The cost model turns work into time with it.
-// default_rates() guesses from the ISA; core/run/measured_rates.* replaces the guesses by what the probes find here.
+// MachineRates: what one core can do at best, as a plain value. The cost model turns work into time with
+// it. default_rates() guesses from the ISA; core/run/measured_rates.* replaces the guesses by what the
+// probes find here.
 #pragma once
 
 #include <array>
@@ -15,14 +16,16 @@ inline constexpr std::size_t level_count = 4;
 const char* to_string(Level level) noexcept;
 
 struct MachineRates {
-    double gflops = 0;                          // f32 FMAs of one core, GFLOP/s; a multiplication and an addition count as two
-    std::array<double, all_dots.size()> dot_gflops{};  // the same of each dot, by Dot; those of AMX in effective f32 operations for x3 and x6
+    double gflops = 0;  // f32 FMAs of one core, GFLOP/s; a multiplication and an addition count as two
+    std::array<double, all_dots.size()>
+        dot_gflops{};  // the same of each dot, by Dot; those of AMX in effective f32 operations for x3 and x6
     std::array<double, level_count> gb_per_s{};  // one core reading from each level, GB/s (1e9 bytes)
-    // Accumulators of a register block whose start, post-ops and stores the core's reordering hides behind the neighbouring blocks' FMAs.
+    // Accumulators of a register block whose start, post-ops and stores the core's reordering hides behind
+    // the neighbouring blocks' FMAs.
     double hidden_accumulators = 28;
     CacheSizes caches{};
-    bool fast_ymm = false, slow_bf16 = false;   // see Machine
-    bool measured = false;                      // by the probes, on this machine
+    bool fast_ymm = false, slow_bf16 = false;  // see Machine
+    bool measured = false;                     // by the probes, on this machine
 
     double peak(Dot dot) const noexcept { return dot_gflops[static_cast<std::size_t>(dot)]; }
     double bandwidth(Level level) const noexcept { return gb_per_s[static_cast<std::size_t>(level)]; }

@@ -14,7 +14,8 @@ GroupRun describe_group(const Stage& stage, Layout layout, int lanes, std::int64
     run.count = 1;
     run.vectors = vectors;
     const std::int64_t channels_left = stage.out_channels - first * lanes;
-    if (channels_left < static_cast<std::int64_t>(vectors) * lanes) run.tail_lanes = static_cast<int>(channels_left % lanes);
+    if (channels_left < static_cast<std::int64_t>(vectors) * lanes)
+        run.tail_lanes = static_cast<int>(channels_left % lanes);
     const bool last = channels_left <= static_cast<std::int64_t>(vectors) * lanes;
     run.pads_block = last && layout == Layout::nchw16c && lanes == 8 && (first + vectors) % 2 == 1;
     if (stage.depthwise()) {
@@ -22,15 +23,17 @@ GroupRun describe_group(const Stage& stage, Layout layout, int lanes, std::int64
         if (inputs_left < lanes) run.input_tail_lanes = static_cast<int>(inputs_left);
     }
     const std::int64_t residual_left = std::max<std::int64_t>(0, stage.residual_channels() - first * lanes);
-    const std::int64_t residual = std::min<std::int64_t>(residual_left, static_cast<std::int64_t>(vectors) * lanes);
+    const std::int64_t residual =
+        std::min<std::int64_t>(residual_left, static_cast<std::int64_t>(vectors) * lanes);
     run.residual_vectors = static_cast<int>((residual + lanes - 1) / lanes);
     run.residual_tail_lanes = static_cast<int>(residual % lanes);
     return run;
 }
 
 bool same_code(const GroupRun& a, const GroupRun& b) noexcept {
-    return a.vectors == b.vectors && a.pads_block == b.pads_block && a.tail_lanes == b.tail_lanes && a.input_tail_lanes == b.input_tail_lanes &&
-           a.residual_vectors == b.residual_vectors && a.residual_tail_lanes == b.residual_tail_lanes;
+    return a.vectors == b.vectors && a.pads_block == b.pads_block && a.tail_lanes == b.tail_lanes &&
+           a.input_tail_lanes == b.input_tail_lanes && a.residual_vectors == b.residual_vectors &&
+           a.residual_tail_lanes == b.residual_tail_lanes;
 }
 
 // A blocked tensor whose blocks hold two vectors wants every group to start at a block.
@@ -38,11 +41,13 @@ bool starts_at_blocks(const Problem& problem, const Plan& plan) noexcept {
     return problem.layout == Layout::nchw16c && vector_lanes(plan.isa, problem.layout) == 8;
 }
 
-// Groups of `size` vectors; balanced (5 in at most 4 -> 3 + 2), or all but the last alike where they have to start at blocks.
+// Groups of `size` vectors; balanced (5 in at most 4 -> 3 + 2), or all but the last alike where they have
+// to start at blocks.
 std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t size, bool balanced) {
     if (balanced) return balanced_split(vectors, size);
     std::vector<std::int64_t> sizes;
-    for (std::int64_t v = 0; v < vectors; v += size) sizes.push_back(std::min(size, vectors - v));
+    for (std::int64_t v = 0; v < vectors; v += size)
+        sizes.push_back(std::min(size, vectors - v));
     return sizes;
 }
 
@@ -54,7 +59,7 @@ PanelLayout without_groups(const Problem& problem, const Plan& plan, int i) {
     panel.vector_bytes = panel.lanes * 4;
     panel.param_count = param_index(conv, conv.post_op_count);
     panel.quantized = problem.quantized();
-    panel.dot = plan.stages[static_cast<std::size_t>(i)].dot;
+    panel.dot = plan.stage(i).dot;
     return panel;
 }
 
@@ -83,7 +88,8 @@ bool is_per_channel(PostOpKind kind) noexcept {
 
 int param_index(const Conv& conv, int op) noexcept {
     int index = 0;
-    for (int i = 0; i < op; ++i) index += is_per_channel(conv.post_ops[static_cast<std::size_t>(i)].kind);
+    for (int i = 0; i < op; ++i)
+        index += is_per_channel(conv.post_ops[static_cast<std::size_t>(i)].kind);
     return index;
 }
 
@@ -91,13 +97,13 @@ namespace {
 
 // Its output's channel blocks in scratch are wider than a vector: no group may straddle two.
 bool writes_wide_blocks(const Problem& problem, const Plan& plan, int i) noexcept {
-    return i + 1 < problem.stage_count && uses_amx(plan.stages[static_cast<std::size_t>(i) + 1].dot);
+    return i + 1 < problem.stage_count && uses_amx(plan.stage(i + 1).dot);
 }
 
 }  // namespace
 
 int dense_group_vectors(const Problem& problem, const Plan& plan, int i) noexcept {
-    const int at_most = plan.stages[static_cast<std::size_t>(i)].block_vectors;
+    const int at_most = plan.stage(i).block_vectors;
     if (writes_wide_blocks(problem, plan, i)) return at_most >= 4 ? 4 : std::min(at_most, 2);
     return starts_at_blocks(problem, plan) ? std::max(2, at_most / 2 * 2) : at_most;
 }
@@ -111,12 +117,15 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     if (has_zero_point_sums(panel.dot)) panel.zero_point_taps = columns > 1 && !by_windows ? columns + 1 : 1;
     std::int64_t groups = stage.depthwise() ? 1 : (stage.in_channels + per_group - 1) / per_group;
     if (uses_amx(panel.dot)) groups = (groups + amx_rows - 1) / amx_rows * amx_rows;
-    panel.row_taps = panel.zero_point_taps + (by_windows ? window_row_vectors(stage) : columns * groups * dot_parts(panel.dot));
+    panel.row_taps = panel.zero_point_taps +
+                     (by_windows ? window_row_vectors(stage) : columns * groups * dot_parts(panel.dot));
     panel.taps = stage.conv.kernel.h * panel.row_taps + (by_windows ? 1 : 0);
     if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
     const std::int64_t at_most = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);
     // LIBXSMM's groups are the channel blocks of the intermediate (mid_buffer).
-    const bool balanced = stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan) || writes_wide_blocks(problem, plan, i));
+    const bool balanced =
+        stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan) ||
+                               writes_wide_blocks(problem, plan, i));
     add_groups(panel, stage, problem.layout, at_most, balanced);
     return panel;
 }
@@ -128,13 +137,14 @@ PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i) {
 }
 
 std::int64_t panel_bytes(const Problem& problem, const Plan& plan, int i) {
-    if (plan.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct) return winograd_layout(problem, plan, i).panel_bytes;
+    if (plan.stage(i).algorithm != Algorithm::direct) return winograd_layout(problem, plan, i).panel_bytes;
     return panel_layout(problem, plan, i).bytes;
 }
 
 std::vector<GroupRun> split_runs(const PanelLayout& panel, int split, int splits) {
     std::int64_t groups = 0;
-    for (const GroupRun& run : panel.runs) groups += run.count;
+    for (const GroupRun& run : panel.runs)
+        groups += run.count;
     const std::int64_t begin = groups * split / splits, end = groups * (split + 1) / splits;
     std::vector<GroupRun> runs;
     std::int64_t at = 0;

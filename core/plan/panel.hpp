@@ -1,19 +1,24 @@
 // Panels: the byte layout of packed weights, agreed between packing (writes it) and the emitter (reads it).
 //
-// A stage's panel is a sequence of groups of output-channel vectors (depthwise: one vector a group). Each group is
+// A stage's panel is a sequence of groups of output-channel vectors (depthwise: one vector a group). Each
+// group is
 //
 //   header   one vector: GroupHeader
-//   quant    quantised: one vector with the input's zero point in every lane, then the QuantNumbers, 4 bytes each
-//   params   one vector per output vector for each per-channel post-op (bias, prelu, scale), in post-op order; quantised: one more,
-//            the factors that turn sums into real numbers
+//   quant    quantised: one vector with the input's zero point in every lane, then the QuantNumbers, 4
+//            bytes each
+//   params   one vector per output vector for each per-channel post-op (bias, prelu, scale), in post-op
+//            order; quantised: one more, the factors that turn sums into real numbers
 //   permute  depthwise with a channel multiplier: one vector of lane indices
 //   weights  dense: [kh][dot group][kw][vector][lane][channel of the group]      depthwise: [kh][kw][lane]
-//            dense under backend libxsmm: [kh][kw][ic][vector][lane], so that each kernel position is a matrix of its own
+//            dense under backend libxsmm: [kh][kw][ic][vector][lane], so that each kernel position is a
+//            matrix of its own
 //            dots of several parts: [kh][dot group][kw][part][vector][lane][channel of the group]
-//            dot int8: each kernel row starts with what to add for the zero point, -zero_point times the sum of its weights, in
-//            s32: [all kernel columns][vector][lane], then, where there are several columns, the same for each one
-//            depthwise, dot int8: [kh] of the zero point's share, then [offset][four columns][lane][column of the four], the kernel columns
-//            behind `offset` zero weights (window_vectors()); behind the last kernel row the zero point's share of all rows
+//            dot int8: each kernel row starts with what to add for the zero point, -zero_point times the
+//            sum of its weights, in s32: [all kernel columns][vector][lane], then, where there are several
+//            columns, the same for each one
+//            depthwise, dot int8: [kh] of the zero point's share, then [offset][four columns][lane][column
+//            of the four], the kernel columns behind `offset` zero weights (window_vectors()); behind the
+//            last kernel row the zero point's share of all rows
 //
 // Channels past the last are zero everywhere.
 #pragma once
@@ -28,7 +33,7 @@ namespace tandem {
 
 /// Byte offsets of a group's first channel from a pixel, and a flag; they fill one 8-lane vector.
 struct GroupHeader {
-    std::int64_t input = 0;     // depthwise: of the input channels it reads
+    std::int64_t input = 0;  // depthwise: of the input channels it reads
     std::int64_t output = 0;
     std::int64_t residual = 0;  // 0 where the residual has no such channel
     std::int64_t far = 0;       // not 0: some output, before it is clamped, may be too large for an s32
@@ -36,15 +41,15 @@ struct GroupHeader {
 
 /// A run of equal groups, one after the other in the panel: the same code serves them all.
 struct GroupRun {
-    std::int64_t first_vector = 0;    // index of the first output vector
-    std::int64_t count = 0;           // groups
-    int vectors = 1;                  // of each group
-    int tail_lanes = 0;               // valid lanes of the last vector; 0 = all
-    int input_tail_lanes = 0;         // depthwise: valid lanes of the input vector; 0 = all
-    int residual_vectors = 0;         // vectors with a residual, the partly covered one included
-    int residual_tail_lanes = 0;      // valid lanes of the last of them; 0 = all
-    bool pads_block = false;          // the vector behind the last one is padding of the same channel block
-    std::int64_t offset = 0;          // of the first group, from the panel's start, in bytes
+    std::int64_t first_vector = 0;  // index of the first output vector
+    std::int64_t count = 0;         // groups
+    int vectors = 1;                // of each group
+    int tail_lanes = 0;             // valid lanes of the last vector; 0 = all
+    int input_tail_lanes = 0;       // depthwise: valid lanes of the input vector; 0 = all
+    int residual_vectors = 0;       // vectors with a residual, the partly covered one included
+    int residual_tail_lanes = 0;    // valid lanes of the last of them; 0 = all
+    bool pads_block = false;        // the vector behind the last one is padding of the same channel block
+    std::int64_t offset = 0;        // of the first group, from the panel's start, in bytes
 };
 
 /// Numbers of a quantised stage that its code takes from the panel and broadcasts.
@@ -52,9 +57,9 @@ enum class QuantNumber : std::uint8_t {
     input_fill,            // four bytes: the zero point as it lies in what the stage reads
     output_inverse_scale,  // f32, as are the others
     output_zero,
-    output_lowest,         // bounds of the output, those of a clamp before it included (final_clamp())
+    output_lowest,  // bounds of the output, those of a clamp before it included (final_clamp())
     output_highest,
-    output_lowest_bytes,   // the same as four bytes
+    output_lowest_bytes,  // the same as four bytes
     output_highest_bytes,
     residual_scale,
     residual_zero,
@@ -70,7 +75,7 @@ enum class WeightOrder : std::uint8_t {
 struct PanelLayout {
     int lanes = 8;
     std::int64_t vector_bytes = 32;
-    int param_count = 0;               // per-channel post-ops
+    int param_count = 0;  // per-channel post-ops
     bool quantized = false;
     bool permute = false;
     Dot dot = Dot::f32;
@@ -82,17 +87,31 @@ struct PanelLayout {
     std::int64_t bytes = 0;
 
     std::int64_t input_zero_offset() const noexcept { return vector_bytes; }
-    std::int64_t quant_offset(QuantNumber number) const noexcept { return 2 * vector_bytes + 4 * static_cast<std::int64_t>(number); }
-    std::int64_t params_offset() const noexcept {
-        return quantized ? 2 * vector_bytes + ceil_div(4 * static_cast<std::int64_t>(quant_number_count), vector_bytes) * vector_bytes : vector_bytes;
+    std::int64_t quant_offset(QuantNumber number) const noexcept {
+        return 2 * vector_bytes + 4 * static_cast<std::int64_t>(number);
     }
-    std::int64_t factors_offset(int vectors) const noexcept { return params_offset() + param_count * vectors * vector_bytes; }
-    std::int64_t permute_offset(int vectors) const noexcept { return factors_offset(vectors) + (quantized ? vectors * vector_bytes : 0); }
-    std::int64_t weights_offset(int vectors) const noexcept { return permute_offset(vectors) + (permute ? vector_bytes : 0); }
-    std::int64_t group_bytes(int vectors) const noexcept { return weights_offset(vectors) + taps * vectors * vector_bytes; }
+    std::int64_t params_offset() const noexcept {
+        return quantized ? 2 * vector_bytes +
+                               ceil_div(4 * static_cast<std::int64_t>(quant_number_count), vector_bytes) *
+                                   vector_bytes
+                         : vector_bytes;
+    }
+    std::int64_t factors_offset(int vectors) const noexcept {
+        return params_offset() + param_count * vectors * vector_bytes;
+    }
+    std::int64_t permute_offset(int vectors) const noexcept {
+        return factors_offset(vectors) + (quantized ? vectors * vector_bytes : 0);
+    }
+    std::int64_t weights_offset(int vectors) const noexcept {
+        return permute_offset(vectors) + (permute ? vector_bytes : 0);
+    }
+    std::int64_t group_bytes(int vectors) const noexcept {
+        return weights_offset(vectors) + taps * vectors * vector_bytes;
+    }
 };
 
-/// Panel of the per-channel parameters alone, one output vector a group: what a stage that transforms its outputs reads.
+/// Panel of the per-channel parameters alone, one output vector a group: what a stage that transforms its
+/// outputs reads.
 PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i);
 
 /// Output vectors of the groups of dense stage i, but for smaller last ones.
@@ -107,14 +126,20 @@ std::int64_t panel_bytes(const Problem& problem, const Plan& plan, int i);
 /// The runs of split `split` of `splits`: whole groups, balanced.
 std::vector<GroupRun> split_runs(const PanelLayout& panel, int split, int splits);
 
-/// Weight vectors of a kernel row, depthwise with dot int8, for windows that begin `offset` columns behind four columns' first.
-constexpr std::int64_t window_vectors(std::int64_t kernel_columns, std::int64_t offset) noexcept { return (kernel_columns + offset + 3) / 4; }
+/// Weight vectors of a kernel row, depthwise with dot int8, for windows that begin `offset` columns behind
+/// four columns' first.
+constexpr std::int64_t window_vectors(std::int64_t kernel_columns, std::int64_t offset) noexcept {
+    return (kernel_columns + offset + 3) / 4;
+}
 /// Offsets that windows have: with stride 1 every second one begins at an odd column.
-constexpr std::int64_t window_offsets(const Stage& stage) noexcept { return stage.conv.stride.w == 1 ? 2 : 1; }
+constexpr std::int64_t window_offsets(const Stage& stage) noexcept {
+    return stage.conv.stride.w == 1 ? 2 : 1;
+}
 /// Weight vectors of a kernel row, all offsets together.
 constexpr std::int64_t window_row_vectors(const Stage& stage) noexcept {
     std::int64_t vectors = 0;
-    for (std::int64_t offset = 0; offset < window_offsets(stage); ++offset) vectors += window_vectors(stage.conv.kernel.w, offset);
+    for (std::int64_t offset = 0; offset < window_offsets(stage); ++offset)
+        vectors += window_vectors(stage.conv.kernel.w, offset);
     return vectors;
 }
 

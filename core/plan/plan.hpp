@@ -1,5 +1,6 @@
-// Plan: every tiling and blocking decision for one problem on one machine, as a plain value. Derived numbers are functions of
-// (Problem, Plan) in tile_geometry.hpp. Produced by choose_plan() (choice.hpp), by the tuner, or by the caller.
+// Plan: every tiling and blocking decision for one problem on one machine, as a plain value. Derived
+// numbers are functions of (Problem, Plan) in tile_geometry.hpp. Produced by choose_plan() (choice.hpp), by
+// the tuner, or by the caller.
 #pragma once
 
 #include <array>
@@ -11,14 +12,16 @@
 
 namespace tandem {
 
-/// Counts up whenever a plan means other code than before, or when the rules change so much that measured ratios to them say
-/// nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
+/// Counts up whenever a plan means other code than before, or when the rules change so much that measured
+/// ratios to them say nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
 inline constexpr int emitter_version = 3;
 
 /// How the second stage gets the rows of the intermediate that neighbouring tiles both need.
 enum class Fusion : std::uint8_t {
-    recompute,  // every tile computes the intermediate rows it reads, its halo included; tiles are independent
-    sliding,    // a part walks bands top to bottom and keeps the last rows in a ring; recompute only where parts meet
+    recompute,  // every tile computes the intermediate rows it reads, its halo included; tiles are
+                // independent
+    sliding,    // a part walks bands top to bottom and keeps the last rows in a ring; recompute only where
+                // parts meet
     single,     // one stage only: nothing to fuse
 };
 const char* to_string(Fusion fusion) noexcept;
@@ -37,18 +40,22 @@ const char* to_string(Algorithm algorithm) noexcept;
 
 /// The multiply instructions of a stage (core/plan/arithmetic.hpp). Depthwise stages: f32 or int8.
 enum class Dot : std::uint8_t { f32, bf16, f16, int8, int16, amx_bf16, amx_int8, amx_x3, amx_x6 };
-inline constexpr std::array all_dots{Dot::f32, Dot::bf16, Dot::f16, Dot::int8, Dot::int16, Dot::amx_bf16, Dot::amx_int8, Dot::amx_x3, Dot::amx_x6};
+inline constexpr std::array all_dots{Dot::f32,      Dot::bf16,     Dot::f16,    Dot::int8,  Dot::int16,
+                                     Dot::amx_bf16, Dot::amx_int8, Dot::amx_x3, Dot::amx_x6};
 const char* to_string(Dot dot) noexcept;
 
 /// Algorithm, arithmetic and register blocking of one stage.
 struct StagePlan {
     Algorithm algorithm = Algorithm::direct;
     Dot dot = Dot::f32;
-    int block_pixels = 0;   // dense: output pixels of a microkernel; depthwise: output pixels of a row at a time
-    int block_vectors = 1;  // dense: output-channel vectors of a microkernel
-    int block_rows = 1;     // depthwise: output rows at a time
-    bool channels_inner = false;  // depthwise: all channels of a pixel block before the next block (NHWC input), else the reverse
-    int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in registers at once
+    int block_pixels =
+        0;  // dense: output pixels of a microkernel; depthwise: output pixels of a row at a time
+    int block_vectors = 1;        // dense: output-channel vectors of a microkernel
+    int block_rows = 1;           // depthwise: output rows at a time
+    bool channels_inner = false;  // depthwise: all channels of a pixel block before the next block (NHWC
+                                  // input), else the reverse
+    int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in
+                             // registers at once
     bool operator==(const StagePlan&) const = default;
 };
 
@@ -56,19 +63,29 @@ struct Plan {
     Isa isa = Isa::avx2;
     Fusion fusion = Fusion::recompute;
     Backend backend = Backend::tandem;
-    int tile_h = 1;          // output rows of a tile
-    int tile_w = 0;          // output columns of a tile; the output width where the tile is full-width
-    int channel_splits = 1;  // the last stage's output channels are split over this many tiles; the first stage is recomputed in each
+    int tile_h = 1;              // output rows of a tile
+    int tile_w = 0;              // output columns of a tile; the output width where the tile is full-width
+    int channel_splits = 1;      // the last stage's output channels are split over this many tiles; the first
+                                 // stage is recomputed in each
     bool prefetch_next = false;  // the last stage's GEMM prefetches the next band's input rows to L2
     std::array<StagePlan, max_stages> stages{};
+
+    StagePlan& stage(int i) noexcept { return stages[static_cast<std::size_t>(i)]; }
+    const StagePlan& stage(int i) const noexcept { return stages[static_cast<std::size_t>(i)]; }
     bool operator==(const Plan&) const = default;
 };
 
-/// "tile 2x112, recompute, first 12 px x 2 rows, second 14 px x 2 vectors, ...": one line for names and logs.
+/// "tile 2x112, recompute, first 12 px x 2 rows, second 14 px x 2 vectors, ...": one line for names and
+/// logs.
 std::string to_string(const Plan& plan);
 std::size_t hash_value(const Plan& plan) noexcept;
 
-/// The stage's GEMM work is LIBXSMM's, not generated by Tandem. Depthwise stages are Tandem's under every backend.
+/// The stage's GEMM work is LIBXSMM's, not generated by Tandem. Depthwise stages are Tandem's under every
+/// backend.
 bool uses_libxsmm(const Stage& stage, const Plan& plan) noexcept;
+
+/// The plan with LIBXSMM's kernels in the place of Tandem's GEMMs, and what they cannot do left out: other
+/// algorithms and dots, K blocks.
+Plan with_libxsmm(Plan plan) noexcept;
 
 }  // namespace tandem

@@ -30,7 +30,8 @@ void add_stage(Hash& hash, const Stage& stage) noexcept {
     std::uint64_t small = static_cast<std::uint64_t>(conv.kind);
     for (std::int64_t size : {conv.kernel.h, conv.kernel.w, conv.stride.h, conv.stride.w})
         small = small << 4 | static_cast<std::uint64_t>(size);
-    for (const PostOp& op : conv.chain()) small = small << 5 | 16u | static_cast<std::uint64_t>(op.kind);
+    for (const PostOp& op : conv.chain())
+        small = small << 5 | 16u | static_cast<std::uint64_t>(op.kind);
     hash.add(small);
     hash.add(conv.out_channels, conv.multiplier);
     hash.add(conv.dilation.h, conv.dilation.w);
@@ -38,7 +39,8 @@ void add_stage(Hash& hash, const Stage& stage) noexcept {
     hash.add(stage.padding.bottom, stage.padding.right);
     for (const PostOp& op : conv.chain()) {
         if (op.channels != 0) hash.add(static_cast<std::uint64_t>(op.channels));
-        if (op.alpha != 0 || op.beta != 0) hash.add(std::bit_cast<std::uint32_t>(op.alpha), std::bit_cast<std::uint32_t>(op.beta));
+        if (op.alpha != 0 || op.beta != 0)
+            hash.add(std::bit_cast<std::uint32_t>(op.alpha), std::bit_cast<std::uint32_t>(op.beta));
     }
 }
 
@@ -61,15 +63,18 @@ Result<Problem> resolved(const Descriptor& descriptor) {
 std::string dtypes_text(const Problem& problem) {
     std::string text = to_string(problem.dtype);
     bool equal = true;
-    for (int i = 0; i < problem.stage_count; ++i) equal = equal && problem.output_dtype(i) == problem.dtype;
-    for (int i = 0; i < problem.stage_count && !equal; ++i) text += std::string("-") + to_string(problem.output_dtype(i));
+    for (int i = 0; i < problem.stage_count; ++i)
+        equal = equal && problem.output_dtype(i) == problem.dtype;
+    for (int i = 0; i < problem.stage_count && !equal; ++i)
+        text += std::string("-") + to_string(problem.output_dtype(i));
     return text;
 }
 
 }  // namespace
 
 bool Stage::pointwise() const noexcept {
-    return conv.kind == ConvKind::dense && conv.kernel == Size2{1, 1} && conv.stride == Size2{1, 1} && padding == Padding{};
+    return conv.kind == ConvKind::dense && conv.kernel == Size2{1, 1} && conv.stride == Size2{1, 1} &&
+           padding == Padding{};
 }
 
 double Stage::flops() const noexcept {
@@ -102,7 +107,8 @@ TensorShape Problem::residual_shape(int i) const noexcept {
 
 double Problem::flops() const noexcept {
     double image = 0;
-    for (int i = 0; i < stage_count; ++i) image += stage(i).flops();
+    for (int i = 0; i < stage_count; ++i)
+        image += stage(i).flops();
     return image * static_cast<double>(input.n);
 }
 
@@ -131,13 +137,17 @@ Problem stage_alone(const Problem& problem, int i) {
 
 std::size_t hash_value(const Problem& problem) noexcept {
     Hash hash;
-    const std::uint64_t options = static_cast<std::uint64_t>(problem.dtype) << 16 | static_cast<std::uint64_t>(problem.output_dtypes[0]) << 20 |
-                                  static_cast<std::uint64_t>(problem.output_dtypes[1]) << 24 | static_cast<std::uint64_t>(problem.layout) << 8 |
-                                  static_cast<std::uint64_t>(problem.math) << 4 | static_cast<std::uint64_t>(problem.stage_count);
+    const std::uint64_t options = static_cast<std::uint64_t>(problem.dtype) << 16 |
+                                  static_cast<std::uint64_t>(problem.output_dtypes[0]) << 20 |
+                                  static_cast<std::uint64_t>(problem.output_dtypes[1]) << 24 |
+                                  static_cast<std::uint64_t>(problem.layout) << 8 |
+                                  static_cast<std::uint64_t>(problem.math) << 4 |
+                                  static_cast<std::uint64_t>(problem.stage_count);
     hash.add(static_cast<std::uint64_t>(problem.input.n));
     hash.add(problem.input.c, problem.input.h);
     hash.add(static_cast<std::int64_t>(options), problem.input.w);
-    for (int i = 0; i < problem.stage_count; ++i) add_stage(hash, problem.stage(i));
+    for (int i = 0; i < problem.stage_count; ++i)
+        add_stage(hash, problem.stage(i));
     return hash.value();
 }
 

@@ -1,5 +1,6 @@
-// Problem: a validated descriptor with every derived size filled in, one Stage a convolution. What planning starts from.
-// Also the dispatch key: all members compare and hash by value, and nothing in it is allocated.
+// Problem: a validated descriptor with every derived size filled in, one Stage a convolution. What planning
+// starts from. Also the dispatch key: all members compare and hash by value, and nothing in it is
+// allocated.
 #pragma once
 
 #include <array>
@@ -14,7 +15,8 @@ namespace tandem {
 
 inline constexpr int max_stages = 2;
 
-/// One convolution of a problem: the descriptor's fields with "same" padding resolved, and the sizes that follow.
+/// One convolution of a problem: the descriptor's fields with "same" padding resolved, and the sizes that
+/// follow.
 struct Stage {
     Conv conv{};
     Padding padding{};
@@ -33,13 +35,14 @@ struct Stage {
 
 struct Problem {
     InputShape input{};
-    DataType dtype = DataType::f32;                       // of the input tensor
-    std::array<DataType, max_stages> output_dtypes{};     // of each stage's output, and of its residual
+    DataType dtype = DataType::f32;                    // of the input tensor
+    std::array<DataType, max_stages> output_dtypes{};  // of each stage's output, and of its residual
     Layout layout = Layout::nhwc;
     Math math = Math::fast;
     int stage_count = 0;
     std::array<Stage, max_stages> stages{};
 
+    Stage& stage(int i) noexcept { return stages[static_cast<std::size_t>(i)]; }
     const Stage& stage(int i) const noexcept { return stages[static_cast<std::size_t>(i)]; }
     const Stage& last() const noexcept { return stage(stage_count - 1); }
     DataType input_dtype(int i) const noexcept { return i == 0 ? dtype : output_dtype(i - 1); }

@@ -40,7 +40,8 @@ private:
     bool overflow_ = false;
 };
 
-// Tile shapes are enumerated when a kernel is made, and taps become displacements in code: both stay small within these.
+// Tile shapes are enumerated when a kernel is made, and taps become displacements in code: both stay small
+// within these.
 constexpr std::int64_t side_limit = std::int64_t{1} << 20, dilation_limit = 4096;
 
 /// Checks fields of one part of the descriptor ("input", "first", ...) and keeps the first failure.
@@ -51,27 +52,34 @@ public:
     Status status() && { return std::move(error_); }
 
     /// `accepted` completes "... is accepted".
-    void range(const char* field, std::int64_t value, std::int64_t low, std::int64_t high, const char* accepted) {
+    void range(const char* field, std::int64_t value, std::int64_t low, std::int64_t high,
+               const char* accepted) {
         if (value < low || value > high) [[unlikely]]
             fail(ErrorCode::invalid_argument, "{}.{} is {}; {} is accepted", part_, field, value, accepted);
     }
 
     void bytes(const char* tensor, const Product& size) {
         if (!size.below(image_limit)) [[unlikely]]
-            fail(ErrorCode::overflow, "{}: {} takes {} bytes; less than {} is accepted, so that offsets fit a 32-bit displacement",
+            fail(ErrorCode::overflow,
+                 "{}: {} takes {} bytes; less than {} is accepted, so that offsets fit a 32-bit displacement",
                  part_, tensor, size.text(), image_limit);
     }
 
     void activations(const char* tensor, const TensorShape& shape, Layout layout) {
         Product size;
-        bytes(tensor, size.times(sizeof(float)).times_padded(shape.c, channel_block(layout)).times(shape.h).times(shape.w));
+        bytes(tensor, size.times(sizeof(float))
+                          .times_padded(shape.c, channel_block(layout))
+                          .times(shape.h)
+                          .times(shape.w));
         if (ok() && size.times(shape.n).overflow())
-            fail(ErrorCode::overflow, "{}: {} of a batch of {} takes {} bytes; a size that fits 64 bits is accepted", part_,
+            fail(ErrorCode::overflow,
+                 "{}: {} of a batch of {} takes {} bytes; a size that fits 64 bits is accepted", part_,
                  tensor, shape.n, size.text());
     }
 
     template <class... Values>
-    [[gnu::noinline, gnu::cold]] void fail(ErrorCode code, fmt::format_string<const char*&, const Values&...> format,
+    [[gnu::noinline, gnu::cold]] void fail(ErrorCode code,
+                                           fmt::format_string<const char*&, const Values&...> format,
                                            const char* part, const Values&... values) {
         if (ok()) error_ = Error{code, fmt::format(format, part, values...)};
     }
@@ -95,7 +103,8 @@ void check_fields(Checks& check, const Conv& conv) {
         check.range("out_channels", conv.out_channels, 1, no_limit, "at least 1 output channel");
         check.range("multiplier", conv.multiplier, 1, 1, "1, as the stage is dense,");
     } else {
-        check.range("out_channels", conv.out_channels, 0, 0, "0, as a depthwise stage has a multiplier instead,");
+        check.range("out_channels", conv.out_channels, 0, 0,
+                    "0, as a depthwise stage has a multiplier instead,");
         check.range("multiplier", conv.multiplier, 1, no_limit, "a multiplier of at least 1");
     }
     check.range("post_op_count", conv.post_op_count, 0, max_post_ops, "a chain of 0 to 4 post-ops");
@@ -110,36 +119,45 @@ struct Axis {
 
     std::int64_t extent() const noexcept { return (kernel - 1) * dilation + 1; }
     std::int64_t padded() const noexcept { return in + before + after; }
-    std::int64_t out() const noexcept { return (stride == 1 ? padded() - extent() : (padded() - extent()) / stride) + 1; }
+    std::int64_t out() const noexcept {
+        return (stride == 1 ? padded() - extent() : (padded() - extent()) / stride) + 1;
+    }
 };
 
 void check_axis(Checks& check, const Axis& axis) {
     const std::int64_t extent = axis.extent();
     const auto side = [&](const char* name, std::int64_t value) {
         if (value < 0 || value >= extent) [[unlikely]]
-            check.fail(ErrorCode::invalid_argument,
-                       "{}.padding.{} is {}; a padding from 0 to {}, one less than the kernel's extent, is accepted",
-                       check.part(), name, value, extent - 1);
+            check.fail(
+                ErrorCode::invalid_argument,
+                "{}.padding.{} is {}; a padding from 0 to {}, one less than the kernel's extent, is accepted",
+                check.part(), name, value, extent - 1);
     };
     side(axis.before_name, axis.before);
     side(axis.after_name, axis.after);
     if (check.ok() && extent > axis.padded()) [[unlikely]]
-        check.fail(ErrorCode::invalid_argument,
-                   "{}.kernel spans {} {} with its dilation; at most {}, those of the padded input, is accepted",
-                   check.part(), extent, axis.extent_name, axis.padded());
+        check.fail(
+            ErrorCode::invalid_argument,
+            "{}.kernel spans {} {} with its dilation; at most {}, those of the padded input, is accepted",
+            check.part(), extent, axis.extent_name, axis.padded());
 }
 
 void resolve_geometry(Checks& check, Stage& stage, Layout layout) {
     const Conv& conv = stage.conv;
     stage.padding = conv.resolved_padding();
     const Padding& pad = stage.padding;
-    const Axis rows{"top", "bottom", "rows", stage.in_h, conv.kernel.h, conv.stride.h, conv.dilation.h, pad.top, pad.bottom};
-    const Axis columns{"left", "right", "columns", stage.in_w, conv.kernel.w, conv.stride.w, conv.dilation.w, pad.left, pad.right};
+    const Axis rows{"top",         "bottom",        "rows",  stage.in_h, conv.kernel.h,
+                    conv.stride.h, conv.dilation.h, pad.top, pad.bottom};
+    const Axis columns{"left",        "right",         "columns", stage.in_w, conv.kernel.w,
+                       conv.stride.w, conv.dilation.w, pad.left,  pad.right};
     check_axis(check, rows);
     check_axis(check, columns);
     if (!check.ok()) return;
-    check.bytes("the padded input image", Product().times(sizeof(float)).times_padded(stage.in_channels, channel_block(layout))
-                                              .times(rows.padded()).times(columns.padded()));
+    check.bytes("the padded input image", Product()
+                                              .times(sizeof(float))
+                                              .times_padded(stage.in_channels, channel_block(layout))
+                                              .times(rows.padded())
+                                              .times(columns.padded()));
     stage.out_h = rows.out();
     stage.out_w = columns.out();
 }
@@ -147,34 +165,40 @@ void resolve_geometry(Checks& check, Stage& stage, Layout layout) {
 void resolve_channels(Checks& check, Stage& stage) {
     const Conv& conv = stage.conv;
     stage.out_channels = conv.out_channels;
-    if (stage.depthwise() && __builtin_mul_overflow(stage.in_channels, conv.multiplier, &stage.out_channels)) {
-        check.fail(ErrorCode::overflow,
-                   "{}.multiplier is {}; one for which {} input channels give a number of output channels that fits "
-                   "64 bits is accepted",
-                   check.part(), conv.multiplier, stage.in_channels);
+    if (stage.depthwise() &&
+        __builtin_mul_overflow(stage.in_channels, conv.multiplier, &stage.out_channels)) {
+        check.fail(
+            ErrorCode::overflow,
+            "{}.multiplier is {}; one for which {} input channels give a number of output channels that fits "
+            "64 bits is accepted",
+            check.part(), conv.multiplier, stage.in_channels);
         return;
     }
     Product weights;
-    weights.times(sizeof(float)).times(conv.kernel.h * conv.kernel.w).times_padded(stage.out_channels, weight_block);
+    weights.times(sizeof(float))
+        .times(conv.kernel.h * conv.kernel.w)
+        .times_padded(stage.out_channels, weight_block);
     if (!stage.depthwise()) weights.times_padded(stage.in_channels, weight_block);
     check.bytes("the packed weight tensor", weights);
 }
 
 /// bias, prelu, scale and sum have one tensor a stage, hence may appear once.
-constexpr unsigned tensor_post_ops = 1u << static_cast<int>(PostOpKind::bias) | 1u << static_cast<int>(PostOpKind::prelu) |
-                                     1u << static_cast<int>(PostOpKind::scale) | 1u << static_cast<int>(PostOpKind::sum);
+constexpr unsigned tensor_post_ops =
+    1u << static_cast<int>(PostOpKind::bias) | 1u << static_cast<int>(PostOpKind::prelu) |
+    1u << static_cast<int>(PostOpKind::scale) | 1u << static_cast<int>(PostOpKind::sum);
 
 void check_bounds(Checks& check, int index, const PostOp& op) {
     if (!std::isfinite(op.alpha))
-        check.fail(ErrorCode::invalid_argument,
-                   "{}.post_ops[{}].alpha is {}; a finite number is accepted", check.part(), index, op.alpha);
+        check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].alpha is {}; a finite number is accepted",
+                   check.part(), index, op.alpha);
     if (op.kind == PostOpKind::clip && !std::isfinite(op.beta))
-        check.fail(ErrorCode::invalid_argument,
-                   "{}.post_ops[{}].beta is {}; a finite number is accepted", check.part(), index, op.beta);
+        check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].beta is {}; a finite number is accepted",
+                   check.part(), index, op.beta);
     if (op.kind == PostOpKind::clip && op.alpha > op.beta)
-        check.fail(ErrorCode::invalid_argument,
-                   "{}.post_ops[{}] clips from {} to {}; a lower bound that is not above the upper one is accepted",
-                   check.part(), index, op.alpha, op.beta);
+        check.fail(
+            ErrorCode::invalid_argument,
+            "{}.post_ops[{}] clips from {} to {}; a lower bound that is not above the upper one is accepted",
+            check.part(), index, op.alpha, op.beta);
 }
 
 /// The op with every parameter that its kind does not use at zero, and the residual's channels spelled out.
@@ -193,8 +217,8 @@ void resolve_post_ops(Checks& check, const Conv& conv, Stage& stage) {
     for (int i = 0; i < conv.post_op_count; ++i) {
         const PostOp& op = conv.post_ops[static_cast<std::size_t>(i)];
         if (op.kind > PostOpKind::sum) [[unlikely]] {
-            check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].kind is {}; 0 to {} is accepted", check.part(), i,
-                       static_cast<int>(op.kind), static_cast<int>(PostOpKind::sum));
+            check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].kind is {}; 0 to {} is accepted",
+                       check.part(), i, static_cast<int>(op.kind), static_cast<int>(PostOpKind::sum));
             return;
         }
         const unsigned bit = 1u << static_cast<int>(op.kind);
@@ -203,7 +227,8 @@ void resolve_post_ops(Checks& check, const Conv& conv, Stage& stage) {
                        "{}.post_ops[{}] is a second {}; at most one a stage is accepted", check.part(), i,
                        to_string(op.kind));
         seen |= bit;
-        if (op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu || op.kind == PostOpKind::clip) check_bounds(check, i, op);
+        if (op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu || op.kind == PostOpKind::clip)
+            check_bounds(check, i, op);
         if (op.kind == PostOpKind::sum && (op.channels < 0 || op.channels > stage.out_channels)) [[unlikely]]
             check.fail(ErrorCode::invalid_argument,
                        "{}.post_ops[{}].channels is {}; 0 to {}, the stage's output channels, is accepted",
@@ -218,10 +243,13 @@ void check_sums(Checks& check, const Stage& stage) {
     constexpr std::int64_t most_terms = (std::int64_t{1} << 31) / (255 * 128);
     const std::int64_t terms = stage.weight_count() / stage.out_channels;
     if (terms > most_terms)
-        check.fail(ErrorCode::invalid_argument, "{} adds up {} products; at most {} are accepted for a quantised data type", check.part(), terms, most_terms);
+        check.fail(ErrorCode::invalid_argument,
+                   "{} adds up {} products; at most {} are accepted for a quantised data type", check.part(),
+                   terms, most_terms);
 }
 
-Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, const Problem& problem, Stage& stage) {
+Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, const Problem& problem,
+                     Stage& stage) {
     const Layout layout = problem.layout;
     Checks check(name);
     check_fields(check, conv);
@@ -239,7 +267,8 @@ Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, 
     stage.in_w = in.w;
     resolve_geometry(check, stage, layout);
     if (check.ok()) resolve_channels(check, stage);
-    if (check.ok()) check.activations("the output tensor", {in.n, stage.out_channels, stage.out_h, stage.out_w}, layout);
+    if (check.ok())
+        check.activations("the output tensor", {in.n, stage.out_channels, stage.out_h, stage.out_w}, layout);
     if (check.ok() && problem.quantized()) check_sums(check, stage);
     if (check.ok()) resolve_post_ops(check, conv, stage);
     resolved.padding = stage.padding;
@@ -247,25 +276,38 @@ Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, 
 }
 
 /// A data type that follows the input's, or is one of a quantised stage's choices.
-DataType resolve_dtype(Checks& check, const char* field, const std::optional<DataType>& stated, DataType input, bool or_f32) {
+DataType resolve_dtype(Checks& check, const char* field, const std::optional<DataType>& stated,
+                       DataType input, bool or_f32) {
     if (!stated) return input;
-    const bool accepted = is_quantized(input) ? is_quantized(*stated) || (or_f32 && *stated == DataType::f32) : *stated == input;
+    const bool accepted = is_quantized(input) ? is_quantized(*stated) || (or_f32 && *stated == DataType::f32)
+                                              : *stated == input;
     if (!accepted)
-        check.fail(ErrorCode::invalid_argument, "{}.{} is {}; {} is accepted where dtype is {}", check.part(), field, to_string(*stated),
-                   !is_quantized(input) ? to_string(input) : or_f32 ? "u8, s8 or f32" : "u8 or s8", to_string(input));
+        check.fail(ErrorCode::invalid_argument, "{}.{} is {}; {} is accepted where dtype is {}", check.part(),
+                   field, to_string(*stated),
+                   !is_quantized(input) ? to_string(input)
+                   : or_f32             ? "u8, s8 or f32"
+                                        : "u8 or s8",
+                   to_string(input));
     return *stated;
 }
 
 template <class Descriptor>
 Status resolve_input(const Descriptor& descriptor, Problem& problem) {
     Checks options("descriptor");
-    options.range("dtype", static_cast<int>(descriptor.dtype), 0, static_cast<int>(DataType::s8), "f32, bf16, f16, u8 or s8");
+    options.range("dtype", static_cast<int>(descriptor.dtype), 0, static_cast<int>(DataType::s8),
+                  "f32, bf16, f16, u8 or s8");
     options.range("layout", static_cast<int>(descriptor.layout), 0, 2, "nhwc, nchw16c or nchw8c");
-    options.range("math", static_cast<int>(descriptor.math), 0, static_cast<int>(Math::f16), "fast, strict, bf16 or f16");
-    const Math of_type = descriptor.dtype == DataType::f32 ? Math::bf16 : descriptor.dtype == DataType::f16 ? Math::f16 : Math::fast;
+    options.range("math", static_cast<int>(descriptor.math), 0, static_cast<int>(Math::f16),
+                  "fast, strict, bf16 or f16");
+    const Math of_type = descriptor.dtype == DataType::f32   ? Math::bf16
+                         : descriptor.dtype == DataType::f16 ? Math::f16
+                                                             : Math::fast;
     if ((descriptor.math == Math::bf16 || descriptor.math == Math::f16) && descriptor.math != of_type)
-        options.fail(ErrorCode::invalid_argument, "{}.math is {}; fast{} strict is accepted where dtype is {}", options.part(), to_string(descriptor.math),
-                     of_type == Math::fast ? " or" : std::string(", ") + to_string(of_type) + " or", to_string(descriptor.dtype));
+        options.fail(ErrorCode::invalid_argument,
+                     "{}.math is {}; fast{} strict is accepted where dtype is {}", options.part(),
+                     to_string(descriptor.math),
+                     of_type == Math::fast ? " or" : std::string(", ") + to_string(of_type) + " or",
+                     to_string(descriptor.dtype));
     if (!options.ok()) return std::move(options).status();
     const InputShape& input = descriptor.input;
     Checks check("input");
@@ -273,7 +315,8 @@ Status resolve_input(const Descriptor& descriptor, Problem& problem) {
     check.range("c", input.c, 1, no_limit, "at least 1 channel");
     check.range("h", input.h, 1, no_limit, "a height of at least 1");
     check.range("w", input.w, 1, no_limit, "a width of at least 1");
-    if (check.ok()) check.activations("the input tensor", {input.n, input.c, input.h, input.w}, descriptor.layout);
+    if (check.ok())
+        check.activations("the input tensor", {input.n, input.c, input.h, input.w}, descriptor.layout);
     check.range("h", input.h, 1, side_limit, "a height of at most 2^20");
     check.range("w", input.w, 1, side_limit, "a width of at most 2^20");
     problem.input = input;
@@ -289,10 +332,12 @@ Status resolve(const ConvPair& pair, Problem& problem) {
     if (Status status = resolve_input(pair, problem); !status) return status;
     problem.stage_count = 2;
     Checks check("descriptor");
-    problem.output_dtypes = {resolve_dtype(check, "intermediate_dtype", pair.intermediate_dtype, pair.dtype, false),
-                             resolve_dtype(check, "output_dtype", pair.output_dtype, pair.dtype, true)};
+    problem.output_dtypes = {
+        resolve_dtype(check, "intermediate_dtype", pair.intermediate_dtype, pair.dtype, false),
+        resolve_dtype(check, "output_dtype", pair.output_dtype, pair.dtype, true)};
     if (!check.ok()) return std::move(check).status();
-    if (Status status = resolve_stage("first", pair.first, problem.input_shape(), problem, problem.stages[0]); !status)
+    if (Status status = resolve_stage("first", pair.first, problem.input_shape(), problem, problem.stages[0]);
+        !status)
         return status;
     return resolve_stage("second", pair.second, problem.output_shape(0), problem, problem.stages[1]);
 }

@@ -1,4 +1,5 @@
-// From a descriptor to a Problem: checks every field once, in the order of the descriptor, and fills in what follows from it.
+// From a descriptor to a Problem: checks every field once, in the order of the descriptor, and fills in
+// what follows from it.
 #pragma once
 
 #include "core/plan/problem.hpp"

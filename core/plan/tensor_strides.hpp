@@ -1,4 +1,5 @@
-// Where an element of an activation tensor lies, in bytes. NHWC, blocked tensors and scratch differ only in these numbers.
+// Where an element of an activation tensor lies, in bytes. NHWC, blocked tensors and scratch differ only in
+// these numbers.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,9 @@ struct TensorStrides {
     std::int64_t element = 4;
     std::int64_t part = 0;  // from one part of an element to the next, where it has several
 
-    std::int64_t channel(std::int64_t c) const noexcept { return c / block * block_stride + c % block * element; }
+    std::int64_t channel(std::int64_t c) const noexcept {
+        return c / block * block_stride + c % block * element;
+    }
 };
 
 /// Strides of an activation tensor in memory.
@@ -23,7 +26,8 @@ TensorStrides input_strides(const Problem& problem) noexcept;
 TensorStrides output_strides(const Problem& problem) noexcept;  // of the last stage
 TensorStrides residual_strides(const Problem& problem, int i) noexcept;
 
-/// f32 lanes of the vectors that a plan's code works with: the ISA's, or 8 where nChw8c blocks are narrower than a register.
+/// f32 lanes of the vectors that a plan's code works with: the ISA's, or 8 where nChw8c blocks are narrower
+/// than a register.
 int vector_lanes(Isa isa, Layout layout) noexcept;
 
 }  // namespace tandem

@@ -11,16 +11,17 @@ namespace tandem {
 namespace {
 
 // Fitted, together with those of block_cost.cpp (docs/cost-model.md); good to a factor of two each.
-constexpr double l2_exposed = 0.01;            // share of the shorter of core time and L2 time that does not overlap
+constexpr double l2_exposed = 0.01;  // share of the shorter of core time and L2 time that does not overlap
 // The same for L3 and memory, by what is moved: hardware prefetchers are late at the start of every stream.
-constexpr double input_exposed = 0.65;         // rows of pixels: many short streams
-constexpr double intermediate_exposed = 0.1;   // and output: longer ones
-constexpr double weights_exposed = 0.04;       // a panel is read from end to end
-constexpr double tile_seconds = 230e-9;        // row tables, the call, cold branches
+constexpr double input_exposed = 0.65;        // rows of pixels: many short streams
+constexpr double intermediate_exposed = 0.1;  // and output: longer ones
+constexpr double weights_exposed = 0.04;      // a panel is read from end to end
+constexpr double tile_seconds = 230e-9;       // row tables, the call, cold branches
 
 double taps_sum(const Axis& axis, const Span& outputs) {
     std::int64_t sum = 0;
-    for (std::int64_t o = outputs.begin; o < outputs.end; ++o) sum += axis.taps(o).size();
+    for (std::int64_t o = outputs.begin; o < outputs.end; ++o)
+        sum += axis.taps(o).size();
     return static_cast<double>(sum);
 }
 
@@ -30,7 +31,9 @@ Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) {
 
 // Exposed share of the bytes that come from L3 and memory.
 double exposed_share(const Traffic& far) {
-    const double exposed = input_exposed * far.input + intermediate_exposed * (far.intermediate + far.output) + weights_exposed * far.weights;
+    const double exposed = input_exposed * far.input +
+                           intermediate_exposed * (far.intermediate + far.output) +
+                           weights_exposed * far.weights;
     return far.total() > 0 ? exposed / far.total() : 0;
 }
 
@@ -38,11 +41,13 @@ std::size_t index(Level level) { return static_cast<std::size_t>(level); }
 
 double group_count(const std::vector<GroupRun>& runs) {
     double count = 0;
-    for (const GroupRun& run : runs) count += static_cast<double>(run.count);
+    for (const GroupRun& run : runs)
+        count += static_cast<double>(run.count);
     return count;
 }
 
-// Bytes of a stage's weights as its GEMMs read them, over those of the plain ones: a transformed 3x3 kernel has a weight a point.
+// Bytes of a stage's weights as its GEMMs read them, over those of the plain ones: a transformed 3x3 kernel
+// has a weight a point.
 double transformed_share(const Stage& stage, const StagePlan& plan) {
     const std::int64_t m = winograd_tile(plan.algorithm);
     if (m == 1) return 1;
@@ -54,47 +59,75 @@ double transformed_share(const Stage& stage, const StagePlan& plan) {
 
 TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads)
     : problem_(problem), plan_(plan), rates_(rates), mid_(mid_buffer(problem, plan)) {
-    for (int i = 0; i < problem.stage_count; ++i) panels_.push_back(panel_layout(problem, plan, i));
-    for (int split = 0; split < plan.channel_splits; ++split) split_runs_.push_back(split_runs(panels_.back(), split, plan.channel_splits));
+    for (int i = 0; i < problem.stage_count; ++i)
+        panels_.push_back(panel_layout(problem, plan, i));
+    for (int split = 0; split < plan.channel_splits; ++split)
+        split_runs_.push_back(split_runs(panels_.back(), split, plan.channel_splits));
     double weights = 0;
-    for (std::size_t i = 0; i < panels_.size(); ++i) weights += static_cast<double>(panels_[i].bytes) * transformed_share(problem.stages[i], plan.stages[i]);
+    for (std::size_t i = 0; i < panels_.size(); ++i)
+        weights +=
+            static_cast<double>(panels_[i].bytes) * transformed_share(problem.stages[i], plan.stages[i]);
     const double mid = static_cast<double>(mid_.bytes);
     const int last = problem.stage_count - 1;
-    double tensors = tensor_bytes(problem.input_shape(), problem.dtype) + tensor_bytes(problem.output_shape(last), problem.output_dtype(last));
-    for (int i = 0; i <= last; ++i) tensors += tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
+    double tensors = tensor_bytes(problem.input_shape(), problem.dtype) +
+                     tensor_bytes(problem.output_shape(last), problem.output_dtype(last));
+    for (int i = 0; i <= last; ++i)
+        tensors += tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
     home_ = level_of(tensors / threads + weights + mid, rates.caches);
-    if (home_ > Level::l2) home_ = level_of(std::max(tensors + weights + mid * threads, static_cast<double>(rates.caches.l2)), rates.caches);
+    if (home_ > Level::l2)
+        home_ = level_of(std::max(tensors + weights + mid * threads, static_cast<double>(rates.caches.l2)),
+                         rates.caches);
     const TileGrid grid = tile_grid(problem, plan);
-    tile_bytes_ = tensors / static_cast<double>(grid.images * grid.tiles_y * grid.tiles_x) + weights / grid.splits + mid;
+    tile_bytes_ = tensors / static_cast<double>(grid.images * grid.tiles_y * grid.tiles_x) +
+                  weights / grid.splits + mid;
 }
 
 const TileCost& TileCosts::at(const TilePlace& place) {
     const Stage& last = problem_.last();
-    const Span rows = tile_span(place.ty, plan_.tile_h, last.out_h), cols = tile_span(place.tx, plan_.tile_w, last.out_w);
+    const Span rows = tile_span(place.ty, plan_.tile_h, last.out_h),
+               cols = tile_span(place.tx, plan_.tile_w, last.out_w);
     const Axis y = row_axis(last), x = column_axis(last);
     const Span in_rows = y.inputs(rows), in_cols = x.inputs(cols);
-    Key key{rows.size(), cols.size(), in_rows.size(), in_cols.size(), static_cast<std::int64_t>(taps_sum(y, rows)),
-            static_cast<std::int64_t>(taps_sum(x, cols)), place.split, place.start + 2 * place.reuse + 4 * place.first, 0, 0, 0, 0, 0, 0, place.ty > 0, 0};
+    Key key{rows.size(),
+            cols.size(),
+            in_rows.size(),
+            in_cols.size(),
+            static_cast<std::int64_t>(taps_sum(y, rows)),
+            static_cast<std::int64_t>(taps_sum(x, cols)),
+            place.split,
+            place.start + 2 * place.reuse + 4 * place.first,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            place.ty > 0,
+            0};
     if (problem_.stage_count == 2) {
         const Axis y0 = row_axis(problem_.stage(0)), x0 = column_axis(problem_.stage(0));
         key[8] = static_cast<std::int64_t>(taps_sum(y0, in_rows));
         key[9] = static_cast<std::int64_t>(taps_sum(x0, in_cols));
         key[10] = y0.inputs(in_rows).size();
         key[11] = x0.inputs(in_cols).size();
-        key[12] = place.ty > 0 ? in_rows.begin - y.inputs(tile_span(place.ty - 1, plan_.tile_h, last.out_h)).end : 0;
+        key[12] = place.ty > 0
+                      ? in_rows.begin - y.inputs(tile_span(place.ty - 1, plan_.tile_h, last.out_h)).end
+                      : 0;
     }
     const auto found = known_.find(key);
     if (found != known_.end()) return found->second;
     return known_.emplace(key, compute(place)).first->second;
 }
 
-TileCosts::Reach TileCosts::reach(int i, const Span& rows, const Span& columns, const Span& rows_above) const {
+TileCosts::Reach TileCosts::reach(int i, const Span& rows, const Span& columns,
+                                  const Span& rows_above) const {
     const Stage& stage = problem_.stage(i);
     const Axis y = row_axis(stage), x = column_axis(stage);
     Reach reach{rows, columns, y.inputs(rows), x.inputs(columns), {}, {}};
     if (rows_above.size() > 0) {
         const Span above = y.inputs(rows_above);
-        reach.old_in_rows = {reach.in_rows.begin, std::clamp(above.end, reach.in_rows.begin, reach.in_rows.end)};
+        reach.old_in_rows = {reach.in_rows.begin,
+                             std::clamp(above.end, reach.in_rows.begin, reach.in_rows.end)};
     }
     const bool flat = i == problem_.stage_count - 1 && is_flat(problem_, plan_);
     reach.share.rows = flat ? (rows.size() > 0 ? 1 : 0) : rows.size();
@@ -107,8 +140,10 @@ TileCosts::Reach TileCosts::reach(int i, const Span& rows, const Span& columns, 
 TileCost TileCosts::compute(const TilePlace& place) const {
     const Stage& last = problem_.last();
     const int last_index = problem_.stage_count - 1;
-    const Span rows = tile_span(place.ty, plan_.tile_h, last.out_h), cols = tile_span(place.tx, plan_.tile_w, last.out_w);
-    const Span above = place.ty > 0 && !place.first ? tile_span(place.ty - 1, plan_.tile_h, last.out_h) : Span{};
+    const Span rows = tile_span(place.ty, plan_.tile_h, last.out_h),
+               cols = tile_span(place.tx, plan_.tile_w, last.out_w);
+    const Span above =
+        place.ty > 0 && !place.first ? tile_span(place.ty - 1, plan_.tile_h, last.out_h) : Span{};
     const std::vector<GroupRun>& runs = split_runs_[static_cast<std::size_t>(place.split)];
     const Reach last_reach = reach(last_index, rows, cols, last_index == 0 ? above : Span{});
     Phase last_phase = phase(last_index, last_reach, runs);
@@ -119,7 +154,8 @@ TileCost TileCosts::compute(const TilePlace& place) const {
         Span fresh = last_reach.in_rows;
         if (!place.start && above.size() > 0) fresh.begin = std::clamp(above_mid.end, fresh.begin, fresh.end);
         Phase first = phase(0, reach(0, fresh, last_reach.in_columns, above_mid), panels_[0].runs);
-        if (plan_.prefetch_next && is_flat(problem_, plan_) && above.size() > 0) move_prefetch(first, last_phase);
+        if (plan_.prefetch_next && is_flat(problem_, plan_) && above.size() > 0)
+            move_prefetch(first, last_phase);
         add_time(first, 0, cost);
     }
     add_time(last_phase, last_index, cost);
@@ -133,7 +169,7 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     const Stage& stage = problem_.stage(i);
     Phase phase;
     if (reach.rows.size() <= 0 || reach.columns.size() <= 0 || runs.empty()) return phase;
-    const std::int64_t m = winograd_tile(plan_.stages[static_cast<std::size_t>(i)].algorithm);
+    const std::int64_t m = winograd_tile(plan_.stage(i).algorithm);
     const auto work = stage.depthwise() ? depthwise_work : m > 1 ? winograd_work : dense_work;
     phase.work = work(problem_, plan_, i, runs, reach.share, rates_);
     const PanelLayout& panel = panels_[static_cast<std::size_t>(i)];
@@ -146,11 +182,16 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     channels = std::min(channels, static_cast<double>(stage.out_channels));
     if (m > 1) {
         const WinogradPhases phases{stage.conv.stride.h};
-        panels *= transformed_share(stage, plan_.stages[static_cast<std::size_t>(i)]);
-        const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m)), images = static_cast<double>(phases.count());
-        const double tiles = std::ceil(static_cast<double>(reach.share.rows) / static_cast<double>(m)) * std::ceil(static_cast<double>(reach.share.width) / static_cast<double>(m));
-        const double workspace = 4 * points * tiles * (images * static_cast<double>(stage.in_channels) + static_cast<double>(stage.out_channels));
-        phase.bytes[index(std::max(Level::l2, level_of(workspace, rates_.caches)))].intermediate += 2 * workspace;
+        panels *= transformed_share(stage, plan_.stage(i));
+        const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m)),
+                     images = static_cast<double>(phases.count());
+        const double tiles = std::ceil(static_cast<double>(reach.share.rows) / static_cast<double>(m)) *
+                             std::ceil(static_cast<double>(reach.share.width) / static_cast<double>(m));
+        const double workspace =
+            4 * points * tiles *
+            (images * static_cast<double>(stage.in_channels) + static_cast<double>(stage.out_channels));
+        phase.bytes[index(std::max(Level::l2, level_of(workspace, rates_.caches)))].intermediate +=
+            2 * workspace;
     }
     const double pixels = static_cast<double>(reach.rows.size() * reach.columns.size());
     const bool from_tensor = i == 0, to_tensor = i == problem_.stage_count - 1;
@@ -162,20 +203,28 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     (to_tensor ? l1.output : l1.intermediate) += phase.work.l1_stores;
     add_parking(phase, i, panels / groups);
     add_source(phase, i, reach, groups, panels / groups);
-    const double use = stage.depthwise() ? 1 : reach.share.row_taps / static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
-    const double block_input = 4.0 * static_cast<double>(plan_.stages[static_cast<std::size_t>(i)].block_pixels * stage.in_channels * stage.conv.kernel.h);
+    const double use =
+        stage.depthwise()
+            ? 1
+            : reach.share.row_taps /
+                  static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
+    const double block_input =
+        4.0 * static_cast<double>(plan_.stage(i).block_pixels * stage.in_channels * stage.conv.kernel.h);
     add_weights(phase, i, groups, panels, use, block_input);
     const auto element = static_cast<double>(element_bytes(output_element(problem_, plan_, i)));
-    const double written = 2 * pixels * channels * element;  // a line is fetched before it is written, and written back
+    const double written =
+        2 * pixels * channels * element;  // a line is fetched before it is written, and written back
     if (to_tensor && home_ > Level::l1) phase.bytes[index(home_)].output += written;
     if (!to_tensor && mid_level > Level::l1) phase.bytes[index(mid_level)].intermediate += written;
-    const double residual = pixels * static_cast<double>(std::min<std::int64_t>(stage.residual_channels(), stage.out_channels)) * static_cast<double>(element_bytes(problem_.output_dtype(i)));
+    const double residual =
+        pixels * static_cast<double>(std::min<std::int64_t>(stage.residual_channels(), stage.out_channels)) *
+        static_cast<double>(element_bytes(problem_.output_dtype(i)));
     if (home_ > Level::l1) phase.bytes[index(home_)].input += residual;
     return phase;
 }
 
-// Lines of the stage's source that enter L1: each row the first time, halo rows of the tile above, and again for every group of
-// output vectors or every row of taps if L1 does not keep them.
+// Lines of the stage's source that enter L1: each row the first time, halo rows of the tile above, and
+// again for every group of output vectors or every row of taps if L1 does not keep them.
 void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double groups, double panel) const {
     const Stage& stage = problem_.stage(i);
     const double row = 4.0 * static_cast<double>(reach.in_columns.size() * stage.in_channels);
@@ -192,15 +241,18 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
         add(level_of(static_cast<double>(mid_.bytes) + panel, rates_.caches), distinct * row);
     }
     double again = 0;
-    if (plan_.stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct) {
+    if (plan_.stage(i).algorithm != Algorithm::direct) {
         again = distinct * row;  // tiles overlap by two rows and columns
     } else if (stage.depthwise()) {
-        const double at_once = plan_.stages[static_cast<std::size_t>(i)].block_rows;
-        const double reads = static_cast<double>(reach.rows.size()) / at_once * static_cast<double>(distinct_input_rows(stage, static_cast<int>(at_once)));
+        const double at_once = plan_.stage(i).block_rows;
+        const double reads = static_cast<double>(reach.rows.size()) / at_once *
+                             static_cast<double>(distinct_input_rows(stage, static_cast<int>(at_once)));
         again = std::max(0.0, reads - distinct) * row;
     } else {
         const double kept = static_cast<double>(stage.conv.kernel.h) * row + panel;
-        const double pass = level_of(kept, rates_.caches) == Level::l1 || is_flat(problem_, plan_) ? distinct : reach.share.row_taps;
+        const double pass = level_of(kept, rates_.caches) == Level::l1 || is_flat(problem_, plan_)
+                                ? distinct
+                                : reach.share.row_taps;
         again = (groups * pass - distinct) * row;
     }
     add(level_of(distinct * row + panel, rates_.caches), std::max(0.0, again));
@@ -211,19 +263,23 @@ void TileCosts::add_parking(Phase& phase, int i, double panel) const {
     if (phase.work.parked == 0) return;
     const double tile = static_cast<double>(parked_bytes(problem_, plan_, i));
     phase.bytes[0].intermediate += 2 * phase.work.parked;
-    if (level_of(tile + panel / k_blocks(i), rates_.caches) > Level::l1) phase.bytes[index(Level::l2)].intermediate += 2 * phase.work.parked;
+    if (level_of(tile + panel / k_blocks(i), rates_.caches) > Level::l1)
+        phase.bytes[index(Level::l2)].intermediate += 2 * phase.work.parked;
 }
 
 // K blocks that a stage's sum is cut into.
 double TileCosts::k_blocks(int i) const {
     double blocks = 0;
-    for (const KBlockRun& run : k_block_runs(problem_.stage(i), plan_.stages[static_cast<std::size_t>(i)])) blocks += static_cast<double>(run.count);
+    for (const KBlockRun& run : k_block_runs(problem_.stage(i), plan_.stage(i)))
+        blocks += static_cast<double>(run.count);
     return blocks;
 }
 
-// Panels enter L1 once a tile and group, and again for every block if one panel and the block's pixels do not fit beside each other. With
-// K blocks only one of them has to fit, and the next one's weights are announced.
-void TileCosts::add_weights(Phase& phase, int i, double groups, double panels, double use, double block_input) const {
+// Panels enter L1 once a tile and group, and again for every block if one panel and the block's pixels do
+// not fit beside each other. With K blocks only one of them has to fit, and the next one's weights are
+// announced.
+void TileCosts::add_weights(Phase& phase, int i, double groups, double panels, double use,
+                            double block_input) const {
     const Level far = std::min(home_, level_of(tile_bytes_, rates_.caches));
     if (far > Level::l1) phase.bytes[index(far)].weights += panels * std::min(1.0, use);
     if (problem_.stage(i).depthwise()) return;
@@ -233,7 +289,8 @@ void TileCosts::add_weights(Phase& phase, int i, double groups, double panels, d
     if (near > Level::l1) phase.bytes[index(near)].weights += panels * use * std::max(0.0, blocks - 1);
 }
 
-// The GEMM has asked for the next tile's input: it comes while the GEMM computes, and the next depthwise phase finds it in L2.
+// The GEMM has asked for the next tile's input: it comes while the GEMM computes, and the next depthwise
+// phase finds it in L2.
 void TileCosts::move_prefetch(Phase& first, Phase& last) const {
     if (home_ <= Level::l2) return;
     const double bytes = first.bytes[index(home_)].input;
@@ -244,11 +301,14 @@ void TileCosts::move_prefetch(Phase& first, Phase& last) const {
 }
 
 void TileCosts::add_time(const Phase& phase, int i, TileCost& cost) const {
-    const auto seconds = [&](Level level, double bytes) { return bytes / (rates_.bandwidth(level) * 1e9); };
+    const auto seconds = [&](Level level, double bytes) {
+        return bytes / (rates_.bandwidth(level) * 1e9);
+    };
     const double core = phase.work.seconds;
     const double l2 = seconds(Level::l2, phase.bytes[index(Level::l2)].total());
     const double hidden = seconds(home_, phase.hidden);
-    const double l3 = seconds(Level::l3, phase.bytes[index(Level::l3)].total()), dram = seconds(Level::dram, phase.bytes[index(Level::dram)].total());
+    const double l3 = seconds(Level::l3, phase.bytes[index(Level::l3)].total()),
+                 dram = seconds(Level::dram, phase.bytes[index(Level::dram)].total());
     Traffic distant = phase.bytes[index(Level::l3)] + phase.bytes[index(Level::dram)];
     distant.input -= phase.hidden;
     const double far = std::max(0.0, l3 + dram - hidden);
@@ -259,8 +319,11 @@ void TileCosts::add_time(const Phase& phase, int i, TileCost& cost) const {
     cost.seconds += total;
     cost.fma_seconds += phase.work.fma_seconds;
     cost.stage_seconds[static_cast<std::size_t>(i)] += total;
-    for (std::size_t level = 0; level < level_count; ++level) cost.bytes[level] = cost.bytes[level] + phase.bytes[level];
-    const auto blame = [&](Resource resource, double time) { cost.by_resource[static_cast<std::size_t>(resource)] += time; };
+    for (std::size_t level = 0; level < level_count; ++level)
+        cost.bytes[level] = cost.bytes[level] + phase.bytes[level];
+    const auto blame = [&](Resource resource, double time) {
+        cost.by_resource[static_cast<std::size_t>(resource)] += time;
+    };
     blame(Resource::fma, phase.work.fma_seconds);
     blame(Resource::blocks, core - phase.work.fma_seconds);
     blame(Resource::l2, near - core);

@@ -1,4 +1,5 @@
-// Tile cost: what one tile of a plan computes and moves, and how long it takes. The step between block_cost and cost_model.
+// Tile cost: what one tile of a plan computes and moves, and how long it takes. The step between block_cost
+// and cost_model.
 #pragma once
 
 #include <map>
@@ -62,7 +63,8 @@ private:
     std::vector<PanelLayout> panels_;
     std::vector<std::vector<GroupRun>> split_runs_;
     Level home_ = Level::l1;
-    double tile_bytes_ = 0;  // input, intermediate, weights and output of a typical tile: the reuse distance between two tiles
+    double tile_bytes_ =
+        0;  // input, intermediate, weights and output of a typical tile: the reuse distance between two tiles
     std::map<Key, TileCost> known_;
 };
 

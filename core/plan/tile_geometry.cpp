@@ -14,13 +14,17 @@ Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) noexce
     return {index * size, std::min((index + 1) * size, total)};
 }
 
-// Whole Winograd tiles that cover `rows`. In a sliding window the first stage's tiles lie on one fixed grid, whose origin is where
-// the second tile's fresh rows begin: so a row comes out the same to the bit wherever a part starts.
+// Whole Winograd tiles that cover `rows`. In a sliding window the first stage's tiles lie on one fixed
+// grid, whose origin is where the second tile's fresh rows begin: so a row comes out the same to the bit
+// wherever a part starts.
 Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept {
-    const std::int64_t tile = winograd_tile(plan.stages[static_cast<std::size_t>(i)].algorithm);
+    const std::int64_t tile = winograd_tile(plan.stage(i).algorithm);
     if (tile == 1 || rows.size() <= 0) return rows;
     std::int64_t origin = rows.begin;
-    if (plan.fusion == Fusion::sliding && i == 0) origin = row_axis(problem.last()).inputs(grid_rows(problem, plan, 1, tile_span(0, plan.tile_h, problem.last().out_h))).end;
+    if (plan.fusion == Fusion::sliding && i == 0)
+        origin = row_axis(problem.last())
+                     .inputs(grid_rows(problem, plan, 1, tile_span(0, plan.tile_h, problem.last().out_h)))
+                     .end;
     const std::int64_t behind = ((rows.begin - origin) % tile + tile) % tile;
     const std::int64_t begin = rows.begin - behind;
     return {begin, begin + round_up(rows.end - begin, tile)};
@@ -38,18 +42,21 @@ StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span
     const Span in_cols = x.inputs(cols);
     tile.in_columns = {in_cols.begin - tile.in_column, in_cols.end - tile.in_column};
     tile.segment = {cols.size(), tile.in_columns};
-    for (std::int64_t row = rows.begin; row < rows.end; ++row) tile.taps.push_back(y.taps(row));
+    for (std::int64_t row = rows.begin; row < rows.end; ++row)
+        tile.taps.push_back(y.taps(row));
     return tile;
 }
 
-// Channels that lie next to each other in the intermediate. Tandem's code works on vectors; LIBXSMM's kernels want their whole M
-// and K contiguous: a group of the first stage, or as much of a depthwise stage's output as makes a batch entry worth its call.
+// Channels that lie next to each other in the intermediate. Tandem's code works on vectors; LIBXSMM's
+// kernels want their whole M and K contiguous: a group of the first stage, or as much of a depthwise
+// stage's output as makes a batch entry worth its call.
 std::int64_t mid_block(const Problem& problem, const Plan& plan) noexcept {
     constexpr std::int64_t depthwise_vectors = 4;
     const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
     if (const Dot dot = plan.stages[1].dot; uses_amx(dot)) return source_block(dot, lanes);
     if (uses_libxsmm(problem.stage(0), plan)) return lanes * dense_group_vectors(problem, plan, 0);
-    if (uses_libxsmm(problem.last(), plan)) return std::min(depthwise_vectors * lanes, round_up(problem.stage(0).out_channels, lanes));
+    if (uses_libxsmm(problem.last(), plan))
+        return std::min(depthwise_vectors * lanes, round_up(problem.stage(0).out_channels, lanes));
     return lanes;
 }
 
@@ -65,7 +72,8 @@ Span Axis::taps(std::int64_t o) const noexcept {
 Span Axis::inputs(const Span& outputs) const noexcept {
     if (outputs.size() <= 0) return {0, 0};
     const std::int64_t lo = std::clamp<std::int64_t>(first_tap(outputs.begin), 0, in);
-    const std::int64_t hi = std::clamp<std::int64_t>(first_tap(outputs.end - 1) + (kernel - 1) * dilation + 1, lo, in);
+    const std::int64_t hi =
+        std::clamp<std::int64_t>(first_tap(outputs.end - 1) + (kernel - 1) * dilation + 1, lo, in);
     return {lo, hi};
 }
 
@@ -95,7 +103,9 @@ TensorStrides tensor_strides(const TensorShape& shape, Layout layout, DataType d
     return s;
 }
 
-TensorStrides input_strides(const Problem& problem) noexcept { return tensor_strides(problem.input_shape(), problem.layout, problem.dtype); }
+TensorStrides input_strides(const Problem& problem) noexcept {
+    return tensor_strides(problem.input_shape(), problem.layout, problem.dtype);
+}
 
 TensorStrides output_strides(const Problem& problem) noexcept {
     const int last = problem.stage_count - 1;
@@ -112,7 +122,8 @@ int vector_lanes(Isa isa, Layout layout) noexcept {
 
 TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept {
     const Stage& last = problem.last();
-    return {problem.input.n, ceil_div(last.out_h, plan.tile_h), ceil_div(last.out_w, plan.tile_w), plan.channel_splits};
+    return {problem.input.n, ceil_div(last.out_h, plan.tile_h), ceil_div(last.out_w, plan.tile_w),
+            plan.channel_splits};
 }
 
 bool is_flat(const Problem& problem, const Plan& plan) noexcept {
@@ -128,7 +139,8 @@ std::int64_t winograd_tile(Algorithm algorithm) noexcept {
     return 1;
 }
 
-TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start) noexcept {
+TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx,
+                     bool start) noexcept {
     const Stage& last = problem.last();
     TileSpans spans;
     spans.rows = tile_span(ty, plan.tile_h, last.out_h);
@@ -141,7 +153,8 @@ TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, 
     spans.mid_cols = column_axis(last).inputs(spans.cols);
     spans.fresh = spans.mid_rows;
     if (plan.fusion == Fusion::sliding && !start && ty > 0) {
-        const Span before = row_axis(last).inputs(grid_rows(problem, plan, 1, tile_span(ty - 1, plan.tile_h, last.out_h)));
+        const Span before =
+            row_axis(last).inputs(grid_rows(problem, plan, 1, tile_span(ty - 1, plan.tile_h, last.out_h)));
         spans.fresh.begin = std::clamp(before.end, spans.fresh.begin, spans.fresh.end);
     }
     spans.source_rows = row_axis(problem.stage(0)).inputs(grid_rows(problem, plan, 0, spans.fresh));
@@ -175,7 +188,8 @@ void lay_out(RowBuffer& buffer, std::int64_t channels, std::int64_t block, Eleme
     s.element = element_bytes(element);
     s.block = block;
     s.pixel = s.block * s.element;
-    // An odd number of cache lines between channel blocks keeps them from falling into the same few L1 sets.
+    // An odd number of cache lines between channel blocks keeps them from falling into the same few L1
+    // sets.
     s.part = round_up(buffer.width * s.pixel * (flat ? buffer.slots : 1), 64);
     s.block_stride = s.part * element_parts(element);
     if (s.block_stride / 64 % 2 == 0) s.block_stride += 64;
@@ -192,7 +206,8 @@ void add_padding(RowBuffer& buffer, const Stage& stage, Dot dot) {
     if (!uses_amx(dot)) return;
     const Axis x = column_axis(stage);
     buffer.left = x.pad;
-    buffer.width = std::max(buffer.left + buffer.width, (x.out - 1) * x.stride + (x.kernel - 1) * x.dilation + 1);
+    buffer.width =
+        std::max(buffer.left + buffer.width, (x.out - 1) * x.stride + (x.kernel - 1) * x.dilation + 1);
 }
 
 }  // namespace
@@ -206,7 +221,8 @@ RowBuffer mid_buffer(const Problem& problem, const Plan& plan) {
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
         mid.width = std::max(mid.width, tile_spans(problem, plan, 0, tx, true).mid_cols.size());
     add_padding(mid, problem.stage(1), plan.stages[1].dot);
-    lay_out(mid, problem.stage(0).out_channels, mid_block(problem, plan), source_element(problem, plan, 1), is_flat(problem, plan));
+    lay_out(mid, problem.stage(0).out_channels, mid_block(problem, plan), source_element(problem, plan, 1),
+            is_flat(problem, plan));
     return mid;
 }
 
@@ -217,11 +233,13 @@ RowBuffer staging_buffer(const Problem& problem, const Plan& plan) {
     for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
         staging.slots = std::max(staging.slots, tile_spans(problem, plan, ty, 0, true).source_rows.size());
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
-        staging.width = std::max(staging.width, tile_shape(problem, plan, 0, tx, true).stages.front().in_columns.size());
+        staging.width =
+            std::max(staging.width, tile_shape(problem, plan, 0, tx, true).stages.front().in_columns.size());
     const bool flat = problem.stage_count == 1 && is_flat(problem, plan);
     const Dot dot = plan.stages[0].dot;
     add_padding(staging, problem.stage(0), dot);
-    lay_out(staging, problem.stage(0).in_channels, source_block(dot, vector_lanes(plan.isa, problem.layout)), source_element(problem, plan, 0), flat);
+    lay_out(staging, problem.stage(0).in_channels, source_block(dot, vector_lanes(plan.isa, problem.layout)),
+            source_element(problem, plan, 0), flat);
     return staging;
 }
 
@@ -229,7 +247,8 @@ std::vector<std::int64_t> balanced_split(std::int64_t total, std::int64_t at_mos
     if (total <= 0) return {};
     const std::int64_t pieces = ceil_div(total, at_most);
     std::vector<std::int64_t> sizes(static_cast<std::size_t>(pieces), total / pieces);
-    for (std::int64_t i = 0; i < total % pieces; ++i) ++sizes[static_cast<std::size_t>(i)];
+    for (std::int64_t i = 0; i < total % pieces; ++i)
+        ++sizes[static_cast<std::size_t>(i)];
     return sizes;
 }
 

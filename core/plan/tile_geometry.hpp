@@ -1,8 +1,10 @@
 // Which rows and columns a tile computes and reads: pure functions of (Problem, Plan).
 //
-// Vocabulary. Span: a half-open range. Taps of an output row: the kernel rows that fall inside the image; those in the padding
-// are never computed. Virtual column: the column that tap 0 of a segment's first pixel reads, possibly left of the image.
-// Flat: the last stage is pointwise and its tiles are full-width, so a tile's rows are one long row of pixels.
+// Vocabulary. Span: a half-open range. Taps of an output row: the kernel rows that fall inside the image;
+// those in the padding are never computed. Virtual column: the column that tap 0 of a segment's first pixel
+// reads, possibly left of the image.
+// Flat: the last stage is pointwise and its tiles are full-width, so a tile's rows are one long row of
+// pixels.
 #pragma once
 
 #include <cstdint>
@@ -24,13 +26,15 @@ struct Axis {
     std::int64_t in, out, kernel, stride, dilation, pad;
 
     std::int64_t first_tap(std::int64_t o) const noexcept { return o * stride - pad; }
-    Span taps(std::int64_t o) const noexcept;          // kernel positions inside the image for output o; may be empty
-    Span inputs(const Span& outputs) const noexcept;   // input positions read for a range of outputs, clipped to the image
+    Span taps(std::int64_t o) const noexcept;  // kernel positions inside the image for output o; may be empty
+    Span inputs(const Span& outputs)
+        const noexcept;  // input positions read for a range of outputs, clipped to the image
 };
 Axis row_axis(const Stage& stage) noexcept;
 Axis column_axis(const Stage& stage) noexcept;
 
-/// A run of output pixels in one row: width, and the input columns that exist, counted from the virtual column.
+/// A run of output pixels in one row: width, and the input columns that exist, counted from the virtual
+/// column.
 struct SegmentShape {
     std::int64_t width = 0;
     Span columns{};
@@ -39,20 +43,21 @@ struct SegmentShape {
 
 /// What one stage does in one tile, in image coordinates.
 struct StageTile {
-    Span rows{}, cols{};        // outputs computed
-    Span grid_rows{};           // Winograd: whole output tiles that cover the rows; else the rows
-    Span in_rows{};             // first to last input row any of them reads
-    std::int64_t in_column = 0; // virtual column
-    Span in_columns{};          // input columns that are read, counted from the virtual column
-    std::int64_t shift = 0;     // virtual column minus the column that the input row pointers point at
+    Span rows{}, cols{};         // outputs computed
+    Span grid_rows{};            // Winograd: whole output tiles that cover the rows; else the rows
+    Span in_rows{};              // first to last input row any of them reads
+    std::int64_t in_column = 0;  // virtual column
+    Span in_columns{};           // input columns that are read, counted from the virtual column
+    std::int64_t shift = 0;      // virtual column minus the column that the input row pointers point at
     SegmentShape segment{};
-    std::vector<Span> taps;     // per computed row
+    std::vector<Span> taps;  // per computed row
 };
 
 /// The shape of a tile: tiles of equal shape run the same code.
 struct TileShape {
     std::vector<StageTile> stages;
-    Span mid_rows{};  // rows of the intermediate that the second stage reads; stages[0].rows are those computed now
+    Span mid_rows{};  // rows of the intermediate that the second stage reads; stages[0].rows are those
+                      // computed now
 };
 
 /// How a plan cuts the output; all counts follow from problem and plan.
@@ -65,22 +70,26 @@ TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept;
 /// Rows of a flat tile are laid end to end.
 bool is_flat(const Problem& problem, const Plan& plan) noexcept;
 
-/// The rows and columns of a tile, without the shapes: what the executor needs of each tile, free of allocation.
+/// The rows and columns of a tile, without the shapes: what the executor needs of each tile, free of
+/// allocation.
 struct TileSpans {
     Span rows{}, cols{};          // of the output
     Span mid_rows{}, mid_cols{};  // of the intermediate that the second stage reads
     Span fresh{};                 // those of mid_rows computed now
     Span source_rows{};           // input rows of the first stage
 };
-TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start) noexcept;
+TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx,
+                     bool start) noexcept;
 
 /// Output rows and columns of a Winograd tile: 4, 2, or 1 for a direct stage.
 std::int64_t winograd_tile(Algorithm algorithm) noexcept;
 
-/// The tile in row ty and column tx of the grid. `start`: nothing of the intermediate is there yet (always so in recompute).
+/// The tile in row ty and column tx of the grid. `start`: nothing of the intermediate is there yet (always
+/// so in recompute).
 TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start);
 
-/// Rows in scratch: `slots` of them, each `width` pixels, channel-blocked. In flat tiles the rows are adjacent.
+/// Rows in scratch: `slots` of them, each `width` pixels, channel-blocked. In flat tiles the rows are
+/// adjacent.
 struct RowBuffer {
     std::int64_t slots = 0, width = 0;
     std::int64_t left = 0;  // of the width: columns of padding before the first one that is stored

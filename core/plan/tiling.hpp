@@ -5,19 +5,22 @@
 
 namespace tandem {
 
-/// What the rules propose, fused wherever the image can be cut; choice.hpp takes it or better. `threads`: parts meant to run at once.
+/// What the rules propose, fused wherever the image can be cut; choice.hpp takes it or better. `threads`:
+/// parts meant to run at once.
 Plan rules_plan(const Problem& problem, const Machine& machine, int threads);
 
 /// Ok, or which decision of the plan is impossible for this problem and what would be accepted.
 Status check_plan(const Problem& problem, const Plan& plan);
 
-/// Vector registers that accumulators may take; the rest hold weights, broadcasts and the post-ops' temporaries.
+/// Vector registers that accumulators may take; the rest hold weights, broadcasts and the post-ops'
+/// temporaries.
 int accumulator_budget(Isa isa) noexcept;
 
 /// Most output pixels of a depthwise block with `rows` rows at once, by the register budget.
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept;
 
-/// Output rows that a depthwise block can compute at once, so that pointers to all their input rows fit the general registers.
+/// Output rows that a depthwise block can compute at once, so that pointers to all their input rows fit the
+/// general registers.
 int max_depthwise_rows(const Stage& stage) noexcept;
 
 /// Input rows that `rows` output rows of a stage read, each counted once.

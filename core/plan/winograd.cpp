@@ -19,7 +19,8 @@ std::vector<double> finite_points(std::int64_t m, const WinogradPhases& phases) 
     return {0, winograd_a, -winograd_a, winograd_b, -winograd_b};
 }
 
-// Row `point` of G applied to `taps`: the kernel polynomial at the point, over the product of the point's distances to the others.
+// Row `point` of G applied to `taps`: the kernel polynomial at the point, over the product of the point's
+// distances to the others.
 double evaluate(const std::vector<double>& points, std::int64_t point, const std::vector<double>& taps) {
     if (point == static_cast<std::int64_t>(points.size())) return taps.back();  // infinity
     const double at = points[static_cast<std::size_t>(point)];
@@ -34,7 +35,8 @@ double evaluate(const std::vector<double>& points, std::int64_t point, const std
 }
 
 // The taps of a 3-tap kernel that meet the inputs of a phase.
-std::vector<double> phase_taps(const WinogradPhases& phases, std::int64_t axis_phase, double w0, double w1, double w2) {
+std::vector<double> phase_taps(const WinogradPhases& phases, std::int64_t axis_phase, double w0, double w1,
+                               double w2) {
     if (phases.stride == 1) return {w0, w1, w2};
     return axis_phase == 0 ? std::vector{w0, w2} : std::vector{w1, 0.0};
 }
@@ -56,25 +58,31 @@ bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorit
     const Stage& s = problem.stage(i);
     const int lanes = vector_lanes(isa, problem.layout);
     const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;
-    const bool strided = algorithm == Algorithm::winograd4 && s.conv.stride == Size2{2, 2} && s.in_channels % lanes == 0;
-    return problem.math != Math::strict && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} && s.conv.dilation == Size2{1, 1} &&
-           (s.conv.stride == Size2{1, 1} || strided);
+    const bool strided =
+        algorithm == Algorithm::winograd4 && s.conv.stride == Size2{2, 2} && s.in_channels % lanes == 0;
+    return problem.math != Math::strict && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} &&
+           s.conv.dilation == Size2{1, 1} && (s.conv.stride == Size2{1, 1} || strided);
 }
 
-void winograd_weights(std::int64_t m, const WinogradPhases& phases, std::int64_t phase, const float* kernel, double* transformed) noexcept {
+void winograd_weights(std::int64_t m, const WinogradPhases& phases, std::int64_t phase, const float* kernel,
+                      double* transformed) noexcept {
     const std::vector<double> points = finite_points(m, phases);
     const std::int64_t alpha = phases.alpha(m);
-    const auto line = [&](const std::vector<double>& w) { return phase_taps(phases, phases.column(phase), w[0], w[1], w[2]); };
+    const auto line = [&](const std::vector<double>& w) {
+        return phase_taps(phases, phases.column(phase), w[0], w[1], w[2]);
+    };
     std::vector<std::vector<double>> rows;  // of the kernel, transformed along the columns
     for (std::size_t y = 0; y < 3; ++y) {
         std::vector<double> row;
-        for (std::int64_t j = 0; j < alpha; ++j) row.push_back(evaluate(points, j, line({kernel[y * 3], kernel[y * 3 + 1], kernel[y * 3 + 2]})));
+        for (std::int64_t j = 0; j < alpha; ++j)
+            row.push_back(evaluate(points, j, line({kernel[y * 3], kernel[y * 3 + 1], kernel[y * 3 + 2]})));
         rows.push_back(std::move(row));
     }
     for (std::int64_t i = 0; i < alpha; ++i) {
         for (std::int64_t j = 0; j < alpha; ++j) {
             const auto x = static_cast<std::size_t>(j);
-            transformed[i * alpha + j] = evaluate(points, i, phase_taps(phases, phases.row(phase), rows[0][x], rows[1][x], rows[2][x]));
+            transformed[i * alpha + j] = evaluate(
+                points, i, phase_taps(phases, phases.row(phase), rows[0][x], rows[1][x], rows[2][x]));
         }
     }
 }
@@ -94,23 +102,26 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
     const Stage& stage = problem.stage(i);
     const int lanes = vector_lanes(plan.isa, problem.layout);
     WinogradLayout w;
-    w.m = winograd_tile(plan.stages[static_cast<std::size_t>(i)].algorithm);
+    w.m = winograd_tile(plan.stage(i).algorithm);
     w.phases = {stage.conv.stride.h};
     w.alpha = w.phases.alpha(w.m);
     w.points = w.alpha * w.alpha;
     const TileGrid grid = tile_grid(problem, plan);
     const auto cover = [&](const TileShape& shape) {
-        const StageTile& tile = shape.stages[shape.stages.size() - static_cast<std::size_t>(problem.stage_count - i)];
+        const StageTile& tile =
+            shape.stages[shape.stages.size() - static_cast<std::size_t>(problem.stage_count - i)];
         w.tile_rows = std::max(w.tile_rows, tile.grid_rows.size() / w.m);
         w.tile_columns = std::max(w.tile_columns, ceil_div(tile.cols.size(), w.m));
     };
-    for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty) cover(tile_shape(problem, plan, ty, 0, true));
-    for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx) cover(tile_shape(problem, plan, 0, tx, true));
+    for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
+        cover(tile_shape(problem, plan, ty, 0, true));
+    for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
+        cover(tile_shape(problem, plan, 0, tx, true));
     w.tiles = w.tile_rows * w.tile_columns;
 
     w.post_ops = post_op_panel(problem, plan, i);
     Problem gemm = problem;
-    gemm.stages[static_cast<std::size_t>(i)] = winograd_gemm_stage(stage, w.tiles);
+    gemm.stage(i) = winograd_gemm_stage(stage, w.tiles);
     w.gemm = panel_layout(gemm, plan, i);
     w.gemm_offset = ceil_div(w.post_ops.bytes, 64) * 64;
     w.panel_bytes = w.gemm_offset + w.points * w.gemm.bytes;
@@ -126,8 +137,9 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
 std::int64_t workspace_bytes(const Problem& problem, const Plan& plan) {
     std::int64_t bytes = 0;
     for (int i = 0; i < problem.stage_count; ++i) {
-        const bool direct = plan.stages[static_cast<std::size_t>(i)].algorithm == Algorithm::direct;
-        bytes = std::max(bytes, direct ? parked_bytes(problem, plan, i) : winograd_layout(problem, plan, i).bytes);
+        const bool direct = plan.stage(i).algorithm == Algorithm::direct;
+        bytes = std::max(bytes,
+                         direct ? parked_bytes(problem, plan, i) : winograd_layout(problem, plan, i).bytes);
     }
     return bytes;
 }

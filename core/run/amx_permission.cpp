@@ -16,7 +16,8 @@ constexpr long arch_request_permission = 0x1023, tile_data = 18;
 
 Status ask() {
     if (syscall(SYS_arch_prctl, arch_request_permission, tile_data) == 0) return {};
-    return Error{ErrorCode::unsupported, fmt::format("the operating system refused the use of AMX tiles: {}", std::strerror(errno))};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("the operating system refused the use of AMX tiles: {}", std::strerror(errno))};
 }
 
 }  // namespace

@@ -5,7 +5,8 @@
 
 namespace tandem {
 
-/// Asks once, at the first call of the process; every later call has the same answer. The error says why AMX cannot be used. Thread-safe.
+/// Asks once, at the first call of the process; every later call has the same answer. The error says why
+/// AMX cannot be used. Thread-safe.
 Status request_amx();
 
 }  // namespace tandem

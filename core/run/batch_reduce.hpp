@@ -1,14 +1,17 @@
-// Batch-reduce: a dense stage of a tile as calls of GEMM kernels that sum a batch of small products, C = sum of A_i B_i. Which
-// calls there are is worked out here and knows nothing of who generates the kernels (libxsmm_backend.*).
+// Batch-reduce: a dense stage of a tile as calls of GEMM kernels that sum a batch of small products, C =
+// sum of A_i B_i. Which calls there are is worked out here and knows nothing of who generates the kernels
+// (libxsmm_backend.*).
 //
 //   for each group of output vectors                            (as in jit/dense.hpp)
 //     for each computed row
 //       for each run of pixels with the same valid kernel columns
 //         one batch over kernel rows x kernel columns x blocks of input channels:
-//           A_i = weights (output channels x input channels), B_i = input (input channels x pixels), C = output, column-major
+//           A_i = weights (output channels x input channels), B_i = input (input channels x pixels), C =
+//           output, column-major
 //         post-ops on the pixels while they are hot (jit/row_post_ops.hpp)
 //
-// Source: Georganas et al., "Harnessing Deep Learning via a Single Building Block" (IPDPS 2020), for convolutions in pairs.
+// Source: Georganas et al., "Harnessing Deep Learning via a Single Building Block" (IPDPS 2020), for
+// convolutions in pairs.
 #pragma once
 
 #include <compare>
@@ -20,7 +23,8 @@
 
 namespace tandem {
 
-/// A batch-reduce kernel: C (m x n) = sum of A_i (m x k) * B_i (k x n), column-major, leading dimensions in elements.
+/// A batch-reduce kernel: C (m x n) = sum of A_i (m x k) * B_i (k x n), column-major, leading dimensions in
+/// elements.
 struct BatchReduceShape {
     std::int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, ldc = 0;
     bool accumulate = false;  // C += instead
@@ -28,7 +32,8 @@ struct BatchReduceShape {
 };
 
 /// `a`, `b`: `*count` pointers each, *count > 0; the kernel may overwrite them.
-using BatchReduceKernel = void (*)(const float** a, const float** b, float* c, const unsigned long long* count);
+using BatchReduceKernel = void (*)(const float** a, const float** b, float* c,
+                                   const unsigned long long* count);
 
 class BatchReduceStage {
 public:
@@ -39,20 +44,21 @@ public:
     const std::vector<BatchReduceShape>& shapes() const noexcept { return shapes_; }
     void bind(std::vector<BatchReduceKernel> kernels) { kernels_ = std::move(kernels); }
 
-    /// Computes the stage in the tile that TileTable::index `function` stands for. `scratch`: scratch_bytes() bytes.
+    /// Computes the stage in the tile that TileTable::index `function` stands for. `scratch`:
+    /// scratch_bytes() bytes.
     void run(const jit::TileArgs& args, std::size_t function, std::byte* scratch) const noexcept;
     std::size_t scratch_bytes() const noexcept { return most_pointers_ * 2 * sizeof(const float*); }
 
 private:
     static constexpr std::size_t no_kernel = static_cast<std::size_t>(-1);
 
-    struct Piece {  // output channels of a group that lie next to each other
+    struct Piece {                 // output channels of a group that lie next to each other
         std::int64_t channel = 0;  // from the group's first
         std::int64_t size = 0;
     };
     struct GroupKind {  // groups of one run of the panel
         std::size_t first_piece = 0, pieces = 0;
-        std::int64_t row_bytes = 0;       // of the weights of one input channel
+        std::int64_t row_bytes = 0;  // of the weights of one input channel
         std::int64_t weights_offset = 0;
         jit::RowFinishers finish;
     };
@@ -63,17 +69,17 @@ private:
     struct Gemm {  // kernels for whole input-channel blocks, and for the rest of the last one
         std::size_t whole = no_kernel, rest = no_kernel;
     };
-    struct Tile {  // what one tile function does
+    struct Tile {                       // what one tile function does
         std::int64_t first_source = 0;  // index of tap 0 of the first row in the table of input rows
         std::int64_t first_output = 0;
-        std::int64_t shift = 0;         // see StageTile
+        std::int64_t shift = 0;  // see StageTile
         std::vector<Span> taps;
         std::vector<PixelRun> runs;
-        std::vector<Gemm> gemms;        // [run][piece]
+        std::vector<Gemm> gemms;  // [run][piece]
         std::vector<GroupRun> groups;
         std::vector<std::size_t> kinds;  // of each of `groups`
     };
-    struct Row {  // where one row of one group is
+    struct Row {                     // where one row of one group is
         const void* const* sources;  // tap 0
         Span taps;
         const std::byte* group;
@@ -84,9 +90,11 @@ private:
     void add_kinds(const Problem& problem, const jit::PairCode& pair, int i);
     Tile describe_tile(const StageTile& tile, std::int64_t first_output, std::vector<GroupRun> groups);
     std::size_t kernel_index(const BatchReduceShape& shape);
-    void run_group(const jit::TileArgs& args, const Tile& tile, const GroupKind& kind, const std::byte* group, std::byte* scratch) const noexcept;
+    void run_group(const jit::TileArgs& args, const Tile& tile, const GroupKind& kind, const std::byte* group,
+                   std::byte* scratch) const noexcept;
     void run_row(const Tile& tile, const GroupKind& kind, const Row& row, std::byte* scratch) const noexcept;
-    void multiply(const Tile& tile, std::size_t run, const GroupKind& kind, std::size_t piece, const Row& row, std::byte* scratch) const noexcept;
+    void multiply(const Tile& tile, std::size_t run, const GroupKind& kind, std::size_t piece, const Row& row,
+                  std::byte* scratch) const noexcept;
 
     Stage stage_;
     int index_;

@@ -35,11 +35,15 @@ bool lists(std::string_view list, std::string_view item) {
 
 /// mountinfo writes space, tab, newline and backslash as a backslash and three octal digits.
 std::string unescape(std::string_view text) {
-    const auto octal = [](char c) { return c >= '0' && c <= '7'; };
+    const auto octal = [](char c) {
+        return c >= '0' && c <= '7';
+    };
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) && octal(text[i + 3])) {
-            out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+        if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) &&
+            octal(text[i + 3])) {
+            out +=
+                static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
             i += 3;
         } else {
             out += text[i];
@@ -106,17 +110,15 @@ double group_quota(const fs::path& directory, bool v2) {
     return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-/// The group's path below the mount point. A container may see a path of the host that is not below what it has mounted, or
-/// one above its namespace ("/../x"); the mount point itself is then the nearest group.
+/// The group's path below the mount point. A container may see a path of the host that is not below what it
+/// has mounted, or one above its namespace ("/../x"); the mount point itself is then the nearest group.
 fs::path path_in_mount(const fs::path& group, const Mount& mount) {
     const fs::path relative = group.lexically_relative(mount.root);
     const bool outside = relative.empty() || relative == "." || *relative.begin() == "..";
     return outside ? fs::path() : relative;
 }
 
-double smaller_quota(double a, double b) {
-    return a > 0 && b > 0 ? std::min(a, b) : std::max(a, b);
-}
+double smaller_quota(double a, double b) { return a > 0 && b > 0 ? std::min(a, b) : std::max(a, b); }
 
 double hierarchy_quota(const fs::path& root, const Mount& mount, const fs::path& group) {
     const fs::path top = root / mount.point.relative_path();

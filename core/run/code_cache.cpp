@@ -17,8 +17,8 @@ std::shared_ptr<const KernelImpl> at_batch(std::shared_ptr<const KernelImpl> ker
 }  // namespace
 
 std::size_t CodeCache::KeyHash::operator()(const CacheKey& key) const noexcept {
-    std::size_t h = hash_value(key.problem) ^ static_cast<std::size_t>(key.threads) * 0x9e3779b97f4a7c15u ^ static_cast<std::size_t>(key.isa) << 40 ^
-                    static_cast<std::size_t>(key.effort) << 44;
+    std::size_t h = hash_value(key.problem) ^ static_cast<std::size_t>(key.threads) * 0x9e3779b97f4a7c15u ^
+                    static_cast<std::size_t>(key.isa) << 40 ^ static_cast<std::size_t>(key.effort) << 44;
     if (key.plan) h = h * 31 + hash_value(*key.plan);
     return h;
 }
@@ -35,7 +35,8 @@ void CodeCache::count_hit(Entry& entry) noexcept {
     entry.last_used.store(clock_.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
-std::shared_ptr<const KernelImpl> CodeCache::touch(const std::weak_ptr<Entry>& entry, const std::weak_ptr<const KernelImpl>& kernel) noexcept {
+std::shared_ptr<const KernelImpl> CodeCache::touch(const std::weak_ptr<Entry>& entry,
+                                                   const std::weak_ptr<const KernelImpl>& kernel) noexcept {
     const auto live = entry.lock();
     if (!live) return nullptr;
     auto found = kernel.lock();
@@ -78,7 +79,8 @@ Result<std::shared_ptr<const KernelImpl>> CodeCache::wait(Entry& entry) {
     return entry.kernel.load(std::memory_order_acquire);
 }
 
-Result<std::shared_ptr<const KernelImpl>> CodeCache::compile_into(Shard& shard, const CacheKey& key, Entry& entry, const Problem& problem,
+Result<std::shared_ptr<const KernelImpl>> CodeCache::compile_into(Shard& shard, const CacheKey& key,
+                                                                  Entry& entry, const Problem& problem,
                                                                   const Compile& compile) {
     auto code = [&]() -> Result<std::shared_ptr<const KernelCode>> {
         try {
@@ -92,10 +94,12 @@ Result<std::shared_ptr<const KernelImpl>> CodeCache::compile_into(Shard& shard, 
     if (!code) {
         failures_.fetch_add(1, std::memory_order_relaxed);
         const std::unique_lock lock(shard.mutex);
-        if (const auto it = shard.entries.find(key); it != shard.entries.end() && it->second.get() == &entry) shard.entries.erase(it);
+        if (const auto it = shard.entries.find(key); it != shard.entries.end() && it->second.get() == &entry)
+            shard.entries.erase(it);
     } else {
         misses_.fetch_add(1, std::memory_order_relaxed);
-        emission_ns_.fetch_add(static_cast<std::uint64_t>((*code)->emission_seconds * 1e9), std::memory_order_relaxed);
+        emission_ns_.fetch_add(static_cast<std::uint64_t>((*code)->emission_seconds * 1e9),
+                               std::memory_order_relaxed);
         entry.last_used.store(clock_.fetch_add(1, std::memory_order_relaxed) + 1, std::memory_order_relaxed);
         entry.kernel.store(kernel, std::memory_order_release);
     }
@@ -110,7 +114,8 @@ Result<std::shared_ptr<const KernelImpl>> CodeCache::compile_into(Shard& shard, 
     return kernel;
 }
 
-// Drops the entry used longest ago. The clock ticks at each compile, so recency is counted in compiles, not in hits.
+// Drops the entry used longest ago. The clock ticks at each compile, so recency is counted in compiles, not
+// in hits.
 void CodeCache::evict_beyond_capacity() {
     for (;;) {
         std::size_t entries = 0;
@@ -143,12 +148,14 @@ void CodeCache::erase(const CacheKey& key) {
 
 CacheStats CodeCache::stats() const {
     CacheStats stats;
-    for (const HitCount& count : hits_) stats.hits += count.hits.load(std::memory_order_relaxed);
+    for (const HitCount& count : hits_)
+        stats.hits += count.hits.load(std::memory_order_relaxed);
     for (const Shard& shard : shards_) {
         const std::shared_lock lock(shard.mutex);
         stats.entries += shard.entries.size();
         for (const auto& [key, entry] : shard.entries)
-            if (const auto kernel = entry->kernel.load(std::memory_order_acquire)) stats.code_bytes += kernel->code->pair.code.memory->bytes().size();
+            if (const auto kernel = entry->kernel.load(std::memory_order_acquire))
+                stats.code_bytes += kernel->code->pair.code.memory->bytes().size();
     }
     stats.misses = misses_.load(std::memory_order_relaxed);
     stats.evictions = evictions_.load(std::memory_order_relaxed);

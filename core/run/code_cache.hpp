@@ -1,5 +1,6 @@
-// CodeCache: generated code by shape. A key is compiled once however many threads ask at once, outside every lock; hits take a
-// shared lock on one shard. Entries are reference-counted: a kernel outlives its eviction. A failed compile is not kept.
+// CodeCache: generated code by shape. A key is compiled once however many threads ask at once, outside
+// every lock; hits take a shared lock on one shard. Entries are reference-counted: a kernel outlives its
+// eviction. A failed compile is not kept.
 #pragma once
 
 #include <array>
@@ -21,8 +22,9 @@ struct CacheKey {
     Problem problem;  // batch 1
     Isa isa = Isa::avx2;
     int threads = 1;
-    Effort effort = Effort::estimate;  // part of the key: a kernel that nothing was measured for does not answer who asks to measure
-    std::optional<Plan> plan;  // the caller's own
+    Effort effort = Effort::estimate;  // part of the key: a kernel that nothing was measured for does not
+                                       // answer who asks to measure
+    std::optional<Plan> plan;          // the caller's own
     bool operator==(const CacheKey&) const = default;
 };
 
@@ -37,10 +39,12 @@ public:
 
     explicit CodeCache(std::size_t capacity) : capacity_(capacity) {}
 
-    /// The kernel for `key` at batch size `problem.input.n`; compiled by the first to ask, others wait for it.
+    /// The kernel for `key` at batch size `problem.input.n`; compiled by the first to ask, others wait for
+    /// it.
     Result<Found> get(const CacheKey& key, const Problem& problem, const Compile& compile);
     /// A kernel found before, counted as a hit; null if the entry was dropped since.
-    std::shared_ptr<const KernelImpl> touch(const std::weak_ptr<Entry>& entry, const std::weak_ptr<const KernelImpl>& kernel) noexcept;
+    std::shared_ptr<const KernelImpl> touch(const std::weak_ptr<Entry>& entry,
+                                            const std::weak_ptr<const KernelImpl>& kernel) noexcept;
     /// Unlike an address, never that of another cache.
     std::uint64_t id() const noexcept { return id_; }
 
@@ -51,7 +55,8 @@ public:
     void clear();
 
     struct Entry {
-        std::atomic<std::shared_ptr<const KernelImpl>> kernel;  // of the batch size asked for first; null while compiling
+        std::atomic<std::shared_ptr<const KernelImpl>>
+            kernel;  // of the batch size asked for first; null while compiling
         std::atomic<std::uint64_t> last_used{0};
         std::mutex mutex;
         std::condition_variable ready;
@@ -73,7 +78,8 @@ private:
     static std::uint64_t next_id() noexcept;
     void count_hit(Entry& entry) noexcept;
     Result<std::shared_ptr<const KernelImpl>> wait(Entry& entry);
-    Result<std::shared_ptr<const KernelImpl>> compile_into(Shard& shard, const CacheKey& key, Entry& entry, const Problem& problem, const Compile& compile);
+    Result<std::shared_ptr<const KernelImpl>> compile_into(Shard& shard, const CacheKey& key, Entry& entry,
+                                                           const Problem& problem, const Compile& compile);
     void evict_beyond_capacity();
 
     const std::size_t capacity_;

@@ -24,20 +24,25 @@ std::size_t capacity_of(const ContextOptions& options) {
     if (options.cache_capacity > 0) return options.cache_capacity;
     const char* text = std::getenv("TANDEM_CACHE_CAPACITY");
     std::size_t capacity = 0;
-    if (text == nullptr || std::from_chars(text, text + std::strlen(text), capacity).ec != std::errc{} || capacity == 0) return default_capacity;
+    if (text == nullptr || std::from_chars(text, text + std::strlen(text), capacity).ec != std::errc{} ||
+        capacity == 0)
+        return default_capacity;
     return capacity;
 }
 
 // The least ISA, or the next weaker one where AMX may not be used.
 Isa usable_isa(const Problem& problem, Isa isa) {
     const Isa least = least_isa(problem.dtype, problem.math, isa);
-    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, problem.math, Isa::avx512_fp16) : least;
+    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, problem.math, Isa::avx512_fp16)
+                                            : least;
 }
 
 // Why a CPU with AMX does without it; empty where it does not, or has none.
 std::string amx_note(const Problem& problem) {
-    if (os_withholds_amx() && has_amx(least_isa(problem.dtype, problem.math, Isa::amx))) return "; AMX is not used: the operating system does not save its tiles";
-    if (host_isas().empty() || !has_amx(least_isa(problem.dtype, problem.math, host_isas().back()))) return {};
+    if (os_withholds_amx() && has_amx(least_isa(problem.dtype, problem.math, Isa::amx)))
+        return "; AMX is not used: the operating system does not save its tiles";
+    if (host_isas().empty() || !has_amx(least_isa(problem.dtype, problem.math, host_isas().back())))
+        return {};
     const Status permission = request_amx();
     return permission ? "" : "; AMX is not used: " + permission.error().message;
 }
@@ -62,7 +67,9 @@ struct Context::Impl {
         auto code = KernelCode::create(key.problem, choice.plan, choice.reason, key.threads);
         if (code || !choice.wisdom) return code;
         const PlanDecision own = decide_plan(key.problem, machine, key.threads);
-        return KernelCode::create(key.problem, own.plan, to_string(own) + ", as wisdom's plan failed: " + code.error().message, key.threads);
+        return KernelCode::create(key.problem, own.plan,
+                                  to_string(own) + ", as wisdom's plan failed: " + code.error().message,
+                                  key.threads);
     }
 
     // The next dispatch without effort is to get the better plan.
@@ -86,7 +93,8 @@ struct Context::Impl {
         auto machine = host_machine(options.plan ? std::optional(options.plan->isa) : options.isa);
         if (!machine) return machine.error();
         if (options.threads < 1)
-            return Error{ErrorCode::invalid_argument, fmt::format("options.threads is {}; 1 or more is accepted.", options.threads)};
+            return Error{ErrorCode::invalid_argument,
+                         fmt::format("options.threads is {}; 1 or more is accepted.", options.threads)};
         if (!options.plan) machine->isa = usable_isa(*problem, machine->isa);
         CacheKey key{*problem, machine->isa, options.threads, options.effort, std::nullopt};
         key.problem.input.n = 1;
@@ -108,8 +116,12 @@ Context& Context::shared() {
     return context;
 }
 
-Result<Kernel> Context::dispatch(const ConvPair& pair, const DispatchOptions& options) { return impl_->dispatch(pair, options); }
-Result<Kernel> Context::dispatch(const SingleConv& single, const DispatchOptions& options) { return impl_->dispatch(single, options); }
+Result<Kernel> Context::dispatch(const ConvPair& pair, const DispatchOptions& options) {
+    return impl_->dispatch(pair, options);
+}
+Result<Kernel> Context::dispatch(const SingleConv& single, const DispatchOptions& options) {
+    return impl_->dispatch(single, options);
+}
 Status Context::load_wisdom(const std::string& path) {
     Status status = impl_->planner.load(path);
     if (status) impl_->cache.clear();

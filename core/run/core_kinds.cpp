@@ -8,15 +8,16 @@
 namespace tandem {
 namespace {
 
-/// FMA throughput of Intel's E-cores per cycle against their P-cores': Gracemont and Crestmont execute two 128-bit FMAs where
-/// the P-cores execute two 256-bit ones. From the vendor's optimisation manual; later E-cores are wider, so this is a lower bound.
+/// FMA throughput of Intel's E-cores per cycle against their P-cores': Gracemont and Crestmont execute two
+/// 128-bit FMAs where the P-cores execute two 256-bit ones. From the vendor's optimisation manual; later
+/// E-cores are wider, so this is a lower bound.
 constexpr double atom_speed = 0.5;
 
 /// For a kind that is ranked lower and about which nothing else is known. A guess, the same as for E-cores.
 constexpr double unknown_speed = 0.5;
 
-/// Kinds within this factor are one. Favoured cores of server and desktop parts differ by up to about 10 % in their maximum
-/// frequency, compact cores of the same design by 25 % or more.
+/// Kinds within this factor are one. Favoured cores of server and desktop parts differ by up to about 10 %
+/// in their maximum frequency, compact cores of the same design by 25 % or more.
 constexpr double same_kind_speed = 0.8;
 
 /// What hwloc tells of one kind; megahertz is 0 where unknown.
@@ -53,7 +54,8 @@ double relative_speed(const KindFacts& kind, const KindFacts& best) {
 
 bool ranked(hwloc_topology_t topology) {
     int efficiency = -1;
-    return hwloc_cpukinds_get_info(topology, 0, nullptr, &efficiency, nullptr, nullptr, 0) == 0 && efficiency >= 0;
+    return hwloc_cpukinds_get_info(topology, 0, nullptr, &efficiency, nullptr, nullptr, 0) == 0 &&
+           efficiency >= 0;
 }
 
 }  // namespace
@@ -64,7 +66,8 @@ std::vector<CoreKind> core_kinds(hwloc_topology_t topology) {
     if (count < 2 || !ranked(topology)) {
         return kinds;
     }
-    const KindFacts best = read_kind(topology, static_cast<unsigned>(count) - 1);  // hwloc lists the most capable last
+    const KindFacts best =
+        read_kind(topology, static_cast<unsigned>(count) - 1);  // hwloc lists the most capable last
     kinds.push_back({Cpuset(hwloc_bitmap_dup(best.cpuset.get())), 1});
     for (int index = count - 2; index >= 0; --index) {
         KindFacts facts = read_kind(topology, static_cast<unsigned>(index));
@@ -79,7 +82,9 @@ std::vector<CoreKind> core_kinds(hwloc_topology_t topology) {
 }
 
 int kind_of(const std::vector<CoreKind>& kinds, unsigned cpu) {
-    const auto has_cpu = [&](const CoreKind& kind) { return hwloc_bitmap_isset(kind.cpuset.get(), cpu) != 0; };
+    const auto has_cpu = [&](const CoreKind& kind) {
+        return hwloc_bitmap_isset(kind.cpuset.get(), cpu) != 0;
+    };
     const auto found = std::ranges::find_if(kinds, has_cpu);
     return found == kinds.end() ? 0 : static_cast<int>(found - kinds.begin());
 }

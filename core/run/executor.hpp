@@ -7,7 +7,9 @@
 
 namespace tandem {
 
-/// Computes the tiles of part `part` of `nparts`. The arguments must have been checked. Neither waits nor allocates.
-void run_part(const KernelImpl& kernel, int part, int nparts, const Args& args, const PackedData& packed, std::byte* scratch) noexcept;
+/// Computes the tiles of part `part` of `nparts`. The arguments must have been checked. Neither waits nor
+/// allocates.
+void run_part(const KernelImpl& kernel, int part, int nparts, const Args& args, const PackedData& packed,
+              std::byte* scratch) noexcept;
 
 }  // namespace tandem

@@ -20,24 +20,36 @@ struct Subject {
     int threads() const noexcept { return kernel.code->threads; }
 };
 
-std::string size_text(double bytes) { return bytes < 1e6 ? fmt::format("{:.1f} KB", bytes / 1024) : fmt::format("{:.2f} MB", bytes / (1024 * 1024)); }
+std::string size_text(double bytes) {
+    return bytes < 1e6 ? fmt::format("{:.1f} KB", bytes / 1024)
+                       : fmt::format("{:.2f} MB", bytes / (1024 * 1024));
+}
 std::string time_text(double seconds) { return fmt::format("{:.1f} us", seconds * 1e6); }
 
 std::string stage_line(const KernelImpl& kernel, int i) {
     const Stage& stage = kernel.problem.stage(i);
-    const StagePlan& plan = kernel.code->plan.stages[static_cast<std::size_t>(i)];
-    const std::string blocking = uses_libxsmm(stage, kernel.code->plan)
-        ? fmt::format("batches of GEMMs with {} vectors of output channels, whole runs of pixels", plan.block_vectors)
+    const StagePlan& plan = kernel.code->plan.stage(i);
+    const std::string blocking =
+        uses_libxsmm(stage, kernel.code->plan)
+            ? fmt::format("batches of GEMMs with {} vectors of output channels, whole runs of pixels",
+                          plan.block_vectors)
         : stage.depthwise()
-        ? fmt::format("{} rows x {} pixels of one channel vector at a time, {} innermost", plan.block_rows, plan.block_pixels, plan.channels_inner ? "channels" : "pixels")
+            ? fmt::format("{} rows x {} pixels of one channel vector at a time, {} innermost",
+                          plan.block_rows, plan.block_pixels, plan.channels_inner ? "channels" : "pixels")
         : plan.algorithm != Algorithm::direct
-        ? fmt::format("Winograd F({0}x{0},3x3), the products of each point a GEMM of {1} tiles x {2} vectors in registers", winograd_tile(plan.algorithm), plan.block_pixels, plan.block_vectors)
-        : fmt::format("accumulators of {} pixels x {} vectors, {} summed in registers{}", plan.block_pixels, plan.block_vectors,
-                      plan.block_channels > 0 ? fmt::format("{} of {} input channels at a time", plan.block_channels, stage.in_channels)
-                                              : fmt::format("all {} input channels", stage.in_channels),
-                      plan.block_channels > 0 ? " and parked in between" : "");
-    return fmt::format("Stage {}: {} from {}x{}x{} to {}x{}x{}, {:.1f} MFLOP: {}.\n", i + 1, to_string(stage.conv), stage.in_channels, stage.in_h,
-                       stage.in_w, stage.out_channels, stage.out_h, stage.out_w, stage.flops() / 1e6, blocking);
+            ? fmt::format(
+                  "Winograd F({0}x{0},3x3), the products of each point a GEMM of {1} tiles x {2} vectors in "
+                  "registers",
+                  winograd_tile(plan.algorithm), plan.block_pixels, plan.block_vectors)
+            : fmt::format("accumulators of {} pixels x {} vectors, {} summed in registers{}",
+                          plan.block_pixels, plan.block_vectors,
+                          plan.block_channels > 0 ? fmt::format("{} of {} input channels at a time",
+                                                                plan.block_channels, stage.in_channels)
+                                                  : fmt::format("all {} input channels", stage.in_channels),
+                          plan.block_channels > 0 ? " and parked in between" : "");
+    return fmt::format("Stage {}: {} from {}x{}x{} to {}x{}x{}, {:.1f} MFLOP: {}.\n", i + 1,
+                       to_string(stage.conv), stage.in_channels, stage.in_h, stage.in_w, stage.out_channels,
+                       stage.out_h, stage.out_w, stage.flops() / 1e6, blocking);
 }
 
 // What an untuned dispatch weighs.
@@ -48,10 +60,15 @@ std::string decision_line(const Subject& subject) {
     machine.fast_ymm = subject.rates.fast_ymm;
     machine.slow_bf16 = subject.rates.slow_bf16;
     const PlanDecision decision = decide_plan(subject.problem(), machine, subject.threads());
-    if (decision.fused_seconds == 0) return "Fuse or not: the image has too few pixels to be cut into tiles worth their while; there is one way to run it.\n";
-    return fmt::format("Fuse or not: with typical rates of this kind of CPU the cost model predicts {} fused and {} not fused ({:+.1f} %), so untuned dispatches {}; not fusing has to be {:.0f} % faster.\n",
-                       time_text(decision.fused_seconds), time_text(decision.unfused_seconds), (decision.unfused_seconds / decision.fused_seconds - 1) * 100,
-                       decision.fused ? "fuse" : "do not", (least_unfused_gain - 1) * 100);
+    if (decision.fused_seconds == 0)
+        return "Fuse or not: the image has too few pixels to be cut into tiles worth their while; there is "
+               "one way to run it.\n";
+    return fmt::format(
+        "Fuse or not: with typical rates of this kind of CPU the cost model predicts {} fused and {} not "
+        "fused ({:+.1f} %), so untuned dispatches {}; not fusing has to be {:.0f} % faster.\n",
+        time_text(decision.fused_seconds), time_text(decision.unfused_seconds),
+        (decision.unfused_seconds / decision.fused_seconds - 1) * 100, decision.fused ? "fuse" : "do not",
+        (least_unfused_gain - 1) * 100);
 }
 
 std::string fusion_lines(const Subject& subject) {
@@ -62,16 +79,27 @@ std::string fusion_lines(const Subject& subject) {
     const double image = tensor / static_cast<double>(problem.input.n);
     std::string text;
     if (!code.fused()) {
-        text = fmt::format("Not fused: a tile is a part's whole band, so scratch holds all of the intermediate it needs ({}).\n", size_text(static_cast<double>(code.mid.bytes)));
+        text = fmt::format(
+            "Not fused: a tile is a part's whole band, so scratch holds all of the intermediate it needs "
+            "({}).\n",
+            size_text(static_cast<double>(code.mid.bytes)));
     } else {
-        const char* how = code.plan.fusion == Fusion::sliding ? "a ring of the last rows of the intermediate" : "the intermediate rows of one tile";
-        text = fmt::format("Fused: both stages run tile by tile{}; scratch holds {} ({}, fits {}) instead of the whole intermediate ({} an image).\n", code.plan.backend == Backend::tandem ? " in one generated function" : "", how,
-                           size_text(static_cast<double>(code.mid.bytes)), to_string(level_of(static_cast<double>(code.mid.bytes), subject.rates.caches)), size_text(image));
+        const char* how = code.plan.fusion == Fusion::sliding ? "a ring of the last rows of the intermediate"
+                                                              : "the intermediate rows of one tile";
+        text = fmt::format(
+            "Fused: both stages run tile by tile{}; scratch holds {} ({}, fits {}) instead of the whole "
+            "intermediate ({} an image).\n",
+            code.plan.backend == Backend::tandem ? " in one generated function" : "", how,
+            size_text(static_cast<double>(code.mid.bytes)),
+            to_string(level_of(static_cast<double>(code.mid.bytes), subject.rates.caches)), size_text(image));
     }
     text += decision_line(subject);
     const Level level = roofline(problem, subject.plan(), subject.rates, subject.threads(), true).home;
-    text += fmt::format("As a tensor the intermediate would be {} written and {} read in {}: {} at {:.0f} GB/s a core.\n", size_text(tensor), size_text(tensor), to_string(level),
-                        time_text(2 * tensor / (subject.rates.bandwidth(level) * 1e9) / subject.threads()), subject.rates.bandwidth(level));
+    text += fmt::format(
+        "As a tensor the intermediate would be {} written and {} read in {}: {} at {:.0f} GB/s a core.\n",
+        size_text(tensor), size_text(tensor), to_string(level),
+        time_text(2 * tensor / (subject.rates.bandwidth(level) * 1e9) / subject.threads()),
+        subject.rates.bandwidth(level));
     return text;
 }
 
@@ -79,12 +107,20 @@ std::string tiling_lines(const Subject& subject) {
     const KernelCode& code = *subject.kernel.code;
     const Problem& problem = subject.problem();
     std::string text;
-    for (int i = 0; i < problem.stage_count; ++i) text += stage_line(subject.kernel, i);
-    text += fmt::format("Tiles: {} of {} x {} output pixels{}, in {} rows, {} columns, {} images.\n", subject.kernel.tiles(), code.plan.tile_h, code.plan.tile_w,
-                        code.plan.channel_splits > 1 ? fmt::format(", output channels split {} ways (the first stage is computed in each)", code.plan.channel_splits) : "",
-                        code.grid.tiles_y, code.grid.tiles_x, problem.input.n);
-    text += fmt::format("Scratch: {} bytes a thread. Code: {} bytes, {} tile functions, emitted in {:.0f} us.\n", code.scratch_bytes(),
-                        code.pair.code.memory->bytes().size(), code.pair.table.size(), code.emission_seconds * 1e6);
+    for (int i = 0; i < problem.stage_count; ++i)
+        text += stage_line(subject.kernel, i);
+    text +=
+        fmt::format("Tiles: {} of {} x {} output pixels{}, in {} rows, {} columns, {} images.\n",
+                    subject.kernel.tiles(), code.plan.tile_h, code.plan.tile_w,
+                    code.plan.channel_splits > 1
+                        ? fmt::format(", output channels split {} ways (the first stage is computed in each)",
+                                      code.plan.channel_splits)
+                        : "",
+                    code.grid.tiles_y, code.grid.tiles_x, problem.input.n);
+    text +=
+        fmt::format("Scratch: {} bytes a thread. Code: {} bytes, {} tile functions, emitted in {:.0f} us.\n",
+                    code.scratch_bytes(), code.pair.code.memory->bytes().size(), code.pair.table.size(),
+                    code.emission_seconds * 1e6);
     return text;
 }
 
@@ -96,50 +132,80 @@ std::string intensity_lines(const Subject& subject) {
     std::string text = "Arithmetic intensity, FLOP a byte of tensors: ";
     if (problem.stage_count == 2) {
         for (int i = 0; i < 2; ++i)
-            text += fmt::format("{} convolution alone {:.1f}, ", i == 0 ? "first" : "second", intensity(stage_alone(problem, i), false));
+            text += fmt::format("{} convolution alone {:.1f}, ", i == 0 ? "first" : "second",
+                                intensity(stage_alone(problem, i), false));
         text += "both fused ";
     }
-    text += fmt::format("{:.1f}. Machine balance ({} rates, {:.0f} GFLOP/s a core by {}):", intensity(problem, false), rates.measured ? "measured" : "assumed", rates.peak(dot), dot_instruction(dot));
+    text += fmt::format(
+        "{:.1f}. Machine balance ({} rates, {:.0f} GFLOP/s a core by {}):", intensity(problem, false),
+        rates.measured ? "measured" : "assumed", rates.peak(dot), dot_instruction(dot));
     for (const Level level : {Level::l1, Level::l2, Level::l3, Level::dram})
-        text += fmt::format("{} {:.1f} at {} ({:.0f} GB/s)", level == Level::l1 ? "" : ",", machine_balance(rates, dot, level), to_string(level), rates.bandwidth(level));
+        text += fmt::format("{} {:.1f} at {} ({:.0f} GB/s)", level == Level::l1 ? "" : ",",
+                            machine_balance(rates, dot, level), to_string(level), rates.bandwidth(level));
     text += ".\nFootprints:";
     const double mid = static_cast<double>(subject.kernel.code->mid.bytes), weights = [&] {
         double sum = 0;
-        for (int i = 0; i < problem.stage_count; ++i) sum += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count());
+        for (int i = 0; i < problem.stage_count; ++i)
+            sum += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count());
         return sum;
     }();
-    const std::pair<const char*, double> parts[] = {{"input", tensor_bytes(problem.input_shape(), problem.dtype)}, {"weights", weights},
-                                                    {"output", tensor_bytes(problem.output_shape(problem.stage_count - 1), problem.output_dtype(problem.stage_count - 1))}, {"scratch a thread", mid}};
-    for (const auto& [name, bytes] : parts) text += fmt::format(" {} {} ({}),", name, size_text(bytes), to_string(level_of(bytes, rates.caches)));
+    const std::pair<const char*, double> parts[] = {
+        {"input", tensor_bytes(problem.input_shape(), problem.dtype)},
+        {"weights", weights},
+        {"output", tensor_bytes(problem.output_shape(problem.stage_count - 1),
+                                problem.output_dtype(problem.stage_count - 1))},
+        {"scratch a thread", mid}};
+    for (const auto& [name, bytes] : parts)
+        text += fmt::format(" {} {} ({}),", name, size_text(bytes), to_string(level_of(bytes, rates.caches)));
     text.back() = ';';
-    return text + fmt::format(" together they live in {}. Caches: L1 {}, L2 {}, L3 {}.\n", to_string(roof.home), size_text(static_cast<double>(rates.caches.l1)),
-                              size_text(static_cast<double>(rates.caches.l2)), size_text(static_cast<double>(rates.caches.l3)));
+    return text + fmt::format(" together they live in {}. Caches: L1 {}, L2 {}, L3 {}.\n",
+                              to_string(roof.home), size_text(static_cast<double>(rates.caches.l1)),
+                              size_text(static_cast<double>(rates.caches.l2)),
+                              size_text(static_cast<double>(rates.caches.l3)));
 }
 
 std::string time_lines(const Subject& subject, std::optional<double> measured) {
-    const CostEstimate cost = estimate_cost(subject.problem(), subject.plan(), subject.rates, subject.threads());
-    const Roofline roof = roofline(subject.problem(), subject.plan(), subject.rates, subject.threads(), false);
-    std::string text = fmt::format("Work: {:.1f} MFLOP without the padding's taps, {:.1f} % of it computed again for halos or channel splits.\nTraffic:", cost.useful_flops / 1e6,
-                                   cost.recomputation() * 100);
-    for (const Level level : {Level::l1, Level::l2, Level::l3, Level::dram}) text += fmt::format("{} {} {}", level == Level::l1 ? "" : ",", to_string(level), size_text(cost.at(level).total()));
-    text += fmt::format(" (input {}, intermediate {}, weights {}, output {} beyond L1).\n", size_text(cost.at(Level::l2).input + cost.at(Level::l3).input + cost.at(Level::dram).input),
-                        size_text(cost.at(Level::l2).intermediate + cost.at(Level::l3).intermediate + cost.at(Level::dram).intermediate),
-                        size_text(cost.at(Level::l2).weights + cost.at(Level::l3).weights + cost.at(Level::dram).weights),
-                        size_text(cost.at(Level::l2).output + cost.at(Level::l3).output + cost.at(Level::dram).output));
-    text += fmt::format("Predicted: {}, mostly {}. Roofline: {} ({}); the prediction is {:.0f} % of it.\n", time_text(cost.seconds), to_string(cost.bound), time_text(roof.seconds),
-                        roof.compute_bound ? dot_instruction(main_dot(subject.problem(), subject.plan())) + std::string(" peak") : to_string(roof.home), 100 * roof.seconds / cost.seconds);
+    const CostEstimate cost =
+        estimate_cost(subject.problem(), subject.plan(), subject.rates, subject.threads());
+    const Roofline roof =
+        roofline(subject.problem(), subject.plan(), subject.rates, subject.threads(), false);
+    std::string text = fmt::format(
+        "Work: {:.1f} MFLOP without the padding's taps, {:.1f} % of it computed again for halos or channel "
+        "splits.\nTraffic:",
+        cost.useful_flops / 1e6, cost.recomputation() * 100);
+    for (const Level level : {Level::l1, Level::l2, Level::l3, Level::dram})
+        text += fmt::format("{} {} {}", level == Level::l1 ? "" : ",", to_string(level),
+                            size_text(cost.at(level).total()));
+    text += fmt::format(
+        " (input {}, intermediate {}, weights {}, output {} beyond L1).\n",
+        size_text(cost.at(Level::l2).input + cost.at(Level::l3).input + cost.at(Level::dram).input),
+        size_text(cost.at(Level::l2).intermediate + cost.at(Level::l3).intermediate +
+                  cost.at(Level::dram).intermediate),
+        size_text(cost.at(Level::l2).weights + cost.at(Level::l3).weights + cost.at(Level::dram).weights),
+        size_text(cost.at(Level::l2).output + cost.at(Level::l3).output + cost.at(Level::dram).output));
+    text += fmt::format("Predicted: {}, mostly {}. Roofline: {} ({}); the prediction is {:.0f} % of it.\n",
+                        time_text(cost.seconds), to_string(cost.bound), time_text(roof.seconds),
+                        roof.compute_bound ? dot_instruction(main_dot(subject.problem(), subject.plan())) +
+                                                 std::string(" peak")
+                                           : to_string(roof.home),
+                        100 * roof.seconds / cost.seconds);
     if (measured && *measured > 0)
-        text += fmt::format("Measured: {}, {:.2f} times the prediction, {:.0f} % of the roofline, {:.1f} GFLOP/s.\n", time_text(*measured), *measured / cost.seconds,
-                            100 * roof.seconds / *measured, roof.flops / *measured * 1e-9);
+        text += fmt::format(
+            "Measured: {}, {:.2f} times the prediction, {:.0f} % of the roofline, {:.1f} GFLOP/s.\n",
+            time_text(*measured), *measured / cost.seconds, 100 * roof.seconds / *measured,
+            roof.flops / *measured * 1e-9);
     return text;
 }
 
 }  // namespace
 
-std::string explain(const KernelImpl& kernel, const MachineRates& rates, std::optional<double> measured_seconds) {
+std::string explain(const KernelImpl& kernel, const MachineRates& rates,
+                    std::optional<double> measured_seconds) {
     const Subject subject{kernel, rates};
-    return kernel.name + "\n" + fusion_lines(subject) + kernel.code->runner->explain() + tiling_lines(subject) + arithmetic_lines(kernel, rates) + intensity_lines(subject) + time_lines(subject, measured_seconds) +
-           "Plan: " + to_string(kernel.code->plan) + " (" + kernel.code->plan_reason + ")\n";
+    return kernel.name + "\n" + fusion_lines(subject) + kernel.code->runner->explain() +
+           tiling_lines(subject) + arithmetic_lines(kernel, rates) + intensity_lines(subject) +
+           time_lines(subject, measured_seconds) + "Plan: " + to_string(kernel.code->plan) + " (" +
+           kernel.code->plan_reason + ")\n";
 }
 
 std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds) {

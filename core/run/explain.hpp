@@ -10,7 +10,8 @@
 namespace tandem {
 
 /// What the model says of a kernel: pure text. `measured_seconds`: a time to set against it.
-std::string explain(const KernelImpl& kernel, const MachineRates& rates, std::optional<double> measured_seconds = std::nullopt);
+std::string explain(const KernelImpl& kernel, const MachineRates& rates,
+                    std::optional<double> measured_seconds = std::nullopt);
 
 /// The same for this machine, its rates measured (once a process; see measured_rates.hpp).
 std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds = std::nullopt);

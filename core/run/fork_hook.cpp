@@ -32,7 +32,8 @@ ForkHook::~ForkHook() {
 }
 
 void ForkHook::register_once() noexcept {
-    // Fails only where there is no memory for a few pointers; then children must not use their parent's pools.
+    // Fails only where there is no memory for a few pointers; then children must not use their parent's
+    // pools.
     static const int registered = pthread_atfork([] { hooks_mutex.lock(); }, [] { hooks_mutex.unlock(); },
                                                  [] {
                                                      call_all();

@@ -3,8 +3,8 @@
 
 namespace tandem {
 
-/// Registered from construction to destruction; both may happen on any thread. fork() waits for one that is under way, so a
-/// child finds either a complete hook or none. Not called by vfork() and bare clone(2).
+/// Registered from construction to destruction; both may happen on any thread. fork() waits for one that is
+/// under way, so a child finds either a complete hook or none. Not called by vfork() and bare clone(2).
 class ForkHook {
 public:
     using Function = void (*)(void* context) noexcept;

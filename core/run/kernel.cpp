@@ -12,32 +12,51 @@
 namespace tandem {
 namespace {
 
-const Error empty_kernel{ErrorCode::invalid_argument, "The kernel is empty; a kernel that dispatch() returned is needed."};
+const Error empty_kernel{ErrorCode::invalid_argument,
+                         "The kernel is empty; a kernel that dispatch() returned is needed."};
 
-Status check_buffer(const char* name, const void* data, std::size_t stated, std::int64_t needed_elements, DataType dtype) {
+Status check_buffer(const char* name, const void* data, std::size_t stated, std::int64_t needed_elements,
+                    DataType dtype) {
     const auto alignment = static_cast<std::uintptr_t>(element_bytes(dtype));
     const auto needed = static_cast<std::size_t>(needed_elements) * alignment;
-    if (data == nullptr) return Error{ErrorCode::invalid_argument, fmt::format("{} is null; a buffer of {} bytes is needed.", name, needed)};
+    if (data == nullptr)
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("{} is null; a buffer of {} bytes is needed.", name, needed)};
     if (reinterpret_cast<std::uintptr_t>(data) % alignment != 0)
-        return Error{ErrorCode::invalid_argument, fmt::format("{} is at {}; an address aligned to {} bytes is needed.", name, data, alignment)};
+        return Error{
+            ErrorCode::invalid_argument,
+            fmt::format("{} is at {}; an address aligned to {} bytes is needed.", name, data, alignment)};
     if (stated != 0 && stated < needed)
-        return Error{ErrorCode::buffer_too_small, fmt::format("{}_bytes is {}; at least {} are needed.", name, stated, needed)};
+        return Error{ErrorCode::buffer_too_small,
+                     fmt::format("{}_bytes is {}; at least {} are needed.", name, stated, needed)};
     return {};
 }
 
 Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* packed) {
     const Problem& p = kernel.problem;
-    if (auto s = check_buffer("input", args.input, args.input_bytes, element_count(p.input_shape(), p.layout), p.dtype); !s) return s;
-    if (auto s = check_buffer("output", args.output, args.output_bytes, element_count(p.output_shape(p.stage_count - 1), p.layout), p.output_dtype(p.stage_count - 1)); !s)
+    if (auto s = check_buffer("input", args.input, args.input_bytes, element_count(p.input_shape(), p.layout),
+                              p.dtype);
+        !s)
         return s;
-    if (packed == nullptr) return Error{ErrorCode::invalid_argument, "weights is null or empty; the result of pack() is needed."};
+    if (auto s = check_buffer("output", args.output, args.output_bytes,
+                              element_count(p.output_shape(p.stage_count - 1), p.layout),
+                              p.output_dtype(p.stage_count - 1));
+        !s)
+        return s;
+    if (packed == nullptr)
+        return Error{ErrorCode::invalid_argument,
+                     "weights is null or empty; the result of pack() is needed."};
     if (packed->signature != kernel.code->signature)
-        return Error{ErrorCode::invalid_argument, fmt::format("weights were packed for another kernel; those of {} are needed.", kernel.name)};
+        return Error{
+            ErrorCode::invalid_argument,
+            fmt::format("weights were packed for another kernel; those of {} are needed.", kernel.name)};
     for (int i = 0; i < p.stage_count; ++i) {
         if (!p.stage(i).conv.has(PostOpKind::sum)) continue;
         const auto s = static_cast<std::size_t>(i);
         const char* name = i == 0 ? "residual[0]" : "residual[1]";
-        if (auto status = check_buffer(name, args.residual[s], args.residual_bytes[s], element_count(p.residual_shape(i), p.layout), p.output_dtype(i)); !status)
+        if (auto status = check_buffer(name, args.residual[s], args.residual_bytes[s],
+                                       element_count(p.residual_shape(i), p.layout), p.output_dtype(i));
+            !status)
             return status;
     }
     return {};
@@ -58,8 +77,8 @@ std::span<std::byte> thread_scratch(std::size_t bytes) {
 
 std::size_t PackedWeights::bytes() const noexcept { return data_ ? data_->buffer.size() : 0; }
 
-Result<PackedWeights> Kernel::pack(std::span<const float> w1, std::span<const float> b1, std::span<const float> w2,
-                                   std::span<const float> b2) const {
+Result<PackedWeights> Kernel::pack(std::span<const float> w1, std::span<const float> b1,
+                                   std::span<const float> w2, std::span<const float> b2) const {
     const std::array<StageWeights, 2> stages{StageWeights{w1, b1, {}, {}}, StageWeights{w2, b2, {}, {}}};
     return pack(stages);
 }
@@ -78,7 +97,9 @@ Result<PackedWeights> Kernel::pack(std::span<const StageWeights> stages) const t
 Status Kernel::operator()(const Args& args) const noexcept {
     if (!impl_) return empty_kernel;
     const std::span<std::byte> scratch = thread_scratch(scratch_bytes());
-    if (scratch.empty()) return Error{ErrorCode::system, fmt::format("Allocating {} bytes of scratch failed.", scratch_bytes())};
+    if (scratch.empty())
+        return Error{ErrorCode::system,
+                     fmt::format("Allocating {} bytes of scratch failed.", scratch_bytes())};
     return run(0, 1, args, scratch);
 }
 
@@ -87,11 +108,16 @@ Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> 
     const PackedData* packed = args.weights ? args.weights->data_.get() : nullptr;
     if (auto status = check_args(*impl_, args, packed); !status) return status;
     if (nparts < 1 || part < 0 || part >= nparts)
-        return Error{ErrorCode::invalid_argument, fmt::format("part is {} of nparts {}; 0 <= part < nparts is accepted.", part, nparts)};
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("part is {} of nparts {}; 0 <= part < nparts is accepted.", part, nparts)};
     if (scratch.size() < scratch_bytes())
-        return Error{ErrorCode::buffer_too_small, fmt::format("scratch has {} bytes; at least {} are needed.", scratch.size(), scratch_bytes())};
-    if (scratch_bytes() > 0 && (scratch.data() == nullptr || reinterpret_cast<std::uintptr_t>(scratch.data()) % 64 != 0))
-        return Error{ErrorCode::invalid_argument, fmt::format("scratch is at {}; an address aligned to 64 bytes is needed.", static_cast<const void*>(scratch.data()))};
+        return Error{ErrorCode::buffer_too_small, fmt::format("scratch has {} bytes; at least {} are needed.",
+                                                              scratch.size(), scratch_bytes())};
+    if (scratch_bytes() > 0 &&
+        (scratch.data() == nullptr || reinterpret_cast<std::uintptr_t>(scratch.data()) % 64 != 0))
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("scratch is at {}; an address aligned to 64 bytes is needed.",
+                                 static_cast<const void*>(scratch.data()))};
     run_part(*impl_, part, nparts, args, *packed, scratch.data());
     return {};
 }
@@ -117,17 +143,23 @@ std::span<const CodeLabel> Kernel::labels() const noexcept {
 }
 std::string Kernel::explain() const { return impl_ ? tandem::explain(*impl_) : empty_kernel.message; }
 bool Kernel::fused() const noexcept { return impl_ && impl_->code->fused(); }
-TensorShape Kernel::input_shape() const noexcept { return impl_ ? impl_->problem.input_shape() : TensorShape{}; }
+TensorShape Kernel::input_shape() const noexcept {
+    return impl_ ? impl_->problem.input_shape() : TensorShape{};
+}
 TensorShape Kernel::output_shape() const noexcept {
     return impl_ ? impl_->problem.output_shape(impl_->problem.stage_count - 1) : TensorShape{};
 }
 TensorShape Kernel::residual_shape(int stage) const noexcept {
-    return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.residual_shape(stage) : TensorShape{0, 0, 0, 0};
+    return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.residual_shape(stage)
+                                                                     : TensorShape{0, 0, 0, 0};
 }
 DataType Kernel::input_dtype() const noexcept { return impl_ ? impl_->problem.dtype : DataType::f32; }
-DataType Kernel::output_dtype() const noexcept { return impl_ ? impl_->problem.output_dtype(impl_->problem.stage_count - 1) : DataType::f32; }
+DataType Kernel::output_dtype() const noexcept {
+    return impl_ ? impl_->problem.output_dtype(impl_->problem.stage_count - 1) : DataType::f32;
+}
 DataType Kernel::residual_dtype(int stage) const noexcept {
-    return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.output_dtype(stage) : DataType::f32;
+    return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.output_dtype(stage)
+                                                                     : DataType::f32;
 }
 Layout Kernel::layout() const noexcept { return impl_ ? impl_->problem.layout : Layout::nhwc; }
 

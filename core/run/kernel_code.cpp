@@ -18,8 +18,9 @@ void derive(KernelCode& code) {
     for (int i = 0; i < problem.stage_count; ++i) {
         const RowBuffer& source = i == 0 ? code.staging : code.mid;
         const Stage& stage = problem.stage(i);
-        code.fills_source[static_cast<std::size_t>(i)] = uses_amx(code.plan.stages[static_cast<std::size_t>(i)].dot) &&
-                                                         (stage.conv.kernel.w > 1 || stage.padding != Padding{} || stage.in_channels % source.strides.block != 0);
+        code.fills_source[static_cast<std::size_t>(i)] =
+            uses_amx(code.plan.stage(i).dot) && (stage.conv.kernel.w > 1 || stage.padding != Padding{} ||
+                                                 stage.in_channels % source.strides.block != 0);
     }
     code.input = input_strides(problem);
     code.output = output_strides(problem);
@@ -37,21 +38,28 @@ void derive(KernelCode& code) {
 
 }  // namespace
 
-Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& problem, const Plan& plan, std::string plan_reason, int threads) {
+Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& problem, const Plan& plan,
+                                                             std::string plan_reason, int threads) {
     const auto begin = std::chrono::steady_clock::now();
     if (auto status = check_backend(plan); !status) return status.error();
     auto pair = jit::emit_pair_kernel(problem, plan);
     if (!pair) return pair.error();
     auto runner = make_tile_runner(problem, plan, *pair);
     if (!runner) return runner.error();
-    auto code = std::make_shared<KernelCode>(KernelCode{.problem = problem, .plan = plan, .pair = std::move(*pair),
-                                                        .runner = std::move(*runner), .threads = threads, .plan_reason = std::move(plan_reason)});
+    auto code = std::make_shared<KernelCode>(KernelCode{.problem = problem,
+                                                        .plan = plan,
+                                                        .pair = std::move(*pair),
+                                                        .runner = std::move(*runner),
+                                                        .threads = threads,
+                                                        .plan_reason = std::move(plan_reason)});
     derive(*code);
     code->emission_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return std::shared_ptr<const KernelCode>(std::move(code));
 }
 
-bool KernelCode::fused() const noexcept { return problem.stage_count == 2 && !is_unfused(problem, plan, threads); }
+bool KernelCode::fused() const noexcept {
+    return problem.stage_count == 2 && !is_unfused(problem, plan, threads);
+}
 
 // Behind the tables of source, staged, intermediate, output and the two residual tensors' rows.
 std::size_t KernelCode::runner_offset() const noexcept {
@@ -59,9 +67,12 @@ std::size_t KernelCode::runner_offset() const noexcept {
     return tables_offset() + static_cast<std::size_t>((pointers * 8 + 63) / 64 * 64);
 }
 
-std::size_t KernelCode::scratch_bytes() const noexcept { return runner_offset() + (runner->scratch_bytes() + 63) / 64 * 64; }
+std::size_t KernelCode::scratch_bytes() const noexcept {
+    return runner_offset() + (runner->scratch_bytes() + 63) / 64 * 64;
+}
 
-std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem, std::shared_ptr<const KernelCode> code) {
+std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem,
+                                                     std::shared_ptr<const KernelCode> code) {
     std::string name = problem.name() + "/" + to_string(code->plan.isa);
     return std::make_shared<const KernelImpl>(KernelImpl{problem, std::move(code), std::move(name)});
 }

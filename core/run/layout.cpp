@@ -10,14 +10,18 @@ namespace {
 
 std::int64_t plain_count(const TensorShape& shape) noexcept { return element_count(shape, Layout::nhwc); }
 
-Status check_spans(const TensorShape& shape, Layout layout, std::size_t nchw, const char* blocked_name, std::size_t blocked) {
+Status check_spans(const TensorShape& shape, Layout layout, std::size_t nchw, const char* blocked_name,
+                   std::size_t blocked) {
     const std::int64_t plain = plain_count(shape);
     const std::int64_t padded = element_count(shape, layout);
     if (plain < 0 || padded < 0)
-        return Error{ErrorCode::overflow, fmt::format("shape is {}x{}x{}x{}; sizes that are not negative and whose product fits "
-                                                      "64 bits are accepted", shape.n, shape.c, shape.h, shape.w)};
+        return Error{ErrorCode::overflow,
+                     fmt::format("shape is {}x{}x{}x{}; sizes that are not negative and whose product fits "
+                                 "64 bits are accepted",
+                                 shape.n, shape.c, shape.h, shape.w)};
     const auto wrong = [](const char* name, std::size_t size, std::int64_t accepted) {
-        return Error{ErrorCode::invalid_argument, fmt::format("{} has {} elements; {} is accepted", name, size, accepted)};
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("{} has {} elements; {} is accepted", name, size, accepted)};
     };
     if (nchw != static_cast<std::size_t>(plain)) return wrong("nchw", nchw, plain);
     if (blocked != static_cast<std::size_t>(padded)) return wrong(blocked_name, blocked, padded);
@@ -48,8 +52,8 @@ std::int64_t element_count(const TensorShape& shape, Layout layout) noexcept {
     return count;
 }
 
-std::int64_t element_index(const TensorShape& shape, Layout layout, std::int64_t n, std::int64_t c, std::int64_t y,
-                           std::int64_t x) noexcept {
+std::int64_t element_index(const TensorShape& shape, Layout layout, std::int64_t n, std::int64_t c,
+                           std::int64_t y, std::int64_t x) noexcept {
     if (layout == Layout::nhwc) return ((n * shape.h + y) * shape.w + x) * shape.c + c;
     const std::int64_t block = channel_block(layout);
     const std::int64_t blocks = (shape.c + block - 1) / block;

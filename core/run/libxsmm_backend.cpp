@@ -14,18 +14,24 @@ namespace {
 constexpr std::size_t max_kernel_bytes = 131072;
 constexpr std::size_t kernel_alignment = 64;
 
-// AVX512_CORE is what every CPU with F, CD, DQ, BW and VL runs; later ids only add instructions for other data types.
+// AVX512_CORE is what every CPU with F, CD, DQ, BW and VL runs; later ids only add instructions for other
+// data types.
 unsigned int target(Isa isa) noexcept { return is_avx512(isa) ? LIBXSMM_X86_AVX512_CORE : LIBXSMM_X86_AVX2; }
 
 Error refused(const BatchReduceShape& s, const std::string& why) {
-    return {ErrorCode::unsupported, fmt::format("plan.backend is libxsmm, whose generator refused a batch-reduce kernel of m={} n={} k={} lda={} ldb={} ldc={}: {}; "
-                                                "plan.backend tandem is accepted.", s.m, s.n, s.k, s.lda, s.ldb, s.ldc, why)};
+    return {ErrorCode::unsupported,
+            fmt::format("plan.backend is libxsmm, whose generator refused a batch-reduce kernel of m={} n={} "
+                        "k={} lda={} ldb={} ldc={}: {}; "
+                        "plan.backend tandem is accepted.",
+                        s.m, s.n, s.k, s.lda, s.ldb, s.ldc, why)};
 }
 
 // Strides and extents are 32-bit in LIBXSMM's code, in bytes.
 bool fits(const BatchReduceShape& s) noexcept {
     constexpr auto most = static_cast<double>(std::numeric_limits<std::int32_t>::max());
-    const auto bytes = [](std::int64_t columns, std::int64_t stride) { return 4.0 * static_cast<double>(columns) * static_cast<double>(stride); };
+    const auto bytes = [](std::int64_t columns, std::int64_t stride) {
+        return 4.0 * static_cast<double>(columns) * static_cast<double>(stride);
+    };
     return bytes(s.k, s.lda) <= most && bytes(s.n, s.ldb) <= most && bytes(s.n, s.ldc) <= most;
 }
 
@@ -33,10 +39,13 @@ bool fits(const BatchReduceShape& s) noexcept {
 Status append_kernel(const BatchReduceShape& shape, Isa isa, std::vector<std::byte>& code) {
     if (!fits(shape)) return refused(shape, "an offset exceeds 32 bits");
     libxsmm_descriptor_blob blob;
-    const auto dim = [](std::int64_t value) { return static_cast<libxsmm_blasint>(value); };
-    const libxsmm_gemm_descriptor* descriptor =
-        libxsmm_gemm_descriptor_dinit(&blob, LIBXSMM_GEMM_PRECISION_F32, dim(shape.m), dim(shape.n), dim(shape.k), dim(shape.lda), dim(shape.ldb),
-                                      dim(shape.ldc), 1, shape.accumulate ? 1 : 0, LIBXSMM_GEMM_FLAG_BATCH_REDUCE_ADDRESS, LIBXSMM_GEMM_PREFETCH_NONE);
+    const auto dim = [](std::int64_t value) {
+        return static_cast<libxsmm_blasint>(value);
+    };
+    const libxsmm_gemm_descriptor* descriptor = libxsmm_gemm_descriptor_dinit(
+        &blob, LIBXSMM_GEMM_PRECISION_F32, dim(shape.m), dim(shape.n), dim(shape.k), dim(shape.lda),
+        dim(shape.ldb), dim(shape.ldc), 1, shape.accumulate ? 1 : 0, LIBXSMM_GEMM_FLAG_BATCH_REDUCE_ADDRESS,
+        LIBXSMM_GEMM_PREFETCH_NONE);
     if (descriptor == nullptr) return refused(shape, "it has no descriptor for it");
     const std::size_t begin = (code.size() + kernel_alignment - 1) / kernel_alignment * kernel_alignment;
     code.resize(begin + max_kernel_bytes);
@@ -71,7 +80,8 @@ Result<GeneratedKernels> generate(std::span<const BatchReduceShape> shapes, Isa 
     if (!memory) return memory.error();
     GeneratedKernels result{std::move(*memory), {}};
     for (const std::size_t offset : offsets)
-        result.kernels.push_back(reinterpret_cast<BatchReduceKernel>(reinterpret_cast<std::uintptr_t>(result.memory->bytes().data()) + offset));
+        result.kernels.push_back(reinterpret_cast<BatchReduceKernel>(
+            reinterpret_cast<std::uintptr_t>(result.memory->bytes().data()) + offset));
     return result;
 }
 

@@ -28,17 +28,20 @@ void idle(double seconds) noexcept {
 
 double time_calls(const std::function<void()>& function, std::int64_t calls) {
     const double start = now_seconds();
-    for (std::int64_t i = 0; i < calls; ++i) function();
+    for (std::int64_t i = 0; i < calls; ++i)
+        function();
     return now_seconds() - start;
 }
 
-// Doubles the number of calls until they last a quarter of a sample, which also warms caches and branch predictors up.
+// Doubles the number of calls until they last a quarter of a sample, which also warms caches and branch
+// predictors up.
 std::int64_t choose_repetitions(const std::function<void()>& function, double sample_seconds) {
     function();
     for (std::int64_t calls = 1;; calls *= 2) {
         const double seconds = time_calls(function, calls);
         if (seconds * 4 < sample_seconds && calls < (1 << 24)) continue;
-        const double wanted = std::ceil(sample_seconds * static_cast<double>(calls) / std::max(seconds, 1e-9));
+        const double wanted =
+            std::ceil(sample_seconds * static_cast<double>(calls) / std::max(seconds, 1e-9));
         return std::max<std::int64_t>(1, static_cast<std::int64_t>(wanted));
     }
 }
@@ -63,7 +66,8 @@ double now_seconds() noexcept {
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-std::vector<Series> interleave(const std::vector<std::function<void()>>& functions, const InterleaveOptions& options) {
+std::vector<Series> interleave(const std::vector<std::function<void()>>& functions,
+                               const InterleaveOptions& options) {
     std::vector<Series> all(functions.size());
     for (std::size_t i = 0; i < functions.size(); ++i) {
         idle(options.idle_seconds);
@@ -72,9 +76,11 @@ std::vector<Series> interleave(const std::vector<std::function<void()>>& functio
     const double end = now_seconds() + options.seconds;
     for (int round = 0; round < options.max_rounds; ++round) {
         if (round >= options.min_rounds && now_seconds() >= end) break;
-        for (std::size_t i = 0; i < functions.size(); ++i) take_sample(functions[i], options, all[i]);
+        for (std::size_t i = 0; i < functions.size(); ++i)
+            take_sample(functions[i], options, all[i]);
     }
-    for (Series& series : all) summarise(series);
+    for (Series& series : all)
+        summarise(series);
     return all;
 }
 
@@ -120,7 +126,8 @@ double quantile(std::vector<double> values, double fraction) {
 double geometric_mean(const std::vector<double>& values) {
     if (values.empty()) return 0;
     double sum = 0;
-    for (double value : values) sum += std::log(value);
+    for (double value : values)
+        sum += std::log(value);
     return std::exp(sum / static_cast<double>(values.size()));
 }
 

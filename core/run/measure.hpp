@@ -1,9 +1,11 @@
-// Measuring: several functions timed against each other, A B C A B C ..., so that a slow moment of the machine hits all alike.
+// Measuring: several functions timed against each other, A B C A B C ..., so that a slow moment of the
+// machine hits all alike.
 //
-// Vocabulary: a sample is one timed stretch of `repetitions` calls of one function, about half a millisecond long; a round is
-// one sample of every function. A sample during which the scheduler took a core away is dropped and counted: on a busy machine
-// one such slice (4 ms and more) is worth dozens of samples.
-// It does not: flush caches (each function is measured with the data it left there itself), pin threads, or set frequencies.
+// Vocabulary: a sample is one timed stretch of `repetitions` calls of one function, about half a
+// millisecond long; a round is one sample of every function. A sample during which the scheduler took a
+// core away is dropped and counted: on a busy machine one such slice (4 ms and more) is worth dozens of
+// samples. It does not: flush caches (each function is measured with the data it left there itself), pin
+// threads, or set frequencies.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +23,10 @@ struct InterleaveOptions {
     double sample_seconds = 0.4e-3;  // a sample lasts at least about this long
     int min_rounds = 5;              // even if that takes longer than `seconds`
     int max_rounds = 2000;
-    double idle_seconds = 0;         // slept before each sample, so that another runtime's spinning threads can go to sleep
-    bool whole_process = false;      // drop a sample if any thread of the process was switched out, not just this one
+    double idle_seconds =
+        0;  // slept before each sample, so that another runtime's spinning threads can go to sleep
+    bool whole_process =
+        false;  // drop a sample if any thread of the process was switched out, not just this one
 };
 
 /// The samples of one function. Times are seconds per call.
@@ -40,12 +44,14 @@ struct Series {
 void summarise(Series& series);
 
 /// Times every function in turn until `options.seconds` have passed. The functions must not throw.
-std::vector<Series> interleave(const std::vector<std::function<void()>>& functions, const InterleaveOptions& options = {});
+std::vector<Series> interleave(const std::vector<std::function<void()>>& functions,
+                               const InterleaveOptions& options = {});
 
 /// How much longer `numerator` takes than `denominator`.
 struct Ratio {
     double of_medians = 0;
-    double lower_quartile = 0, upper_quartile = 0;  // of the ratio within one round, over rounds where both samples were kept
+    double lower_quartile = 0,
+           upper_quartile = 0;  // of the ratio within one round, over rounds where both samples were kept
     int rounds = 0;
 };
 Ratio ratio(const Series& numerator, const Series& denominator);

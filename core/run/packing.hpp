@@ -19,7 +19,9 @@ public:
     std::size_t size() const noexcept { return size_; }
 
 private:
-    struct Free { void operator()(std::byte* p) const noexcept; };
+    struct Free {
+        void operator()(std::byte* p) const noexcept;
+    };
     std::unique_ptr<std::byte, Free> data_;
     std::size_t size_ = 0;
 };
@@ -28,7 +30,8 @@ private:
 struct PackedData {
     AlignedBuffer buffer;
     std::array<std::size_t, max_stages> panel_offset{};
-    std::array<std::uint8_t, max_stages> fill{};  // the byte that stands for zero in what each stage reads in scratch, for AMX
+    std::array<std::uint8_t, max_stages>
+        fill{};                 // the byte that stands for zero in what each stage reads in scratch, for AMX
     std::size_t signature = 0;  // pack_signature() of problem and plan
 };
 
@@ -36,6 +39,7 @@ struct PackedData {
 std::size_t pack_signature(const Problem& problem, const Plan& plan);
 
 /// Checks every span's size and packs. Errors name the stage and the span.
-Result<PackedData> pack_weights(const Problem& problem, const Plan& plan, std::span<const StageWeights> stages);
+Result<PackedData> pack_weights(const Problem& problem, const Plan& plan,
+                                std::span<const StageWeights> stages);
 
 }  // namespace tandem

@@ -13,15 +13,18 @@
 
 namespace tandem {
 
-/// Wraps around; a waiter that would have to miss 2^32 steps does not exist. All members may be called at once.
+/// Wraps around; a waiter that would have to miss 2^32 steps does not exist. All members may be called at
+/// once.
 class ParkingCounter {
 public:
     std::uint32_t load() const noexcept { return value_.load(std::memory_order_acquire); }
 
-    /// Adds one and wakes whoever waits. What was written before is visible to those that see the new value.
+    /// Adds one and wakes whoever waits. What was written before is visible to those that see the new
+    /// value.
     void advance() noexcept {
         value_.fetch_add(1, std::memory_order_seq_cst);
-        // A waiter announces itself before the kernel compares the value once more, so one of the two sides sees the other.
+        // A waiter announces itself before the kernel compares the value once more, so one of the two sides
+        // sees the other.
         if (sleepers_.load(std::memory_order_seq_cst) != 0) {
             futex(FUTEX_WAKE_PRIVATE, INT_MAX);
         }
@@ -42,8 +45,9 @@ public:
 private:
     bool spin_past(std::uint32_t seen, std::chrono::nanoseconds spin) const noexcept {
         constexpr int pauses_per_clock_read = 16;  // ~0.3-2 us of PAUSE, against ~25 ns for the clock
-        // After this long the awaited thread may be queued behind this one on a busy machine, and yielding lets it run at once
-        // (two CPUs under load 4: 14 us an empty run instead of 45 to 250). Where nobody is queued a yield is a short system call.
+        // After this long the awaited thread may be queued behind this one on a busy machine, and yielding
+        // lets it run at once (two CPUs under load 4: 14 us an empty run instead of 45 to 250). Where
+        // nobody is queued a yield is a short system call.
         constexpr std::chrono::microseconds without_yielding{5};
         if (spin.count() <= 0) {
             return false;

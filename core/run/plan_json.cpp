@@ -1,5 +1,5 @@
-// One list of the fields serves both directions. It takes the structs apart by structured bindings, so that a field added to
-// Plan or StagePlan does not compile here until it is listed too.
+// One list of the fields serves both directions. It takes the structs apart by structured bindings, so that
+// a field added to Plan or StagePlan does not compile here until it is listed too.
 #include "core/run/plan_json.hpp"
 
 #include <fmt/format.h>
@@ -40,7 +40,8 @@ void each_stage_field(AnyStage& stage, Visit&& visit) {
     visit("block_channels", block_channels);
 }
 
-constexpr std::array isas{Isa::avx2, Isa::avx2_vnni, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
+constexpr std::array isas{Isa::avx2,        Isa::avx2_vnni,   Isa::avx512, Isa::avx512_vnni,
+                          Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
 constexpr std::array fusions{Fusion::recompute, Fusion::sliding, Fusion::single};
 constexpr std::array backends{Backend::tandem, Backend::libxsmm};
 constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
@@ -52,12 +53,16 @@ constexpr const auto& values_of(Dot) { return all_dots; }
 
 template <class Value>
 Json value_to_json(const Value& value) {
-    if constexpr (std::is_enum_v<Value>) return to_string(value);
-    else return value;
+    if constexpr (std::is_enum_v<Value>)
+        return to_string(value);
+    else
+        return value;
 }
 
 Error wrong(const std::string& name, const Json& value, const std::string& accepted) {
-    return {ErrorCode::parse_error, fmt::format("{} is {}; {} accepted.", name, value.dump(-1, ' ', false, Json::error_handler_t::replace), accepted)};
+    return {ErrorCode::parse_error,
+            fmt::format("{} is {}; {} accepted.", name,
+                        value.dump(-1, ' ', false, Json::error_handler_t::replace), accepted)};
 }
 
 Status read_value(const std::string& name, const Json& json, bool& value) {
@@ -68,7 +73,8 @@ Status read_value(const std::string& name, const Json& json, bool& value) {
 
 Status read_value(const std::string& name, const Json& json, int& value) {
     constexpr auto most = std::numeric_limits<int>::max();
-    const bool negative = json.is_number_integer() && !json.is_number_unsigned() && json.get<std::int64_t>() < 0;
+    const bool negative =
+        json.is_number_integer() && !json.is_number_unsigned() && json.get<std::int64_t>() < 0;
     if (!json.is_number_integer() || negative || json.get<std::uint64_t>() > static_cast<std::uint64_t>(most))
         return wrong(name, json, fmt::format("a whole number from 0 to {} is", most));
     value = static_cast<int>(json.get<std::uint64_t>());
@@ -76,8 +82,7 @@ Status read_value(const std::string& name, const Json& json, int& value) {
 }
 
 template <class Enum>
-    requires std::is_enum_v<Enum>
-Status read_value(const std::string& name, const Json& json, Enum& value) {
+requires std::is_enum_v<Enum> Status read_value(const std::string& name, const Json& json, Enum& value) {
     std::string names;
     for (const Enum candidate : values_of(Enum{})) {
         if (json.is_string() && json.get_ref<const std::string&>() == to_string(candidate)) {
@@ -111,11 +116,15 @@ public:
     void read(const char* name, Value& value) {
         if (const Json* json = member(name)) status_ = read_value(path(name), *json, value);
     }
-    void fail(const Status& status) { if (status_ && !status) status_ = status; }
+    void fail(const Status& status) {
+        if (status_ && !status) status_ = status;
+    }
     std::string path(const char* name) const { return prefix_ + "." + name; }
     Status finish() const {
         if (!status_ || json_.size() == read_) return status_;
-        return Error{ErrorCode::parse_error, fmt::format("{} has {} members; exactly these {} are accepted: {}.", prefix_, json_.size(), read_, fmt::join(names_, ", "))};
+        return Error{ErrorCode::parse_error,
+                     fmt::format("{} has {} members; exactly these {} are accepted: {}.", prefix_,
+                                 json_.size(), read_, fmt::join(names_, ", "))};
     }
 
 private:
@@ -129,7 +138,8 @@ private:
 using Stages = std::array<StagePlan, max_stages>;
 
 Status read_stages(const std::string& name, const Json& json, Stages& stages) {
-    if (!json.is_array() || json.size() != stages.size()) return wrong(name, json, fmt::format("a list of {} stages is", stages.size()));
+    if (!json.is_array() || json.size() != stages.size())
+        return wrong(name, json, fmt::format("a list of {} stages is", stages.size()));
     for (std::size_t i = 0; i < stages.size(); ++i) {
         ObjectReader reader(json[i], fmt::format("{}[{}]", name, i));
         each_stage_field(stages[i], [&](const char* field, auto& value) { reader.read(field, value); });
@@ -147,7 +157,8 @@ Json plan_to_json(const Plan& plan) {
             Json& list = json[name] = Json::array();
             for (const StagePlan& stage : value) {
                 Json& object = list.emplace_back();
-                each_stage_field(stage, [&](const char* field, const auto& part) { object[field] = value_to_json(part); });
+                each_stage_field(
+                    stage, [&](const char* field, const auto& part) { object[field] = value_to_json(part); });
             }
         } else {
             json[name] = value_to_json(value);
@@ -161,7 +172,8 @@ Result<Plan> plan_from_json(const Json& json) {
     ObjectReader reader(json, "plan");
     each_field(plan, [&](const char* name, auto& value) {
         if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, Stages>) {
-            if (const Json* list = reader.member(name)) reader.fail(read_stages(reader.path(name), *list, value));
+            if (const Json* list = reader.member(name))
+                reader.fail(read_stages(reader.path(name), *list, value));
         } else {
             reader.read(name, value);
         }

@@ -10,8 +10,9 @@ namespace tandem {
 /// {"isa": "avx512", "fusion": "recompute", ..., "stages": [{"algorithm": "direct", ...}, ...]}
 nlohmann::ordered_json plan_to_json(const Plan& plan);
 
-/// The inverse. Every field has to be there and nothing else: a plan of another version is an error that names the field, its
-/// value and what would be accepted. Whether the plan is possible for a problem is check_plan()'s to say.
+/// The inverse. Every field has to be there and nothing else: a plan of another version is an error that
+/// names the field, its value and what would be accepted. Whether the plan is possible for a problem is
+/// check_plan()'s to say.
 Result<Plan> plan_from_json(const nlohmann::ordered_json& json);
 
 }  // namespace tandem

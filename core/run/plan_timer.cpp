@@ -14,10 +14,12 @@ namespace tandem {
 namespace {
 
 constexpr std::uint64_t data_seed = 1;
-constexpr double sample_seconds_many = 1e-3;    // several threads: a sample has to hide that its first call wakes them
+constexpr double sample_seconds_many =
+    1e-3;  // several threads: a sample has to hide that its first call wakes them
 
 Result<AlignedBuffer> aligned_copy(DataType type, const std::vector<float>& values) {
-    Result<AlignedBuffer> buffer = AlignedBuffer::create(tensor_bytes(type, std::max<std::size_t>(values.size(), 1)));
+    Result<AlignedBuffer> buffer =
+        AlignedBuffer::create(tensor_bytes(type, std::max<std::size_t>(values.size(), 1)));
     if (buffer) store_elements(type, values, buffer->data());
     return buffer;
 }
@@ -30,7 +32,8 @@ Result<PlanTimer> PlanTimer::create(const Problem& problem, int threads) {
     PlanTimer timer;
     timer.problem_ = problem;
     timer.data_ = make_verification_data(problem, DataKind::random, data_seed);
-    const auto outputs = static_cast<std::size_t>(element_count(problem.output_shape(problem.stage_count - 1), problem.layout));
+    const auto outputs = static_cast<std::size_t>(
+        element_count(problem.output_shape(problem.stage_count - 1), problem.layout));
     Result<AlignedBuffer> input = aligned_copy(problem.dtype, timer.data_.input);
     Result<AlignedBuffer> output = AlignedBuffer::create(tensor_bytes(output_type(problem), outputs));
     if (!input || !output) return (!input ? input : output).error();
@@ -51,7 +54,8 @@ Result<PlanTimer> PlanTimer::create(const Problem& problem, int threads) {
 
 Status PlanTimer::run(const Runner& runner) noexcept {
     Args args{.input = input_.data(), .output = output_.data(), .weights = runner.weights.get()};
-    for (std::size_t i = 0; i < residual_.size(); ++i) args.residual[i] = residual_[i].data();
+    for (std::size_t i = 0; i < residual_.size(); ++i)
+        args.residual[i] = residual_[i].data();
     return pool_ ? pool_->run(runner.kernel, args) : runner.kernel(args);
 }
 
@@ -60,7 +64,8 @@ Result<std::shared_ptr<PackedWeights>> PlanTimer::packed_for(const Kernel& kerne
     std::weak_ptr<PackedWeights>& slot = packed_[kernel.impl()->code->signature];
     if (auto packed = slot.lock()) return packed;
     std::vector<StageWeights> plain;
-    for (int i = 0; i < problem_.stage_count; ++i) plain.push_back(data_.stages[static_cast<std::size_t>(i)].view());
+    for (int i = 0; i < problem_.stage_count; ++i)
+        plain.push_back(data_.stages[static_cast<std::size_t>(i)].view());
     Result<PackedWeights> packed = kernel.pack(plain);
     if (!packed) return packed.error();
     auto shared = std::make_shared<PackedWeights>(std::move(*packed));
@@ -68,22 +73,25 @@ Result<std::shared_ptr<PackedWeights>> PlanTimer::packed_for(const Kernel& kerne
     return shared;
 }
 
-// The first plan's output is what the others have to agree with. The buffer is overwritten before, with NaNs where the type has them, so
-// that nothing left over from another plan passes for a result.
+// The first plan's output is what the others have to agree with. The buffer is overwritten before, with
+// NaNs where the type has them, so that nothing left over from another plan passes for a result.
 Status PlanTimer::check_output(const Runner& runner) {
     std::memset(output_.data(), 0xff, output_.size());
     if (Status status = run(runner); !status) return status;
     std::vector<float> output = load_elements(output_type(problem_), {output_.data(), output_.size()});
     if (expected_.empty()) {
         expected_ = std::move(output);
-        for (const float value : expected_) largest_ = std::max(largest_, std::abs(value));
+        for (const float value : expected_)
+            largest_ = std::max(largest_, std::abs(value));
         return {};
     }
     // Integer sums do not depend on the plan, and post-ops are the same instructions under all of them.
     const double accepted = problem_.quantized() ? 0 : rough_agreement(problem_) * std::max(largest_, 1e-30f);
     for (std::size_t i = 0; i < output.size(); ++i)
-        if (!(std::abs(output[i] - expected_[i]) <= accepted) && !(std::isnan(output[i]) && std::isnan(expected_[i])))
-            return Error{ErrorCode::unsupported, fmt::format("output {} is {}, under the planner's plan {}", i, output[i], expected_[i])};
+        if (!(std::abs(output[i] - expected_[i]) <= accepted) &&
+            !(std::isnan(output[i]) && std::isnan(expected_[i])))
+            return Error{ErrorCode::unsupported, fmt::format("output {} is {}, under the planner's plan {}",
+                                                             i, output[i], expected_[i])};
     return {};
 }
 
@@ -111,10 +119,15 @@ std::vector<PlanTimer::Runner> PlanTimer::take_runners(std::span<const Plan> pla
     const double end = now_seconds() + prepare_seconds;
     std::vector<Runner> wanted;
     for (const Plan& plan : plans) {
-        const auto found = std::find_if(runners_.begin(), runners_.end(), [&](const Runner& runner) { return runner.plan == plan; });
-        if (found != runners_.end()) wanted.push_back(*found);
-        else if (now_seconds() < end) wanted.push_back(prepare(plan));
-        else wanted.push_back({.plan = plan, .error = Error{ErrorCode::unsupported, "no time was left to try it"}});
+        const auto found = std::find_if(runners_.begin(), runners_.end(),
+                                        [&](const Runner& runner) { return runner.plan == plan; });
+        if (found != runners_.end())
+            wanted.push_back(*found);
+        else if (now_seconds() < end)
+            wanted.push_back(prepare(plan));
+        else
+            wanted.push_back(
+                {.plan = plan, .error = Error{ErrorCode::unsupported, "no time was left to try it"}});
     }
     return wanted;
 }
@@ -135,8 +148,10 @@ std::vector<Result<Series>> PlanTimer::time(std::span<const Plan> plans, const T
     std::vector<Result<Series>> results;
     std::size_t next = 0;
     for (const Runner& runner : runners_) {
-        if (runner.error) results.emplace_back(*runner.error);
-        else results.emplace_back(std::move(series[next++]));
+        if (runner.error)
+            results.emplace_back(*runner.error);
+        else
+            results.emplace_back(std::move(series[next++]));
     }
     return results;
 }

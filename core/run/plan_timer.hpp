@@ -16,13 +16,14 @@
 namespace tandem {
 
 struct TimingRequest {
-    double seconds = 0.1;    // to spend on samples, all plans together
-    int min_rounds = 3;      // even if that takes longer
+    double seconds = 0.1;          // to spend on samples, all plans together
+    int min_rounds = 3;            // even if that takes longer
     double prepare_seconds = 1e9;  // plans that are not generated and warmed up by then are given up
 };
 
 /// One series a plan, or why there is none.
-using TimePlans = std::function<std::vector<Result<Series>>(std::span<const Plan> plans, const TimingRequest& request)>;
+using TimePlans =
+    std::function<std::vector<Result<Series>>(std::span<const Plan> plans, const TimingRequest& request)>;
 
 /// Every plan's output is compared with the first plan's before its time counts. Not thread-safe.
 class PlanTimer {

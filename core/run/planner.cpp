@@ -15,8 +15,9 @@ namespace {
 
 constexpr std::array efforts{Effort::estimate, Effort::measure, Effort::exhaustive};
 
-const Error no_location{ErrorCode::invalid_argument,
-                        "There is no wisdom file: TANDEM_WISDOM is empty or there is no home directory; a path is needed."};
+const Error no_location{
+    ErrorCode::invalid_argument,
+    "There is no wisdom file: TANDEM_WISDOM is empty or there is no home directory; a path is needed."};
 
 std::string describe(const WisdomEntry& entry) {
     return fmt::format("wisdom, measured {}, ratio {:.2f}x over the planner's plan", entry.date, entry.ratio);
@@ -36,7 +37,8 @@ const char* to_string(Effort effort) noexcept {
 Result<Effort> parse_effort(std::string_view text) {
     for (const Effort effort : efforts)
         if (text == to_string(effort)) return effort;
-    return Error{ErrorCode::parse_error, fmt::format("Effort '{}' is not known; accepted: estimate, measure, exhaustive.", text)};
+    return Error{ErrorCode::parse_error,
+                 fmt::format("Effort '{}' is not known; accepted: estimate, measure, exhaustive.", text)};
 }
 
 PlanChoice Planner::choose(const Problem& problem, const Machine& machine, int threads, Effort effort) {
@@ -44,26 +46,31 @@ PlanChoice Planner::choose(const Problem& problem, const Machine& machine, int t
     PlanChoice choice;
     if (look_up(problem, machine, threads, effort, choice)) return choice;
     if (effort != Effort::estimate && tune_now(problem, machine, threads, effort, choice)) return choice;
-    if (look_up(problem, machine, threads, Effort::estimate, choice)) return choice;  // where tuning failed: of less effort
+    if (look_up(problem, machine, threads, Effort::estimate, choice))
+        return choice;  // where tuning failed: of less effort
     const PlanDecision decision = decide_plan(problem, machine, threads);
     return {.plan = decision.plan, .reason = to_string(decision)};
 }
 
 // A plan from a file is checked as if a stranger had written it.
-bool Planner::look_up(const Problem& problem, const Machine& machine, int threads, Effort effort, PlanChoice& choice) {
+bool Planner::look_up(const Problem& problem, const Machine& machine, int threads, Effort effort,
+                      PlanChoice& choice) {
     const std::lock_guard lock(mutex_);
     const WisdomEntry* const entry = wisdom_.find(wisdom_key(problem, machine, threads));
     if (!entry || entry->effort < effort) return false;
     if (const Status status = check_plan(problem, entry->plan); !status) {
-        std::string sentence = fmt::format("Wisdom for {} is not used: {}", entry->key.problem, status.error().message);
-        if (std::find(notes_.begin(), notes_.end(), sentence) == notes_.end()) notes_.push_back(std::move(sentence));
+        std::string sentence =
+            fmt::format("Wisdom for {} is not used: {}", entry->key.problem, status.error().message);
+        if (std::find(notes_.begin(), notes_.end(), sentence) == notes_.end())
+            notes_.push_back(std::move(sentence));
         return false;
     }
     choice = {.plan = entry->plan, .reason = describe(*entry), .wisdom = true};
     return true;
 }
 
-bool Planner::tune_now(const Problem& problem, const Machine& machine, int threads, Effort effort, PlanChoice& choice) {
+bool Planner::tune_now(const Problem& problem, const Machine& machine, int threads, Effort effort,
+                       PlanChoice& choice) {
     const Result<TuneReport> report = tune(problem, machine, {.threads = threads, .effort = effort});
     if (!report) {
         note(fmt::format("Tuning {} failed: {}", problem.name(), report.error().message));
@@ -84,8 +91,10 @@ void Planner::load_default_once() {
         const std::string path = default_wisdom_path();
         if (path.empty()) return;
         const Result<Wisdom> wisdom = read_wisdom(path);
-        if (wisdom) add(*wisdom);
-        else note(wisdom.error().message);
+        if (wisdom)
+            add(*wisdom);
+        else
+            note(wisdom.error().message);
     });
 }
 

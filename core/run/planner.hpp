@@ -1,4 +1,5 @@
-// Planner: which plan a dispatch gets: that of wisdom, a freshly tuned one, or choose_plan()'s; and a sentence that says so.
+// Planner: which plan a dispatch gets: that of wisdom, a freshly tuned one, or choose_plan()'s; and a
+// sentence that says so.
 #pragma once
 
 #include <mutex>
@@ -10,10 +11,10 @@
 namespace tandem {
 
 struct PlanChoice {
-    Plan plan{};         // passed check_plan()
+    Plan plan{};           // passed check_plan()
     std::string reason{};  // e.g. "wisdom, measured 2026-03-01T12:00:00Z, 1.12x over the planner's plan"
-    bool wisdom = false; // it was measured, now or earlier
-    bool tuned = false;  // now
+    bool wisdom = false;   // it was measured, now or earlier
+    bool tuned = false;    // now
 };
 
 /// Thread-safe. Tuning holds no lock of this class.
@@ -28,8 +29,10 @@ public:
 
 private:
     void load_default_once();
-    bool look_up(const Problem& problem, const Machine& machine, int threads, Effort effort, PlanChoice& choice);
-    bool tune_now(const Problem& problem, const Machine& machine, int threads, Effort effort, PlanChoice& choice);
+    bool look_up(const Problem& problem, const Machine& machine, int threads, Effort effort,
+                 PlanChoice& choice);
+    bool tune_now(const Problem& problem, const Machine& machine, int threads, Effort effort,
+                  PlanChoice& choice);
     void add(const Wisdom& wisdom);
     void note(std::string sentence);
 

@@ -1,7 +1,7 @@
-// Every tensor is held as NHWC doubles and every weight tensor as [h][w][in][out], so that the innermost loop runs over
-// contiguous output channels; taps in the padding are skipped. Rounding happens where kernels round: weights to the data type and
-// each stage's output to its own, with the exception that f32 stays double. The sums of quantised stages are integers, which double
-// holds exactly.
+// Every tensor is held as NHWC doubles and every weight tensor as [h][w][in][out], so that the innermost
+// loop runs over contiguous output channels; taps in the padding are skipped. Rounding happens where
+// kernels round: weights to the data type and each stage's output to its own, with the exception that f32
+// stays double. The sums of quantised stages are integers, which double holds exactly.
 #include "tandem/reference.hpp"
 
 #include <cmath>
@@ -28,22 +28,26 @@ void for_each_element(const TensorShape& shape, Layout layout, Visit visit) {
     for (std::int64_t n = 0; n < shape.n; ++n)
         for (std::int64_t y = 0; y < shape.h; ++y)
             for (std::int64_t x = 0; x < shape.w; ++x)
-                for (std::int64_t c = 0; c < shape.c; ++c) visit(nhwc++, as_index(element_index(shape, layout, n, c, y, x)));
+                for (std::int64_t c = 0; c < shape.c; ++c)
+                    visit(nhwc++, as_index(element_index(shape, layout, n, c, y, x)));
 }
 
 Tensor to_nhwc(std::span<const float> values, const TensorShape& shape, Layout layout) {
     Tensor result(as_index(element_count(shape, Layout::nhwc)));
-    for_each_element(shape, layout, [&](std::size_t nhwc, std::size_t index) { result[nhwc] = values[index]; });
+    for_each_element(shape, layout,
+                     [&](std::size_t nhwc, std::size_t index) { result[nhwc] = values[index]; });
     return result;
 }
 
 std::vector<double> from_nhwc(const Tensor& tensor, const TensorShape& shape, Layout layout) {
     std::vector<double> result(as_index(element_count(shape, layout)), 0.0);
-    for_each_element(shape, layout, [&](std::size_t nhwc, std::size_t index) { result[index] = tensor[nhwc]; });
+    for_each_element(shape, layout,
+                     [&](std::size_t nhwc, std::size_t index) { result[index] = tensor[nhwc]; });
     return result;
 }
 
-/// [out][in][h][w] to [h][w][in][out]; depthwise weights have one `in`. `weight(index)` is what a kernel multiplies by.
+/// [out][in][h][w] to [h][w][in][out]; depthwise weights have one `in`. `weight(index)` is what a kernel
+/// multiplies by.
 template <class Weight>
 std::vector<double> reorder_weights(const Stage& stage, Weight weight) {
     const std::size_t outs = as_index(stage.out_channels);
@@ -52,13 +56,15 @@ std::vector<double> reorder_weights(const Stage& stage, Weight weight) {
     std::vector<double> result(as_index(stage.weight_count()));
     for (std::size_t o = 0; o < outs; ++o)
         for (std::size_t i = 0; i < ins; ++i)
-            for (std::size_t t = 0; t < taps; ++t) result[(t * ins + i) * outs + o] = weight((o * ins + i) * taps + t);
+            for (std::size_t t = 0; t < taps; ++t)
+                result[(t * ins + i) * outs + o] = weight((o * ins + i) * taps + t);
     return result;
 }
 
 std::vector<double> multiplied_weights(const Problem& problem, int i, const StageWeights& params) {
     const Stage& stage = problem.stage(i);
-    if (problem.quantized()) return reorder_weights(stage, [&](std::size_t at) { return params.quantized_weights[at]; });
+    if (problem.quantized())
+        return reorder_weights(stage, [&](std::size_t at) { return params.quantized_weights[at]; });
     return reorder_weights(stage, [&](std::size_t at) { return rounded(problem.dtype, params.weights[at]); });
 }
 
@@ -68,7 +74,8 @@ void add_dense_tap(const Stage& stage, const double* pixel, const double* weight
     for (std::int64_t i = 0; i < stage.in_channels; ++i) {
         const double value = pixel[i];
         const double* row = weights + i * outs;
-        for (std::int64_t o = 0; o < outs; ++o) sums[o] += value * row[o];
+        for (std::int64_t o = 0; o < outs; ++o)
+            sums[o] += value * row[o];
     }
 }
 
@@ -76,15 +83,18 @@ void add_dense_tap(const Stage& stage, const double* pixel, const double* weight
 void add_depthwise_tap(const Stage& stage, const double* pixel, const double* weights, double* sums) {
     const std::int64_t multiplier = stage.conv.multiplier;
     if (multiplier == 1) {
-        for (std::int64_t o = 0; o < stage.out_channels; ++o) sums[o] += pixel[o] * weights[o];
+        for (std::int64_t o = 0; o < stage.out_channels; ++o)
+            sums[o] += pixel[o] * weights[o];
         return;
     }
     for (std::int64_t i = 0; i < stage.in_channels; ++i)
-        for (std::int64_t m = 0; m < multiplier; ++m) sums[i * multiplier + m] += pixel[i] * weights[i * multiplier + m];
+        for (std::int64_t m = 0; m < multiplier; ++m)
+            sums[i * multiplier + m] += pixel[i] * weights[i * multiplier + m];
 }
 
 /// All output channels of output pixel (y, x) of the image at `image`, before post-ops.
-void convolve_pixel(const Stage& stage, const double* image, const double* weights, std::int64_t y, std::int64_t x, double* sums) {
+void convolve_pixel(const Stage& stage, const double* image, const double* weights, std::int64_t y,
+                    std::int64_t x, double* sums) {
     const Conv& conv = stage.conv;
     const std::int64_t tap_size = stage.out_channels * (stage.depthwise() ? 1 : stage.in_channels);
     for (std::int64_t ky = 0; ky < conv.kernel.h; ++ky) {
@@ -95,17 +105,21 @@ void convolve_pixel(const Stage& stage, const double* image, const double* weigh
             if (in_x < 0 || in_x >= stage.in_w) continue;
             const double* pixel = image + (in_y * stage.in_w + in_x) * stage.in_channels;
             const double* tap = weights + (ky * conv.kernel.w + kx) * tap_size;
-            if (stage.depthwise()) add_depthwise_tap(stage, pixel, tap, sums);
-            else add_dense_tap(stage, pixel, tap, sums);
+            if (stage.depthwise())
+                add_depthwise_tap(stage, pixel, tap, sums);
+            else
+                add_dense_tap(stage, pixel, tap, sums);
         }
     }
 }
 
 /// Stage i. A quantised input loses its zero point first: padding then counts as zero like everywhere else.
-Tensor run_stage(const Problem& problem, int i, Tensor input, const StageWeights& params, const Tensor& residual) {
+Tensor run_stage(const Problem& problem, int i, Tensor input, const StageWeights& params,
+                 const Tensor& residual) {
     const Stage& stage = problem.stage(i);
     if (problem.quantized())
-        for (double& value : input) value -= params.input.zero_point;
+        for (double& value : input)
+            value -= params.input.zero_point;
     const std::vector<double> weights = multiplied_weights(problem, i, params);
     const std::int64_t image_size = stage.in_h * stage.in_w * stage.in_channels;
     const std::int64_t residual_channels = stage.residual_channels();
@@ -116,23 +130,28 @@ Tensor run_stage(const Problem& problem, int i, Tensor input, const StageWeights
             for (std::int64_t x = 0; x < stage.out_w; ++x, ++pixel) {
                 double* sums = output.data() + pixel * stage.out_channels;
                 convolve_pixel(stage, input.data() + n * image_size, weights.data(), y, x, sums);
-                finish_pixel(problem, i, params, residual.data() + pixel * residual_channels, {sums, as_index(stage.out_channels)});
+                finish_pixel(problem, i, params, residual.data() + pixel * residual_channels,
+                             {sums, as_index(stage.out_channels)});
             }
     return output;
 }
 
 Status check_span(const std::string& name, std::size_t size, std::int64_t accepted) {
     if (size == as_index(accepted)) return {};
-    return Error{ErrorCode::invalid_argument, fmt::format("{} has {} elements; {} is accepted", name, size, accepted)};
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("{} has {} elements; {} is accepted", name, size, accepted)};
 }
 
 Status check_quantization(const std::string& name, const Quantization& quantization, DataType dtype) {
     const auto [scale, zero_point] = quantization;
     if (!std::isfinite(scale) || scale <= 0)
-        return Error{ErrorCode::invalid_argument, fmt::format("{}.scale is {}; a positive number is accepted", name, scale)};
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("{}.scale is {}; a positive number is accepted", name, scale)};
     const int lowest = dtype == DataType::u8 ? 0 : -128, highest = lowest + 255;
     if (zero_point < lowest || zero_point > highest)
-        return Error{ErrorCode::invalid_argument, fmt::format("{}.zero_point is {}; {} to {} is accepted for {}", name, zero_point, lowest, highest, to_string(dtype))};
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("{}.zero_point is {}; {} to {} is accepted for {}", name, zero_point, lowest,
+                                 highest, to_string(dtype))};
     return {};
 }
 
@@ -142,7 +161,9 @@ Status check_quantizations(const Problem& problem, int i, const StageWeights& pa
         return check_quantization(fmt::format("stages[{}].{}", i, what), quantization, dtype);
     };
     const DataType output = problem.output_dtype(i);
-    if (Status status = check("input", params.input, problem.input_dtype(i)); !status || !is_quantized(output)) return status;
+    if (Status status = check("input", params.input, problem.input_dtype(i));
+        !status || !is_quantized(output))
+        return status;
     if (Status status = check("output", params.output, output); !status) return status;
     return problem.stage(i).conv.has(PostOpKind::sum) ? check("residual", params.residual, output) : Status();
 }
@@ -150,7 +171,9 @@ Status check_quantizations(const Problem& problem, int i, const StageWeights& pa
 Status check_stage(const Problem& problem, int i, const ReferenceArgs& args) {
     const Stage& stage = problem.stage(i);
     const StageWeights& params = args.stages[static_cast<std::size_t>(i)];
-    const auto per_channel = [&](PostOpKind kind) { return stage.conv.has(kind) ? stage.out_channels : 0; };
+    const auto per_channel = [&](PostOpKind kind) {
+        return stage.conv.has(kind) ? stage.out_channels : 0;
+    };
     const bool quantized = problem.quantized();
     const struct {
         std::string name;
@@ -158,8 +181,10 @@ Status check_stage(const Problem& problem, int i, const ReferenceArgs& args) {
         std::int64_t accepted;
     } spans[] = {
         {fmt::format("stages[{}].weights", i), params.weights.size(), quantized ? 0 : stage.weight_count()},
-        {fmt::format("stages[{}].quantized_weights", i), params.quantized_weights.size(), quantized ? stage.weight_count() : 0},
-        {fmt::format("stages[{}].weight_scales", i), params.weight_scales.size(), quantized ? stage.out_channels : 0},
+        {fmt::format("stages[{}].quantized_weights", i), params.quantized_weights.size(),
+         quantized ? stage.weight_count() : 0},
+        {fmt::format("stages[{}].weight_scales", i), params.weight_scales.size(),
+         quantized ? stage.out_channels : 0},
         {fmt::format("stages[{}].bias", i), params.bias.size(), per_channel(PostOpKind::bias)},
         {fmt::format("stages[{}].prelu", i), params.prelu.size(), per_channel(PostOpKind::prelu)},
         {fmt::format("stages[{}].scale", i), params.scale.size(), per_channel(PostOpKind::scale)},
@@ -172,7 +197,9 @@ Status check_stage(const Problem& problem, int i, const ReferenceArgs& args) {
 }
 
 Status check_args(const Problem& problem, const ReferenceArgs& args) {
-    if (Status status = check_span("input", args.input.size(), element_count(problem.input_shape(), problem.layout)); !status)
+    if (Status status =
+            check_span("input", args.input.size(), element_count(problem.input_shape(), problem.layout));
+        !status)
         return status;
     if (Status status = check_span("stages", args.stages.size(), problem.stage_count); !status) return status;
     for (int i = 0; i < problem.stage_count; ++i)
@@ -196,12 +223,15 @@ Result<std::vector<double>> run(const Result<Problem>& resolved, const Reference
 Result<std::vector<double>> run_within_memory(const Result<Problem>& problem, const ReferenceArgs& args) try {
     return run(problem, args);
 } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::system, "The reference ran out of memory; more is needed for its tensors of doubles."};
+    return Error{ErrorCode::system,
+                 "The reference ran out of memory; more is needed for its tensors of doubles."};
 }
 
 }  // namespace
 
-Result<std::vector<double>> reference(const ConvPair& pair, const ReferenceArgs& args) { return run_within_memory(make_problem(pair), args); }
+Result<std::vector<double>> reference(const ConvPair& pair, const ReferenceArgs& args) {
+    return run_within_memory(make_problem(pair), args);
+}
 
 Result<std::vector<double>> reference(const SingleConv& single, const ReferenceArgs& args) {
     return run_within_memory(make_problem(single), args);

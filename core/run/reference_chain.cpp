@@ -45,23 +45,29 @@ double activate(const PostOp& op, double x) {
 void apply(const PostOp& op, const StageWeights& params, const double* residual, std::span<double> pixel) {
     switch (op.kind) {
         case PostOpKind::bias:
-            for (std::size_t o = 0; o < pixel.size(); ++o) pixel[o] += params.bias[o];
+            for (std::size_t o = 0; o < pixel.size(); ++o)
+                pixel[o] += params.bias[o];
             return;
         case PostOpKind::prelu:
-            for (std::size_t o = 0; o < pixel.size(); ++o) pixel[o] *= pixel[o] < 0 ? params.prelu[o] : 1.0;
+            for (std::size_t o = 0; o < pixel.size(); ++o)
+                pixel[o] *= pixel[o] < 0 ? params.prelu[o] : 1.0;
             return;
         case PostOpKind::scale:
-            for (std::size_t o = 0; o < pixel.size(); ++o) pixel[o] *= params.scale[o];
+            for (std::size_t o = 0; o < pixel.size(); ++o)
+                pixel[o] *= params.scale[o];
             return;
         case PostOpKind::sum:
-            for (std::size_t o = 0; o < as_index(op.channels); ++o) pixel[o] += residual[o];
+            for (std::size_t o = 0; o < as_index(op.channels); ++o)
+                pixel[o] += residual[o];
             return;
         default:
-            for (double& value : pixel) value = activate(op, value);
+            for (double& value : pixel)
+                value = activate(op, value);
     }
 }
 
-// --- quantised stages: every operation rounds to f32, in the order in which generated code does them -----------------------
+// --- quantised stages: every operation rounds to f32, in the order in which generated code does them
+// -----------------------
 
 constexpr float sixth = 1.0f / 6;
 
@@ -87,13 +93,16 @@ public:
     QuantizedChannel(const Problem& problem, int i, const StageWeights& params, std::size_t channel)
         : conv_(problem.stage(i).conv), dtype_(problem.output_dtype(i)), params_(params), channel_(channel) {}
 
-    /// From the sum of (input - zero point) * weight to what is stored. `residual`: the stored number; null where it has no such channel.
+    /// From the sum of (input - zero point) * weight to what is stored. `residual`: the stored number; null
+    /// where it has no such channel.
     double finish(double sum, const double* residual) const {
         const auto chain = conv_.chain();
         const bool starts_with_bias = !chain.empty() && chain.front().kind == PostOpKind::bias;
-        const float factor = params_.input.scale * params_.weight_scales[channel_], integer = static_cast<float>(sum);
+        const float factor = params_.input.scale * params_.weight_scales[channel_],
+                    integer = static_cast<float>(sum);
         float x = starts_with_bias ? std::fma(integer, factor, params_.bias[channel_]) : integer * factor;
-        for (const PostOp& op : chain.subspan(starts_with_bias ? 1 : 0)) x = apply(op, x, residual);
+        for (const PostOp& op : chain.subspan(starts_with_bias ? 1 : 0))
+            x = apply(op, x, residual);
         return is_quantized(dtype_) ? quantized(x) : x;
     }
 
@@ -102,7 +111,8 @@ private:
         switch (op.kind) {
             case PostOpKind::bias: return x + params_.bias[channel_];
             case PostOpKind::scale: return x * params_.scale[channel_];
-            case PostOpKind::prelu: return std::fma(params_.prelu[channel_], std::min(x, 0.0f), std::max(x, 0.0f));
+            case PostOpKind::prelu:
+                return std::fma(params_.prelu[channel_], std::min(x, 0.0f), std::max(x, 0.0f));
             case PostOpKind::sum: return residual ? added(x, static_cast<float>(*residual)) : x;
             default: return activate_f32(op, x);
         }
@@ -110,11 +120,13 @@ private:
 
     float added(float x, float residual) const {
         if (!is_quantized(dtype_)) return x + residual;
-        return std::fma(residual - static_cast<float>(params_.residual.zero_point), params_.residual.scale, x);
+        return std::fma(residual - static_cast<float>(params_.residual.zero_point), params_.residual.scale,
+                        x);
     }
 
     float quantized(float x) const {
-        const float stored = std::fma(x, 1.0f / params_.output.scale, static_cast<float>(params_.output.zero_point));
+        const float stored =
+            std::fma(x, 1.0f / params_.output.scale, static_cast<float>(params_.output.zero_point));
         return rounded(dtype_, std::isnan(stored) ? -HUGE_VALF : stored);
     }
 
@@ -126,16 +138,21 @@ private:
 
 }  // namespace
 
-void finish_pixel(const Problem& problem, int i, const StageWeights& params, const double* residual, std::span<double> pixel) {
+void finish_pixel(const Problem& problem, int i, const StageWeights& params, const double* residual,
+                  std::span<double> pixel) {
     const Stage& stage = problem.stage(i);
     if (problem.quantized()) {
         for (std::size_t o = 0; o < pixel.size(); ++o)
-            pixel[o] = QuantizedChannel(problem, i, params, o).finish(pixel[o], o < as_index(stage.residual_channels()) ? residual + o : nullptr);
+            pixel[o] =
+                QuantizedChannel(problem, i, params, o)
+                    .finish(pixel[o], o < as_index(stage.residual_channels()) ? residual + o : nullptr);
         return;
     }
-    for (const PostOp& op : stage.conv.chain()) apply(op, params, residual, pixel);
+    for (const PostOp& op : stage.conv.chain())
+        apply(op, params, residual, pixel);
     if (problem.output_dtype(i) == DataType::f32) return;
-    for (double& value : pixel) value = rounded(problem.output_dtype(i), static_cast<float>(value));
+    for (double& value : pixel)
+        value = rounded(problem.output_dtype(i), static_cast<float>(value));
 }
 
 }  // namespace tandem

@@ -1,4 +1,5 @@
-// The reference's post-ops: in double, or for quantised stages in f32 operation by operation, and the rounding to the output's type.
+// The reference's post-ops: in double, or for quantised stages in f32 operation by operation, and the
+// rounding to the output's type.
 #pragma once
 
 #include <span>
@@ -8,8 +9,9 @@
 
 namespace tandem {
 
-/// Turns the sums of one pixel of stage i into its outputs, in place. `residual`: the same pixel of the tensor of +sum.
-/// f32 outputs of stages that are not quantised stay as they are in double.
-void finish_pixel(const Problem& problem, int i, const StageWeights& params, const double* residual, std::span<double> pixel);
+/// Turns the sums of one pixel of stage i into its outputs, in place. `residual`: the same pixel of the
+/// tensor of +sum. f32 outputs of stages that are not quantised stay as they are in double.
+void finish_pixel(const Problem& problem, int i, const StageWeights& params, const double* residual,
+                  std::span<double> pixel);
 
 }  // namespace tandem

@@ -1,8 +1,9 @@
-// ThreadPool: placement, serialisation of runs and survival of fork(). The threads themselves are in worker_team.
+// ThreadPool: placement, serialisation of runs and survival of fork(). The threads themselves are in
+// worker_team.
 //
-// fork(): a child has none of its parent's workers, and whatever they were doing to the team's memory, or another thread to
-// the mutex, stays half done. So the child abandons the team (which leaks it, once a fork) and starts a new one at its first
-// run. A child forked from inside a part may only exec or exit.
+// fork(): a child has none of its parent's workers, and whatever they were doing to the team's memory, or
+// another thread to the mutex, stays half done. So the child abandons the team (which leaks it, once a
+// fork) and starts a new one at its first run. A child forked from inside a part may only exec or exit.
 #include "tandem/thread_pool.hpp"
 
 #include <fmt/format.h>
@@ -24,8 +25,8 @@ constexpr int max_threads = 4096;
 Status validate(const PoolOptions& options) {
     if (options.threads < 0 || options.threads > max_threads) {
         return Error{ErrorCode::invalid_argument,
-                     fmt::format("threads is {}; accepted are 1 to {}, or 0 for one per physical core", options.threads,
-                                 max_threads)};
+                     fmt::format("threads is {}; accepted are 1 to {}, or 0 for one per physical core",
+                                 options.threads, max_threads)};
     }
     return {};
 }
@@ -70,8 +71,9 @@ struct ThreadPool::Impl {
 
 Status ThreadPool::Impl::run(const Job& job) {
     if (WorkerTeam::inside_part()) {
-        return Error{ErrorCode::invalid_argument, "a thread pool's run was called from inside a part; call it from outside, or "
-                                                  "compute in the part itself"};
+        return Error{ErrorCode::invalid_argument,
+                     "a thread pool's run was called from inside a part; call it from outside, or "
+                     "compute in the part itself"};
     }
     const std::lock_guard lock(run_mutex);
     if (!team) {
@@ -118,7 +120,8 @@ Result<ThreadPool> ThreadPool::create(const PoolOptions& options) {
         }
         return ThreadPool(std::move(impl));
     } catch (const std::exception& error) {
-        return Error{ErrorCode::system, fmt::format("the thread pool could not be created: {}", error.what())};
+        return Error{ErrorCode::system,
+                     fmt::format("the thread pool could not be created: {}", error.what())};
     }
 }
 
@@ -128,7 +131,8 @@ int ThreadPool::threads() const noexcept {
 
 Status ThreadPool::run(const Kernel& kernel, const Args& args) {
     if (!impl_) {
-        return Error{ErrorCode::invalid_argument, "the thread pool was moved from; use the one it was moved to"};
+        return Error{ErrorCode::invalid_argument,
+                     "the thread pool was moved from; use the one it was moved to"};
     }
     if (!kernel) {
         return Error{ErrorCode::invalid_argument, "kernel is empty; pass one that dispatch returned"};
@@ -139,7 +143,8 @@ Status ThreadPool::run(const Kernel& kernel, const Args& args) {
 
 Status ThreadPool::parallel(const std::function<void(int part)>& fn) {
     if (!impl_) {
-        return Error{ErrorCode::invalid_argument, "the thread pool was moved from; use the one it was moved to"};
+        return Error{ErrorCode::invalid_argument,
+                     "the thread pool was moved from; use the one it was moved to"};
     }
     if (!fn) {
         return Error{ErrorCode::invalid_argument, "fn is empty; pass a function that takes a part number"};

@@ -16,7 +16,8 @@ namespace libxsmm {
 bool available() noexcept { return false; }
 std::string version() { return "LIBXSMM (Debian: libxsmm-dev)"; }
 Result<GeneratedKernels> generate(std::span<const BatchReduceShape>, Isa) {
-    return Error{ErrorCode::unsupported, "plan.backend is libxsmm, which this build lacks; plan.backend tandem is accepted."};
+    return Error{ErrorCode::unsupported,
+                 "plan.backend is libxsmm, which this build lacks; plan.backend tandem is accepted."};
 }
 }  // namespace libxsmm
 #endif
@@ -26,10 +27,15 @@ namespace {
 /// Every stage in one generated function.
 class GeneratedRunner final : public TileRunner {
 public:
-    GeneratedRunner(std::vector<jit::TileFunction> functions, Backend asked) : functions_(std::move(functions)), asked_(asked) {}
-    void run(jit::TileArgs& args, std::size_t function, std::byte*) const noexcept override { functions_[function](&args); }
+    GeneratedRunner(std::vector<jit::TileFunction> functions, Backend asked)
+        : functions_(std::move(functions)), asked_(asked) {}
+    void run(jit::TileArgs& args, std::size_t function, std::byte*) const noexcept override {
+        functions_[function](&args);
+    }
     std::string explain() const override {
-        return asked_ == Backend::libxsmm ? "Backend: Tandem's own code instead of LIBXSMM's: no stage is dense.\n" : "Backend: Tandem's own code.\n";
+        return asked_ == Backend::libxsmm
+                   ? "Backend: Tandem's own code instead of LIBXSMM's: no stage is dense.\n"
+                   : "Backend: Tandem's own code.\n";
     }
 
 private:
@@ -43,7 +49,8 @@ __attribute__((target("avx"))) void clear_upper_halves() noexcept { _mm256_zerou
 /// Dense stages by LIBXSMM's kernels, a depthwise one by its generated function, stage after stage.
 class LibxsmmRunner final : public TileRunner {
 public:
-    static Result<std::unique_ptr<const TileRunner>> create(const Problem& problem, const Plan& plan, const jit::PairCode& pair) {
+    static Result<std::unique_ptr<const TileRunner>> create(const Problem& problem, const Plan& plan,
+                                                            const jit::PairCode& pair) {
         auto runner = std::make_unique<LibxsmmRunner>();
         runner->functions_ = pair.functions;
         runner->stage_count_ = static_cast<std::size_t>(problem.stage_count);
@@ -76,18 +83,22 @@ public:
 
     std::size_t scratch_bytes() const noexcept override {
         std::size_t bytes = 0;
-        for (const auto& stage : dense_) bytes = std::max(bytes, stage ? stage->scratch_bytes() : 0);
+        for (const auto& stage : dense_)
+            bytes = std::max(bytes, stage ? stage->scratch_bytes() : 0);
         return bytes;
     }
 
     std::string explain() const override { return text_; }
 
 private:
-    static std::string describe(const Problem& problem, const Plan& plan, std::size_t kernels, std::size_t bytes) {
-        std::string text = fmt::format("Backend: {}: {} batch-reduce kernels for {} ({} bytes) do the GEMM work", libxsmm::version(), kernels,
-                                       to_string(plan.isa), bytes);
+    static std::string describe(const Problem& problem, const Plan& plan, std::size_t kernels,
+                                std::size_t bytes) {
+        std::string text =
+            fmt::format("Backend: {}: {} batch-reduce kernels for {} ({} bytes) do the GEMM work",
+                        libxsmm::version(), kernels, to_string(plan.isa), bytes);
         for (int i = 0; i < problem.stage_count; ++i) {
-            if (problem.stage(i).depthwise()) text += fmt::format("; stage {} is depthwise: Tandem's own code", i + 1);
+            if (problem.stage(i).depthwise())
+                text += fmt::format("; stage {} is depthwise: Tandem's own code", i + 1);
         }
         if (plan.prefetch_next) text += "; prefetch_next is not done";
         return text + ".\n";
@@ -104,10 +115,14 @@ private:
 
 Status check_backend(const Plan& plan) {
     if (plan.backend != Backend::libxsmm || libxsmm::available()) return {};
-    return Error{ErrorCode::unsupported, fmt::format("plan.backend is libxsmm, but this build was made without {}; tandem is accepted.", libxsmm::version())};
+    return Error{
+        ErrorCode::unsupported,
+        fmt::format("plan.backend is libxsmm, but this build was made without {}; tandem is accepted.",
+                    libxsmm::version())};
 }
 
-Result<std::unique_ptr<const TileRunner>> make_tile_runner(const Problem& problem, const Plan& plan, const jit::PairCode& pair) {
+Result<std::unique_ptr<const TileRunner>> make_tile_runner(const Problem& problem, const Plan& plan,
+                                                           const jit::PairCode& pair) {
     for (int i = 0; i < problem.stage_count; ++i)
         if (uses_libxsmm(problem.stage(i), plan)) return LibxsmmRunner::create(problem, plan, pair);
     return std::unique_ptr<const TileRunner>(std::make_unique<GeneratedRunner>(pair.functions, plan.backend));

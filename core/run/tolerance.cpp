@@ -1,14 +1,17 @@
-// Kernel and reference differ by what f32 arithmetic loses, e. Where a tensor is rounded to a type of fewer bits, that is too little to
-// see, except that it can turn the rounding of a number near the middle of two the other way: a flip, by one step of the type.
+// Kernel and reference differ by what f32 arithmetic loses, e. Where a tensor is rounded to a type of fewer
+// bits, that is too little to see, except that it can turn the rounding of a number near the middle of two
+// the other way: a flip, by one step of the type.
 //
 //   output        one flip: a step, which is at most 2 u |y|, u the type's unit roundoff
-//   intermediate  flips are rare: a fraction of about e / step, below 2^-7 for f16, the finest type. Of the n products of an output of the
-//                 second stage, two may have flipped; more, on average n / 2^7, add up like sqrt(n) / 8 as their signs differ.
-//                 So (2 + sqrt(n) / 8) * step * max|w| times the steepest slope of the post-ops after it.
+//   intermediate  flips are rare: a fraction of about e / step, below 2^-7 for f16, the finest type. Of the
+//                 n products of an output of the second stage, two may have flipped; more, on average n /
+//                 2^7, add up like sqrt(n) / 8 as their signs differ. So (2 + sqrt(n) / 8) * step * max|w|
+//                 times the steepest slope of the post-ops after it.
 //
-// That leaves room for a rounding too few or too many: of weights, say. But then most outputs differ, while flips are rare: 8 % of the
-// outputs of f16 at most, in a thousand random pairs, and usually none. So not more than a sixth of the outputs may differ; a kernel that does
-// not round its weights, or truncates its intermediate, fails that on every second pair.
+// That leaves room for a rounding too few or too many: of weights, say. But then most outputs differ, while
+// flips are rare: 8 % of the outputs of f16 at most, in a thousand random pairs, and usually none. So not
+// more than a sixth of the outputs may differ; a kernel that does not round its weights, or truncates its
+// intermediate, fails that on every second pair.
 #include "core/run/tolerance.hpp"
 
 #include <algorithm>
@@ -19,7 +22,8 @@ namespace tandem {
 namespace {
 
 constexpr double relative_tolerance = 1e-5;
-/// Math mode bf16: both operands of each product are off by up to 2^-8, in two stages; of max|ref|, and of terms that cancel.
+/// Math mode bf16: both operands of each product are off by up to 2^-8, in two stages; of max|ref|, and of
+/// terms that cancel.
 constexpr double bf16_tolerance = 0.02;
 
 /// Half the distance of neighbours, relative to the number.
@@ -27,8 +31,9 @@ double unit_roundoff(DataType type) noexcept {
     return type == DataType::bf16 ? 0x1p-8 : type == DataType::f16 ? 0x1p-11 : 0;
 }
 
-/// What f32 arithmetic may lose, beside 1e-5 of max|ref|: rounding of a sum of n terms of variance 1/n grows like sqrt(n), however
-/// small the largest output happens to be; and the kernels' exp, tanh and erf are polynomials.
+/// What f32 arithmetic may lose, beside 1e-5 of max|ref|: rounding of a sum of n terms of variance 1/n
+/// grows like sqrt(n), however small the largest output happens to be; and the kernels' exp, tanh and erf
+/// are polynomials.
 double f32_tolerance(const Problem& problem) {
     double tolerance = 0;
     for (int i = 0; i < problem.stage_count; ++i) {
@@ -39,18 +44,22 @@ double f32_tolerance(const Problem& problem) {
     return tolerance;
 }
 
-/// Math mode f16, of max|ref|: every addition in f16 rounds a sum that grows like the square root of its terms, half of them in each of two
-/// chains, so that errors do, too, on data of both signs. Measured are 0.41 u sqrt(n) at most (docs/math-modes.md).
+/// Math mode f16, of max|ref|: every addition in f16 rounds a sum that grows like the square root of its
+/// terms, half of them in each of two chains, so that errors do, too, on data of both signs. Measured are
+/// 0.41 u sqrt(n) at most (docs/math-modes.md).
 double f16_sums_tolerance(const Problem& problem) {
     double tolerance = 0;
     for (int i = 0; i < problem.stage_count && problem.math == Math::f16; ++i)
-        if (!problem.stage(i).depthwise()) tolerance += unit_roundoff(DataType::f16) * std::sqrt(static_cast<double>(fan_in(problem.stage(i))));
+        if (!problem.stage(i).depthwise())
+            tolerance +=
+                unit_roundoff(DataType::f16) * std::sqrt(static_cast<double>(fan_in(problem.stage(i))));
     return tolerance;
 }
 
 double max_abs(std::span<const float> values) {
     double largest = 0;
-    for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+    for (const float value : values)
+        largest = std::max(largest, std::abs(static_cast<double>(value)));
     return largest;
 }
 
@@ -73,16 +82,20 @@ double steepest_slope(const PostOp& op, const VerificationData::Weights& weights
 /// In real numbers.
 double largest_weight(const VerificationData::Weights& weights) {
     double largest = 0;
-    for (const std::int8_t weight : weights.quantized_weights) largest = std::max(largest, std::abs(static_cast<double>(weight)));
-    return weights.quantized_weights.empty() ? max_abs(weights.weights) : largest * max_abs(weights.weight_scales);
+    for (const std::int8_t weight : weights.quantized_weights)
+        largest = std::max(largest, std::abs(static_cast<double>(weight)));
+    return weights.quantized_weights.empty() ? max_abs(weights.weights)
+                                             : largest * max_abs(weights.weight_scales);
 }
 
 /// What flips in the intermediate come to in the output, in real numbers.
 double flip_tolerance(const Problem& problem, const VerificationData& data, double intermediate) {
     const auto& weights = data.stages[1];
-    const double step = problem.quantized() ? weights.input.scale : 2 * unit_roundoff(problem.output_dtype(0)) * intermediate;
+    const double step =
+        problem.quantized() ? weights.input.scale : 2 * unit_roundoff(problem.output_dtype(0)) * intermediate;
     double slope = 1;
-    for (const PostOp& op : problem.last().conv.chain()) slope *= steepest_slope(op, weights);
+    for (const PostOp& op : problem.last().conv.chain())
+        slope *= steepest_slope(op, weights);
     const double flips = 2 + std::sqrt(static_cast<double>(fan_in(problem.last()))) / 8;
     return flips * step * largest_weight(weights) * slope;
 }
@@ -95,18 +108,24 @@ bool rounds_intermediate(const Problem& problem, const VerificationData& data) n
 
 std::size_t most_different(const Problem& problem, std::size_t count) noexcept {
     constexpr std::size_t few = 16;  // which says nothing of a small tensor
-    const bool hides_differences = problem.output_dtype(problem.stage_count - 1) != DataType::f32 && problem.math != Math::f16;
+    const bool hides_differences =
+        problem.output_dtype(problem.stage_count - 1) != DataType::f32 && problem.math != Math::f16;
     return hides_differences ? few + count / 6 : count;
 }
 
 Tolerance tolerance_of(const Problem& problem, const VerificationData& data, const Magnitudes& magnitudes) {
     const DataType type = problem.output_dtype(problem.stage_count - 1);
-    const double flips = rounds_intermediate(problem, data) ? flip_tolerance(problem, data, magnitudes.intermediate) : 0;
-    if (is_quantized(type)) return {1 + std::floor(flips / data.stages[static_cast<std::size_t>(problem.stage_count - 1)].output.scale), 0};
+    const double flips =
+        rounds_intermediate(problem, data) ? flip_tolerance(problem, data, magnitudes.intermediate) : 0;
+    if (is_quantized(type))
+        return {1 + std::floor(flips /
+                               data.stages[static_cast<std::size_t>(problem.stage_count - 1)].output.scale),
+                0};
     const double u = unit_roundoff(type);
     if (problem.math == Math::bf16) return {bf16_tolerance * std::max(1.0, magnitudes.output), 0};
     const double sums = f16_sums_tolerance(problem) * std::max(1.0, magnitudes.output);
-    return {(relative_tolerance * magnitudes.output + f32_tolerance(problem) + flips + sums) / (1 - u), 2 * u / (1 - u)};
+    return {(relative_tolerance * magnitudes.output + f32_tolerance(problem) + flips + sums) / (1 - u),
+            2 * u / (1 - u)};
 }
 
 double rough_agreement(const Problem& problem) noexcept {

@@ -1,4 +1,5 @@
-// How far a kernel's output may be from the reference's on data that is not exact. docs/math-modes.md has the reasons.
+// How far a kernel's output may be from the reference's on data that is not exact. docs/math-modes.md has
+// the reasons.
 #pragma once
 
 #include "core/plan/problem.hpp"
@@ -6,7 +7,8 @@
 
 namespace tandem {
 
-/// |y - ref| <= absolute + relative |ref|, in the units of the output tensor: steps where that is quantised.
+/// |y - ref| <= absolute + relative |ref|, in the units of the output tensor: steps where that is
+/// quantised.
 struct Tolerance {
     double absolute = 0, relative = 0;
 };
@@ -25,8 +27,9 @@ std::size_t most_different(const Problem& problem, std::size_t count) noexcept;
 
 Tolerance tolerance_of(const Problem& problem, const VerificationData& data, const Magnitudes& magnitudes);
 
-/// How far two implementations' outputs for a problem may be apart, of the largest: far above what rounding comes to, in whatever order they scale
-/// and add, far below what a wrong result comes to. Where tensors are rounded, a few steps of their type.
+/// How far two implementations' outputs for a problem may be apart, of the largest: far above what rounding
+/// comes to, in whatever order they scale and add, far below what a wrong result comes to. Where tensors
+/// are rounded, a few steps of their type.
 double rough_agreement(const Problem& problem) noexcept;
 
 }  // namespace tandem

@@ -1,8 +1,9 @@
-// Topology: which core each worker of a pool gets, and why. Everything decides from the hwloc topology handed in, so tests use
-// synthetic ones.
+// Topology: which core each worker of a pool gets, and why. Everything decides from the hwloc topology
+// handed in, so tests use synthetic ones.
 //
-// Vocabulary: a CPU is a hardware thread (hwloc's PU); a core has one or several, which share its FMA units, so a second worker
-// on the same core adds next to nothing. Core kinds are those of hybrid processors, 0 the most capable.
+// Vocabulary: a CPU is a hardware thread (hwloc's PU); a core has one or several, which share its FMA
+// units, so a second worker on the same core adds next to nothing. Core kinds are those of hybrid
+// processors, 0 the most capable.
 #pragma once
 
 #include <hwloc.h>
@@ -32,25 +33,28 @@ struct Worker {
 
 struct Placement {
     std::vector<Worker> workers;  // at least one
-    bool oversubscribed = false;  // more workers than allowed CPUs or than the quota's: whoever waits should not spin
-    std::string explanation;      // every decision, in sentences
+    bool oversubscribed =
+        false;  // more workers than allowed CPUs or than the quota's: whoever waits should not spin
+    std::string explanation;  // every decision, in sentences
 };
 
 /// Places workers on the CPUs that are both in `topology` and in `allowed`.
 ///
-/// requested = 0: one worker a core, package by package and NUMA node by NUMA node, at most `quota` (in CPUs, 0: no limit)
-/// rounded down, at least one. Rounded down because a group that exhausts its quota is stopped for the rest of the period,
-/// tens of milliseconds, together with whatever waits for it. On hybrid processors slower kinds of cores are used only where
-/// equal parts finish clearly sooner with them: the slowest worker sets the pace.
+/// requested = 0: one worker a core, package by package and NUMA node by NUMA node, at most `quota` (in
+/// CPUs, 0: no limit) rounded down, at least one. Rounded down because a group that exhausts its quota is
+/// stopped for the rest of the period, tens of milliseconds, together with whatever waits for it. On hybrid
+/// processors slower kinds of cores are used only where equal parts finish clearly sooner with them: the
+/// slowest worker sets the pace.
 ///
-/// requested > 0: that many workers whatever the quota; most capable cores first, then slower cores, then second CPUs of
-/// cores, and unpinned workers beyond that.
+/// requested > 0: that many workers whatever the quota; most capable cores first, then slower cores, then
+/// second CPUs of cores, and unpinned workers beyond that.
 Placement place_workers(hwloc_topology_t topology, hwloc_const_bitmap_t allowed, double quota, int requested);
 
 /// This machine's topology (without I/O devices), limited to the cgroup's cpuset. Takes milliseconds.
 Result<Topology> load_topology();
 
-/// The calling thread's affinity mask (what taskset and most launchers set); every CPU of `topology` if it cannot be read.
+/// The calling thread's affinity mask (what taskset and most launchers set); every CPU of `topology` if it
+/// cannot be read.
 Cpuset thread_cpuset(hwloc_topology_t topology);
 
 /// place_workers() for the calling thread on this machine: its affinity mask and its cgroup's quota.

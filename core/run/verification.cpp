@@ -43,15 +43,16 @@ struct Buffers {
     std::vector<GuardedBuffer> scratch;    // one a thread
 };
 
-/// NaN where the tensor's type has one. An integer type has not: so every run starts from another pattern, and what none of them writes
-/// differs from run to run.
+/// NaN where the tensor's type has one. An integer type has not: so every run starts from another pattern,
+/// and what none of them writes differs from run to run.
 void fill_unwritten(const GuardedBuffer& buffer, DataType type, int run) {
     std::memset(buffer.bytes().data(), is_quantized(type) ? 0xff - 0x15 * run : 0xff, buffer.bytes().size());
 }
 
 /// Flush to the byte: an element's size is all the alignment that tensors have to have.
 Result<GuardedBuffer> guarded_tensor(DataType type, std::size_t elements, Placement placement) {
-    return GuardedBuffer::create(tensor_bytes(type, elements), placement, static_cast<std::size_t>(element_bytes(type)));
+    return GuardedBuffer::create(tensor_bytes(type, elements), placement,
+                                 static_cast<std::size_t>(element_bytes(type)));
 }
 
 Result<GuardedBuffer> guarded_copy(DataType type, const std::vector<float>& values, Placement placement) {
@@ -62,12 +63,13 @@ Result<GuardedBuffer> guarded_copy(DataType type, const std::vector<float>& valu
 
 DataType output_type(const Problem& problem) { return problem.output_dtype(problem.stage_count - 1); }
 
-Result<Buffers> make_buffers(const Problem& problem, const VerificationData& data, const Kernel& kernel, int threads,
-                             Placement placement) {
+Result<Buffers> make_buffers(const Problem& problem, const VerificationData& data, const Kernel& kernel,
+                             int threads, Placement placement) {
     const std::int64_t outputs = element_count(problem.output_shape(problem.stage_count - 1), problem.layout);
     Result<GuardedBuffer> input = guarded_copy(problem.dtype, data.input, placement);
     if (!input) return input.error();
-    Result<GuardedBuffer> output = guarded_tensor(output_type(problem), static_cast<std::size_t>(outputs), placement);
+    Result<GuardedBuffer> output =
+        guarded_tensor(output_type(problem), static_cast<std::size_t>(outputs), placement);
     if (!output) return output.error();
     Buffers buffers{std::move(*input), std::move(*output), {}, {}};
     for (std::size_t i = 0; i < data.residual.size(); ++i) {
@@ -76,7 +78,8 @@ Result<Buffers> make_buffers(const Problem& problem, const VerificationData& dat
         buffers.residuals.push_back(std::move(*residual));
     }
     for (int i = 0; i < threads; ++i) {
-        Result<GuardedBuffer> scratch = GuardedBuffer::create(kernel.scratch_bytes(), placement, scratch_alignment);
+        Result<GuardedBuffer> scratch =
+            GuardedBuffer::create(kernel.scratch_bytes(), placement, scratch_alignment);
         if (!scratch) return scratch.error();
         buffers.scratch.push_back(std::move(*scratch));
     }
@@ -84,7 +87,8 @@ Result<Buffers> make_buffers(const Problem& problem, const VerificationData& dat
 }
 
 Args make_args(const Buffers& buffers, const PackedWeights& weights) {
-    Args args{.input = buffers.input.bytes().data(), .output = buffers.output.bytes().data(), .weights = &weights};
+    Args args{
+        .input = buffers.input.bytes().data(), .output = buffers.output.bytes().data(), .weights = &weights};
     args.input_bytes = buffers.input.bytes().size();
     args.output_bytes = buffers.output.bytes().size();
     for (std::size_t i = 0; i < args.residual.size(); ++i) {
@@ -105,8 +109,9 @@ Status run_concurrently(const Kernel& kernel, const Args& args, const Buffers& b
                 statuses[at] = kernel.run(part, parts, args, buffers.scratch[at].bytes());
             });
     } catch (const std::system_error& error) {  // what has started ends before the return: jthread joins
-        return Error{ErrorCode::system, fmt::format("thread {} of {} could not be started: {}; ask for fewer threads", threads.size(), parts,
-                                                    error.code().message())};
+        return Error{ErrorCode::system,
+                     fmt::format("thread {} of {} could not be started: {}; ask for fewer threads",
+                                 threads.size(), parts, error.code().message())};
     }
     threads.clear();
     for (Status& status : statuses)
@@ -123,16 +128,19 @@ struct RunRequest {
     int number = 0;  // of the run, so that each starts from other contents
 };
 
-Result<Output> run(const Kernel& kernel, const PackedWeights& weights, const Buffers& buffers, const RunRequest& request) {
+Result<Output> run(const Kernel& kernel, const PackedWeights& weights, const Buffers& buffers,
+                   const RunRequest& request) {
     fill_unwritten(buffers.output, kernel.output_dtype(), request.number);
-    for (const GuardedBuffer& scratch : buffers.scratch) std::memset(scratch.bytes().data(), 0xff, scratch.bytes().size());
+    for (const GuardedBuffer& scratch : buffers.scratch)
+        std::memset(scratch.bytes().data(), 0xff, scratch.bytes().size());
     const Args args = make_args(buffers, weights);
     Status status;
     if (request.schedule == Schedule::concurrent) {
         status = run_concurrently(kernel, args, buffers, request.parts);
     } else {
         const int count = request.schedule == Schedule::whole ? 1 : request.parts;
-        for (int part = count; status.ok() && part-- > 0;) status = kernel.run(part, count, args, buffers.scratch[0].bytes());
+        for (int part = count; status.ok() && part-- > 0;)
+            status = kernel.run(part, count, args, buffers.scratch[0].bytes());
     }
     if (!status) return status.error();
     const auto output = buffers.output.bytes();
@@ -141,12 +149,13 @@ Result<Output> run(const Kernel& kernel, const PackedWeights& weights, const Buf
 
 bool is_direct(const Problem& problem, const Kernel& kernel) {
     for (int i = 0; i < problem.stage_count; ++i)
-        if (kernel.plan().stages[static_cast<std::size_t>(i)].algorithm != Algorithm::direct) return false;
+        if (kernel.plan().stage(i).algorithm != Algorithm::direct) return false;
     return true;
 }
 
-/// Sums of integer data that bf16 or f16 has no bits for are often exactly between two of its numbers. Winograd's last bits then decide how
-/// they are rounded, of many numbers and not of a few: only random data can be compared.
+/// Sums of integer data that bf16 or f16 has no bits for are often exactly between two of its numbers.
+/// Winograd's last bits then decide how they are rounded, of many numbers and not of a few: only random
+/// data can be compared.
 DataKind suitable_data(const Problem& problem, const Kernel& kernel, DataKind asked) {
     const bool rounds = problem.dtype == DataType::bf16 || problem.dtype == DataType::f16;
     return rounds && !is_direct(problem, kernel) ? DataKind::random : asked;
@@ -165,7 +174,8 @@ struct Check {
 
     DataType type() const { return output_type(problem); }
     TensorShape shape() const { return problem.output_shape(problem.stage_count - 1); }
-    // Winograd's transforms and f32 operands rounded to bf16 are not exact on integers; the plan says whether there are any.
+    // Winograd's transforms and f32 operands rounded to bf16 are not exact on integers; the plan says
+    // whether there are any.
     bool exact() const { return is_direct(problem, kernel) && data.exact && problem.math != Math::bf16; }
     Tolerance tolerance() const { return exact() ? Tolerance{} : tolerance_of(judged(), data, magnitudes); }
     // Math f16 is as close as fast where no stage of the kernel adds up in f16.
@@ -180,21 +190,27 @@ struct Check {
 /// The options of `tandem check` that choose the data types.
 std::string dtype_options(const Problem& problem) {
     std::string text = fmt::format(" --dtype {}", to_string(problem.dtype));
-    if (problem.stage_count > 1 && problem.output_dtype(0) != problem.dtype) text += fmt::format(" --intermediate-dtype {}", to_string(problem.output_dtype(0)));
-    if (output_type(problem) != problem.dtype) text += fmt::format(" --output-dtype {}", to_string(output_type(problem)));
+    if (problem.stage_count > 1 && problem.output_dtype(0) != problem.dtype)
+        text += fmt::format(" --intermediate-dtype {}", to_string(problem.output_dtype(0)));
+    if (output_type(problem) != problem.dtype)
+        text += fmt::format(" --output-dtype {}", to_string(output_type(problem)));
     return text;
 }
 
 void Check::fail(std::string difference) {
     report.passed = false;
-    report.message = fmt::format("{}: {} ({} data); rerun: tandem check '{}' --isa {} --layout {}{} --math {} --threads {} --seed {}",
-                                 problem.name(), difference, to_string(options.data), problem.text(), to_string(kernel.plan().isa),
-                                 to_string(problem.layout), dtype_options(problem), to_string(problem.math), options.threads, options.seed);
+    report.message = fmt::format(
+        "{}: {} ({} data); rerun: tandem check '{}' --isa {} --layout {}{} --math {} --threads {} --seed {}",
+        problem.name(), difference, to_string(options.data), problem.text(), to_string(kernel.plan().isa),
+        to_string(problem.layout), dtype_options(problem), to_string(problem.math), options.threads,
+        options.seed);
 }
 
-/// First element in (n, c, y, x) order, padding channels included, for which `differs(index, is_padding)`; as text.
+/// First element in (n, c, y, x) order, padding channels included, for which `differs(index, is_padding)`;
+/// as text.
 template <class Differs>
-std::optional<std::pair<std::size_t, std::string>> first_difference(const TensorShape& shape, Layout layout, Differs differs) {
+std::optional<std::pair<std::size_t, std::string>> first_difference(const TensorShape& shape, Layout layout,
+                                                                    Differs differs) {
     const std::int64_t block = channel_block(layout);
     const std::int64_t channels = (shape.c + block - 1) / block * block;
     for (std::int64_t n = 0; n < shape.n; ++n)
@@ -226,19 +242,26 @@ void compare_with_reference(Check& check, const Output& bytes) {
     check.report.exact = check.report.exact && largest == 0;
     check.report.max_error = std::max(check.report.max_error, scale > 0 ? largest / scale : largest);
     const auto [absolute, relative] = check.tolerance();
-    const auto accepted = [&](std::size_t i, bool padding) { return padding ? 0 : absolute + relative * std::abs(check.reference[i]); };
+    const auto accepted = [&](std::size_t i, bool padding) {
+        return padding ? 0 : absolute + relative * std::abs(check.reference[i]);
+    };
     bool in_padding = false;
-    const auto difference = first_difference(check.shape(), check.problem.layout, [&](std::size_t i, bool padding) {
-        in_padding = padding;
-        const double error = distance(output[i], check.reference[i]);
-        return std::isinf(error) || !(error <= accepted(i, padding));  // an infinite number would make its own tolerance infinite
-    });
+    const auto difference =
+        first_difference(check.shape(), check.problem.layout, [&](std::size_t i, bool padding) {
+            in_padding = padding;
+            const double error = distance(output[i], check.reference[i]);
+            return std::isinf(error) ||
+                   !(error <=
+                     accepted(i, padding));  // an infinite number would make its own tolerance infinite
+        });
     if (difference) {
         const auto& [index, where] = *difference;
-        check.fail(fmt::format("output {} is {}, the reference has {}; a difference of {} is accepted", where, output[index],
-                               check.reference[index], accepted(index, in_padding)));
+        check.fail(fmt::format("output {} is {}, the reference has {}; a difference of {} is accepted", where,
+                               output[index], check.reference[index], accepted(index, in_padding)));
     } else if (const std::size_t most = most_different(check.judged(), output.size()); different > most) {
-        check.fail(fmt::format("{} of {} outputs are not the reference's, if within tolerance; {} are accepted", different, output.size(), most));
+        check.fail(
+            fmt::format("{} of {} outputs are not the reference's, if within tolerance; {} are accepted",
+                        different, output.size(), most));
     }
 }
 
@@ -249,8 +272,9 @@ void compare_bitwise(Check& check, const Output& whole, const Output& parts, Sch
     });
     if (!difference) return;
     const auto& [index, where] = *difference;
-    check.fail(fmt::format("output {} is {} {} and {} {}; equal bits are accepted", where, load_element(check.type(), whole.data(), index),
-                           to_string(Schedule::whole), load_element(check.type(), parts.data(), index), to_string(schedule)));
+    check.fail(fmt::format("output {} is {} {} and {} {}; equal bits are accepted", where,
+                           load_element(check.type(), whole.data(), index), to_string(Schedule::whole),
+                           load_element(check.type(), parts.data(), index), to_string(schedule)));
 }
 
 Status check_placement(Check& check, const PackedWeights& weights, Placement placement) {
@@ -277,9 +301,11 @@ double max_abs(const std::vector<double>& values) {
     return largest;
 }
 
-/// The reference on a verification's data. It takes exactly what a descriptor needs: a post-op cut off takes its operand along.
+/// The reference on a verification's data. It takes exactly what a descriptor needs: a post-op cut off
+/// takes its operand along.
 template <class Descriptor>
-Result<std::vector<double>> reference_of(const Descriptor& descriptor, const VerificationData& data, std::span<const StageWeights> stages) {
+Result<std::vector<double>> reference_of(const Descriptor& descriptor, const VerificationData& data,
+                                         std::span<const StageWeights> stages) {
     const Result<Problem> problem = make_problem(descriptor);
     if (!problem) return problem.error();
     std::vector<StageWeights> used(stages.begin(), stages.end());
@@ -294,7 +320,8 @@ Result<std::vector<double>> reference_of(const Descriptor& descriptor, const Ver
     return reference(descriptor, {.input = data.input, .stages = used, .residual = residual});
 }
 
-/// The convolution without its last post-ops from the first that bounds its result on: those make outputs small whose sums are not.
+/// The convolution without its last post-ops from the first that bounds its result on: those make outputs
+/// small whose sums are not.
 Conv without_bounds(Conv conv) {
     for (int i = 0; i < conv.post_op_count; ++i) {
         switch (conv.post_ops[static_cast<std::size_t>(i)].kind) {
@@ -322,8 +349,9 @@ SingleConv first_stage(const ConvPair& pair) { return first_of(pair); }
 SingleConv first_stage(const SingleConv& single) { return single; }
 
 template <class Descriptor>
-Result<Magnitudes> magnitudes_of(const Descriptor& descriptor, const Problem& problem, const VerificationData& data,
-                                 std::span<const StageWeights> stages, const std::vector<double>& expected) {
+Result<Magnitudes> magnitudes_of(const Descriptor& descriptor, const Problem& problem,
+                                 const VerificationData& data, std::span<const StageWeights> stages,
+                                 const std::vector<double>& expected) {
     Magnitudes magnitudes{.output = max_abs(expected)};
     if (const Descriptor sums = without_bounds(descriptor); !(sums == descriptor)) {
         // Rounding is relative to the sums, so the bound is too (docs/math-modes.md).
@@ -340,12 +368,15 @@ Result<Magnitudes> magnitudes_of(const Descriptor& descriptor, const Problem& pr
 }
 
 template <class Descriptor>
-Result<VerifyReport> verify_any(Context& context, const Descriptor& descriptor, const VerifyOptions& options) {
+Result<VerifyReport> verify_any(Context& context, const Descriptor& descriptor,
+                                const VerifyOptions& options) {
     if (options.threads < 1)
-        return Error{ErrorCode::invalid_argument, fmt::format("threads is {}; at least 1 is accepted", options.threads)};
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("threads is {}; at least 1 is accepted", options.threads)};
     const Result<Problem> problem = make_problem(descriptor);
     if (!problem) return problem.error();
-    const Result<Kernel> kernel = options.kernel ? Result<Kernel>(options.kernel) : context.dispatch(descriptor, options.dispatch);
+    const Result<Kernel> kernel =
+        options.kernel ? Result<Kernel>(options.kernel) : context.dispatch(descriptor, options.dispatch);
     if (!kernel) return kernel.error();
     VerifyOptions used = options;
     used.data = suitable_data(*problem, *kernel, options.data);

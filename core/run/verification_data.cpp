@@ -9,14 +9,15 @@ namespace tandem {
 
 namespace {
 
-// Integer data. 2^22 leaves two bits of a float's 24 for partial sums; 2^11 for the intermediate splits that evenly between
-// the stages. Few shapes reach either: those get zeros among their weights until they keep within them.
+// Integer data. 2^22 leaves two bits of a float's 24 for partial sums; 2^11 for the intermediate splits
+// that evenly between the stages. Few shapes reach either: those get zeros among their weights until they
+// keep within them.
 constexpr double max_input = 4, max_weight = 2, max_bias = 8;
 constexpr double f16_max = 65504;
 
-/// What the numbers of integer data are multiples of, and how many of it. Types of few bits get fractions in their inputs: sums then
-/// have more bits than the type, and are rounded as exactly as they were added up. f16's stay within its range, and where they may be
-/// added up in f16, within the integers that it has.
+/// What the numbers of integer data are multiples of, and how many of it. Types of few bits get fractions
+/// in their inputs: sums then have more bits than the type, and are rounded as exactly as they were added
+/// up. f16's stay within its range, and where they may be added up in f16, within the integers that it has.
 struct Grid {
     double quantum, intermediate_limit, output_limit, exact_limit = 1 << 24;
 };
@@ -24,7 +25,9 @@ struct Grid {
 Grid grid_of(const Problem& problem) {
     switch (problem.dtype) {
         case DataType::bf16: return {0x1p-4, 1 << 13, 1 << 22};
-        case DataType::f16: return problem.math == Math::f16 ? Grid{1, 1 << 6, 1 << 11, 1 << 11} : Grid{0x1p-7, 1 << 15, 1 << 22};
+        case DataType::f16:
+            return problem.math == Math::f16 ? Grid{1, 1 << 6, 1 << 11, 1 << 11}
+                                             : Grid{0x1p-7, 1 << 15, 1 << 22};
         default: return {1, 1 << 11, 1 << 22};
     }
 }
@@ -41,11 +44,16 @@ public:
     float normal() {
         const std::uint64_t bits = engine_();
         double sum = 0;
-        for (int i = 0; i < 4; ++i) sum += static_cast<double>(bits >> (16 * i) & 0xffff);
+        for (int i = 0; i < 4; ++i)
+            sum += static_cast<double>(bits >> (16 * i) & 0xffff);
         return static_cast<float>((sum / 65536 - 2) * std::sqrt(3.0));
     }
-    float uniform(float low, float high) { return low + (high - low) * static_cast<float>(engine_() >> 40) * 0x1p-24f; }
-    int between(int low, int high) { return low + static_cast<int>(engine_() % static_cast<std::uint64_t>(high - low + 1)); }
+    float uniform(float low, float high) {
+        return low + (high - low) * static_cast<float>(engine_() >> 40) * 0x1p-24f;
+    }
+    int between(int low, int high) {
+        return low + static_cast<int>(engine_() % static_cast<std::uint64_t>(high - low + 1));
+    }
     bool chance(double probability) { return static_cast<double>(engine_() >> 11) * 0x1p-53 < probability; }
 
 private:
@@ -63,7 +71,8 @@ std::vector<float> filled(std::int64_t count, Make make) {
 
 /// A tensor in `layout` with `padding` in its padding channels.
 template <class Make>
-std::vector<float> activations(const TensorShape& shape, Layout layout, Make make, float padding = std::numeric_limits<float>::quiet_NaN()) {
+std::vector<float> activations(const TensorShape& shape, Layout layout, Make make,
+                               float padding = std::numeric_limits<float>::quiet_NaN()) {
     std::vector<float> values(static_cast<std::size_t>(element_count(shape, layout)), padding);
     for (std::int64_t n = 0; n < shape.n; ++n)
         for (std::int64_t c = 0; c < shape.c; ++c)
@@ -119,17 +128,22 @@ std::vector<float> integer_weights(const Stage& stage, double allowance, Numbers
 }
 
 /// Returns the largest |value| that the stage may put out.
-double make_integer_stage(const Problem& problem, int i, double input_bound, Numbers& numbers, VerificationData& data) {
+double make_integer_stage(const Problem& problem, int i, double input_bound, Numbers& numbers,
+                          VerificationData& data) {
     const Stage& stage = problem.stage(i);
     const Grid grid = grid_of(problem);
-    const double limit = grid.quantum * (i + 1 == problem.stage_count ? grid.output_limit : grid.intermediate_limit);
+    const double limit =
+        grid.quantum * (i + 1 == problem.stage_count ? grid.output_limit : grid.intermediate_limit);
     const double taps = static_cast<double>(fan_in(stage));
     const double growth = std::max(1.0, chain_bound(stage.conv, limit).highest / limit);
-    const double allowance = std::max(max_weight, std::min(max_weight * taps, std::floor(limit / growth / input_bound)));
+    const double allowance =
+        std::max(max_weight, std::min(max_weight * taps, std::floor(limit / growth / input_bound)));
     const ChainBound bound = chain_bound(stage.conv, allowance * input_bound);
-    data.exact = data.exact && bound.highest <= grid.exact_limit * grid.quantum && (problem.dtype != DataType::f16 || bound.last <= f16_max);
+    data.exact = data.exact && bound.highest <= grid.exact_limit * grid.quantum &&
+                 (problem.dtype != DataType::f16 || bound.last <= f16_max);
     const auto per_channel = [&](PostOpKind kind, double magnitude) {
-        return filled(stage.conv.has(kind) ? stage.out_channels : 0, [&] { return numbers.integer(magnitude); });
+        return filled(stage.conv.has(kind) ? stage.out_channels : 0,
+                      [&] { return numbers.integer(magnitude); });
     };
     auto& weights = data.stages[static_cast<std::size_t>(i)];
     weights.weights = integer_weights(stage, allowance, numbers);
@@ -141,13 +155,16 @@ double make_integer_stage(const Problem& problem, int i, double input_bound, Num
 
 void make_integers(const Problem& problem, Numbers& numbers, VerificationData& data) {
     const double quantum = grid_of(problem).quantum;
-    const auto multiple = [&] { return numbers.integer(max_input / quantum) * static_cast<float>(quantum); };
+    const auto multiple = [&] {
+        return numbers.integer(max_input / quantum) * static_cast<float>(quantum);
+    };
     data.exact = true;
     data.input = activations(problem.input_shape(), problem.layout, multiple);
     double bound = max_input;
     for (int i = 0; i < problem.stage_count; ++i) {
         bound = make_integer_stage(problem, i, std::max(bound, 1.0), numbers, data);
-        data.residual[static_cast<std::size_t>(i)] = activations(problem.residual_shape(i), problem.layout, multiple);
+        data.residual[static_cast<std::size_t>(i)] =
+            activations(problem.residual_shape(i), problem.layout, multiple);
     }
     data.exact_intermediate = data.exact;
     data.exact = data.exact && std::ranges::all_of(problem.last().conv.chain(), exact_on_integers);
@@ -155,7 +172,8 @@ void make_integers(const Problem& problem, Numbers& numbers, VerificationData& d
 
 void make_random_params(const Stage& stage, Numbers& numbers, VerificationData::Weights& weights) {
     const auto per_channel = [&](PostOpKind kind, float mean, float deviation) {
-        return filled(stage.conv.has(kind) ? stage.out_channels : 0, [&] { return mean + deviation * numbers.normal(); });
+        return filled(stage.conv.has(kind) ? stage.out_channels : 0,
+                      [&] { return mean + deviation * numbers.normal(); });
     };
     weights.bias = per_channel(PostOpKind::bias, 0, 0.5f);
     weights.prelu = per_channel(PostOpKind::prelu, 0.25f, 0.125f);
@@ -163,7 +181,9 @@ void make_random_params(const Stage& stage, Numbers& numbers, VerificationData::
 }
 
 void make_random(const Problem& problem, Numbers& numbers, VerificationData& data) {
-    const auto normal = [&] { return rounded(problem.dtype, numbers.normal()); };
+    const auto normal = [&] {
+        return rounded(problem.dtype, numbers.normal());
+    };
     data.input = activations(problem.input_shape(), problem.layout, normal);
     for (int i = 0; i < problem.stage_count; ++i) {
         const Stage& stage = problem.stage(i);
@@ -171,16 +191,20 @@ void make_random(const Problem& problem, Numbers& numbers, VerificationData& dat
         auto& weights = data.stages[static_cast<std::size_t>(i)];
         weights.weights = filled(stage.weight_count(), [&] { return weight_scale * numbers.normal(); });
         make_random_params(stage, numbers, weights);
-        data.residual[static_cast<std::size_t>(i)] = activations(problem.residual_shape(i), problem.layout, normal);
+        data.residual[static_cast<std::size_t>(i)] =
+            activations(problem.residual_shape(i), problem.layout, normal);
     }
 }
 
-// --- quantised problems: real numbers of about mean 0 and variance 1 everywhere, so that post-ops and clamping are seen at work ------
+// --- quantised problems: real numbers of about mean 0 and variance 1 everywhere, so that post-ops and
+// clamping are seen at work ------
 
 struct IntegerRange {
     int lowest, highest;
 };
-constexpr IntegerRange range_of(DataType type) { return type == DataType::u8 ? IntegerRange{0, 255} : IntegerRange{-128, 127}; }
+constexpr IntegerRange range_of(DataType type) {
+    return type == DataType::u8 ? IntegerRange{0, 255} : IntegerRange{-128, 127};
+}
 
 /// Any integer of the range; with `extremes`, every second one is an end of it.
 int any_integer(IntegerRange range, bool extremes, Numbers& numbers) {
@@ -190,17 +214,22 @@ int any_integer(IntegerRange range, bool extremes, Numbers& numbers) {
 
 /// Root mean square of integers spread over a range around a zero point.
 float deviation_from(int zero_point, IntegerRange range, bool extremes) {
-    const auto square = [zero_point](int x) { return static_cast<double>(x - zero_point) * (x - zero_point); };
+    const auto square = [zero_point](int x) {
+        return static_cast<double>(x - zero_point) * (x - zero_point);
+    };
     double mean = 0;
-    for (int x = range.lowest; x <= range.highest; ++x) mean += square(x) / 256;
+    for (int x = range.lowest; x <= range.highest; ++x)
+        mean += square(x) / 256;
     if (extremes) mean = (mean + (square(range.lowest) + square(range.highest)) / 2) / 2;
     return static_cast<float>(std::sqrt(mean));
 }
 
-/// Zero points are anywhere, and every eighth time at an end: that of outputs of relu, and of symmetric quantisation.
+/// Zero points are anywhere, and every eighth time at an end: that of outputs of relu, and of symmetric
+/// quantisation.
 int any_zero_point(DataType type, Numbers& numbers) {
     const IntegerRange range = range_of(type);
-    return numbers.chance(0.125) ? (numbers.chance(0.5) ? range.lowest : range.highest) : numbers.between(range.lowest, range.highest);
+    return numbers.chance(0.125) ? (numbers.chance(0.5) ? range.lowest : range.highest)
+                                 : numbers.between(range.lowest, range.highest);
 }
 
 /// Of a tensor of integers that are spread over the whole range: real numbers of variance 1.
@@ -209,26 +238,34 @@ Quantization quantization_of_input(DataType type, bool extremes, Numbers& number
     return {1 / deviation_from(zero_point, range_of(type), extremes), zero_point};
 }
 
-/// The range of the type comes to 4 to 8 standard deviations, so that few numbers are clamped where the zero point is not near an end.
+/// The range of the type comes to 4 to 8 standard deviations, so that few numbers are clamped where the
+/// zero point is not near an end.
 Quantization quantization_of_output(DataType type, Numbers& numbers) {
-    return is_quantized(type) ? Quantization{numbers.uniform(4, 8) / 255, any_zero_point(type, numbers)} : Quantization{};
+    return is_quantized(type) ? Quantization{numbers.uniform(4, 8) / 255, any_zero_point(type, numbers)}
+                              : Quantization{};
 }
 
-std::vector<float> quantized_activations(const TensorShape& shape, Layout layout, DataType type, bool extremes, Numbers& numbers) {
-    const auto make = [&] { return static_cast<float>(any_integer(range_of(type), extremes, numbers)); };
+std::vector<float> quantized_activations(const TensorShape& shape, Layout layout, DataType type,
+                                         bool extremes, Numbers& numbers) {
+    const auto make = [&] {
+        return static_cast<float>(any_integer(range_of(type), extremes, numbers));
+    };
     std::vector<float> values = activations(shape, layout, make);
     for (float& value : values)
         if (std::isnan(value)) value = make();  // padding channels
     return values;
 }
 
-void make_quantized_stage(const Problem& problem, int i, bool extremes, Numbers& numbers, VerificationData& data) {
+void make_quantized_stage(const Problem& problem, int i, bool extremes, Numbers& numbers,
+                          VerificationData& data) {
     const Stage& stage = problem.stage(i);
     auto& weights = data.stages[static_cast<std::size_t>(i)];
     constexpr IntegerRange range = range_of(DataType::s8);
     weights.quantized_weights.resize(static_cast<std::size_t>(stage.weight_count()));
-    for (std::int8_t& weight : weights.quantized_weights) weight = static_cast<std::int8_t>(any_integer(range, extremes, numbers));
-    const float scale = 1 / (deviation_from(0, range, extremes) * std::sqrt(static_cast<float>(fan_in(stage))));
+    for (std::int8_t& weight : weights.quantized_weights)
+        weight = static_cast<std::int8_t>(any_integer(range, extremes, numbers));
+    const float scale =
+        1 / (deviation_from(0, range, extremes) * std::sqrt(static_cast<float>(fan_in(stage))));
     weights.weight_scales = filled(stage.out_channels, [&] { return scale * numbers.uniform(0.5f, 1.5f); });
     make_random_params(stage, numbers, weights);
     const DataType output = problem.output_dtype(i);
@@ -244,7 +281,8 @@ void make_quantized_stage(const Problem& problem, int i, bool extremes, Numbers&
 }
 
 void make_quantized(const Problem& problem, bool extremes, Numbers& numbers, VerificationData& data) {
-    data.input = quantized_activations(problem.input_shape(), problem.layout, problem.dtype, extremes, numbers);
+    data.input =
+        quantized_activations(problem.input_shape(), problem.layout, problem.dtype, extremes, numbers);
     data.stages[0].input = quantization_of_input(problem.dtype, extremes, numbers);
     data.exact_intermediate = data.exact = true;
     for (int i = 0; i < problem.stage_count; ++i) {
@@ -291,7 +329,8 @@ bool exact_on_integers(const PostOp& op) noexcept {
 
 bool transcendental(const PostOp& op) noexcept {
     using enum PostOpKind;
-    return op.kind == sigmoid || op.kind == tanh || op.kind == swish || op.kind == elu || op.kind == gelu_erf || op.kind == gelu_tanh;
+    return op.kind == sigmoid || op.kind == tanh || op.kind == swish || op.kind == elu ||
+           op.kind == gelu_erf || op.kind == gelu_tanh;
 }
 
 std::int64_t fan_in(const Stage& stage) noexcept { return stage.weight_count() / stage.out_channels; }
@@ -300,9 +339,12 @@ VerificationData make_verification_data(const Problem& problem, DataKind kind, s
     VerificationData data;
     Numbers numbers(seed);
     const bool integers = kind == DataKind::integers;
-    if (problem.quantized()) make_quantized(problem, integers, numbers, data);
-    else if (integers && exact_before_last(problem)) make_integers(problem, numbers, data);
-    else make_random(problem, numbers, data);
+    if (problem.quantized())
+        make_quantized(problem, integers, numbers, data);
+    else if (integers && exact_before_last(problem))
+        make_integers(problem, numbers, data);
+    else
+        make_random(problem, numbers, data);
     return data;
 }
 

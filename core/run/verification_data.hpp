@@ -1,4 +1,5 @@
-// Inputs for comparing a kernel with the reference: tensors, weights, and whether the two have to be equal on them.
+// Inputs for comparing a kernel with the reference: tensors, weights, and whether the two have to be equal
+// on them.
 #pragma once
 
 #include <array>
@@ -11,7 +12,8 @@
 namespace tandem {
 
 enum class DataKind : std::uint8_t {
-    integers,  // numbers so small that every partial sum is exact in f32: the kernel must equal the reference, roundings included
+    integers,  // numbers so small that every partial sum is exact in f32: the kernel must equal the
+               // reference, roundings included
     random,    // about normal, weights scaled by 1/sqrt(fan-in)
 };
 const char* to_string(DataKind kind) noexcept;
@@ -28,19 +30,20 @@ struct VerificationData {
         }
     };
 
-    std::vector<float> input;                       // in the problem's layout; padding channels are NaN, or any integers
-    std::array<std::vector<float>, 2> residual;     // likewise
+    std::vector<float> input;  // in the problem's layout; padding channels are NaN, or any integers
+    std::array<std::vector<float>, 2> residual;  // likewise
     std::array<Weights, max_stages> stages;
     bool exact = false;               // results have to equal the reference
     bool exact_intermediate = false;  // whatever the last stage's post-ops are, the intermediate has to
 };
 
-/// Deterministic in (problem, kind, seed). Asked for integers, it makes random data all the same where a stage before the last
-/// has an inexact post-op, as nothing after that would be exact.
+/// Deterministic in (problem, kind, seed). Asked for integers, it makes random data all the same where a
+/// stage before the last has an inexact post-op, as nothing after that would be exact.
 ///
-/// Quantised problems get integers over the whole range of their types in either case, and scales with which outputs are spread over
-/// theirs; DataKind::integers makes half of them the lowest or the highest number there is, where arithmetic that saturates would show.
-/// Results are exact unless a post-op is transcendental.
+/// Quantised problems get integers over the whole range of their types in either case, and scales with
+/// which outputs are spread over theirs; DataKind::integers makes half of them the lowest or the highest
+/// number there is, where arithmetic that saturates would show. Results are exact unless a post-op is
+/// transcendental.
 VerificationData make_verification_data(const Problem& problem, DataKind kind, std::uint64_t seed);
 
 /// True where the post-op maps the integers of DataKind::integers to integers.

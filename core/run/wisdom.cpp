@@ -26,14 +26,26 @@ std::string plain(const Json::exception& error) {
     return std::string(end == std::string_view::npos ? text : text.substr(end + 2));
 }
 
-std::string dump(const Json& json, int indent = -1) { return json.dump(indent, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json, int indent = -1) {
+    return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
 
 Json entry_to_json(const WisdomEntry& entry) {
     const WisdomKey& key = entry.key;
-    return {{"problem", key.problem}, {"isa", to_string(key.isa)}, {"threads", key.threads}, {"cpu", key.cpu_name},
-            {"core_kind", key.core_kind}, {"l1", key.l1}, {"l2", key.l2}, {"l3", key.l3}, {"emitter", key.emitter},
-            {"plan", plan_to_json(entry.plan)}, {"microseconds", entry.microseconds}, {"ratio", entry.ratio},
-            {"effort", to_string(entry.effort)}, {"date", entry.date}};
+    return {{"problem", key.problem},
+            {"isa", to_string(key.isa)},
+            {"threads", key.threads},
+            {"cpu", key.cpu_name},
+            {"core_kind", key.core_kind},
+            {"l1", key.l1},
+            {"l2", key.l2},
+            {"l3", key.l3},
+            {"emitter", key.emitter},
+            {"plan", plan_to_json(entry.plan)},
+            {"microseconds", entry.microseconds},
+            {"ratio", entry.ratio},
+            {"effort", to_string(entry.effort)},
+            {"date", entry.date}};
 }
 
 Result<WisdomEntry> checked(WisdomEntry entry) {
@@ -41,9 +53,12 @@ Result<WisdomEntry> checked(WisdomEntry entry) {
         return Error{ErrorCode::parse_error, fmt::format("{} is {}; {} accepted.", field, value, accepted)};
     };
     if (entry.key.threads < 1) return reject("threads", entry.key.threads, "1 or more is");
-    if (!(entry.microseconds > 0) || !std::isfinite(entry.microseconds)) return reject("microseconds", entry.microseconds, "a positive number is");
-    if (!(entry.ratio > 0) || !std::isfinite(entry.ratio)) return reject("ratio", entry.ratio, "a positive number is");
-    if (entry.plan.isa != entry.key.isa) return reject("plan.isa", to_string(entry.plan.isa), "the entry's own isa is");
+    if (!(entry.microseconds > 0) || !std::isfinite(entry.microseconds))
+        return reject("microseconds", entry.microseconds, "a positive number is");
+    if (!(entry.ratio > 0) || !std::isfinite(entry.ratio))
+        return reject("ratio", entry.ratio, "a positive number is");
+    if (entry.plan.isa != entry.key.isa)
+        return reject("plan.isa", to_string(entry.plan.isa), "the entry's own isa is");
     return entry;
 }
 
@@ -84,38 +99,50 @@ Result<WisdomEntry> read_entry(const Json& json) {
 
 // The entries of a file of our format.
 Result<const Json*> entries_of(const Json& file, const std::string& source) {
-    const auto wrong = [&](const std::string& what) { return Error{ErrorCode::parse_error, fmt::format("{} is not a wisdom file: {}.", source, what)}; };
+    const auto wrong = [&](const std::string& what) {
+        return Error{ErrorCode::parse_error, fmt::format("{} is not a wisdom file: {}.", source, what)};
+    };
     if (!file.is_object()) return wrong("it does not hold an object");
     const auto format = file.find("format");
     if (format == file.end()) return wrong("the member \"format\" is missing");
-    if (*format != Json(format_version)) return wrong(fmt::format("\"format\" is {}; {} is accepted", dump(*format), format_version));
+    if (*format != Json(format_version))
+        return wrong(fmt::format("\"format\" is {}; {} is accepted", dump(*format), format_version));
     const auto entries = file.find("entries");
-    if (entries == file.end() || !entries->is_array()) return wrong("the member \"entries\" is missing or no list");
+    if (entries == file.end() || !entries->is_array())
+        return wrong("the member \"entries\" is missing or no list");
     return &*entries;
 }
 
 // Larger is better; whatever comes after the date only makes the choice independent of the order.
-auto rank(const WisdomEntry& entry) { return std::tuple(entry.effort, entry.ratio, entry.date, -entry.microseconds, to_string(entry.plan)); }
+auto rank(const WisdomEntry& entry) {
+    return std::tuple(entry.effort, entry.ratio, entry.date, -entry.microseconds, to_string(entry.plan));
+}
 
-std::string cache_text(std::size_t l1, std::size_t l2, std::size_t l3) { return fmt::format("{}/{}/{} KB", l1 / 1024, l2 / 1024, l3 / 1024); }
+std::string cache_text(std::size_t l1, std::size_t l2, std::size_t l3) {
+    return fmt::format("{}/{}/{} KB", l1 / 1024, l2 / 1024, l3 / 1024);
+}
 
 }  // namespace
 
 WisdomKey wisdom_key(const Problem& problem, const Machine& machine, int threads) {
     Problem one = problem;
     one.input.n = 1;
-    return {one.name(), machine.isa, threads, machine.cpu_name, machine.core_kind, machine.caches.l1, machine.caches.l2, machine.caches.l3,
-            emitter_version};
+    return {one.name(),        machine.isa,       threads,           machine.cpu_name, machine.core_kind,
+            machine.caches.l1, machine.caches.l2, machine.caches.l3, emitter_version};
 }
 
 std::optional<std::string> why_unused(const WisdomEntry& entry, const Machine& machine) {
     const WisdomKey& key = entry.key;
     const CacheSizes& caches = machine.caches;
-    if (key.emitter != emitter_version) return fmt::format("stale: emitter version {}, this is {}", key.emitter, emitter_version);
-    if (key.cpu_name != machine.cpu_name) return fmt::format("foreign: measured on '{}', this is '{}'", key.cpu_name, machine.cpu_name);
-    if (key.core_kind != machine.core_kind) return fmt::format("foreign: core kind '{}', this is '{}'", key.core_kind, machine.core_kind);
+    if (key.emitter != emitter_version)
+        return fmt::format("stale: emitter version {}, this is {}", key.emitter, emitter_version);
+    if (key.cpu_name != machine.cpu_name)
+        return fmt::format("foreign: measured on '{}', this is '{}'", key.cpu_name, machine.cpu_name);
+    if (key.core_kind != machine.core_kind)
+        return fmt::format("foreign: core kind '{}', this is '{}'", key.core_kind, machine.core_kind);
     if (std::tuple(key.l1, key.l2, key.l3) != std::tuple(caches.l1, caches.l2, caches.l3))
-        return fmt::format("foreign: caches of {}, here {}", cache_text(key.l1, key.l2, key.l3), cache_text(caches.l1, caches.l2, caches.l3));
+        return fmt::format("foreign: caches of {}, here {}", cache_text(key.l1, key.l2, key.l3),
+                           cache_text(caches.l1, caches.l2, caches.l3));
     return std::nullopt;
 }
 
@@ -149,8 +176,10 @@ std::string Wisdom::to_text() const {
         text += separator + line;
         separator = ",\n";
     };
-    for (const auto& [key, entry] : entries_) append(dump(entry_to_json(entry)));
-    for (const std::string& entry : bad_entries_) append(entry);
+    for (const auto& [key, entry] : entries_)
+        append(dump(entry_to_json(entry)));
+    for (const std::string& entry : bad_entries_)
+        append(entry);
     return text + "\n]}\n";
 }
 
@@ -165,9 +194,11 @@ void Wisdom::add(WisdomEntry entry) {
 }
 
 void Wisdom::merge(const Wisdom& other) {
-    for (const auto& [key, entry] : other.entries_) add(entry);
+    for (const auto& [key, entry] : other.entries_)
+        add(entry);
     for (std::size_t i = 0; i < other.bad_entries_.size(); ++i) {
-        if (std::find(bad_entries_.begin(), bad_entries_.end(), other.bad_entries_[i]) != bad_entries_.end()) continue;
+        if (std::find(bad_entries_.begin(), bad_entries_.end(), other.bad_entries_[i]) != bad_entries_.end())
+            continue;
         bad_entries_.push_back(other.bad_entries_[i]);
         reasons_.push_back(other.reasons_[i]);
     }
@@ -178,7 +209,8 @@ std::vector<std::string> Wisdom::unused(const Machine& machine) const {
     for (const auto& [key, entry] : entries_)
         if (const auto reason = why_unused(entry, machine)) ++counts[*reason];
     std::vector<std::string> reasons = reasons_;
-    for (const auto& [reason, count] : counts) reasons.push_back(fmt::format("{} {} {}", count, count == 1 ? "entry is" : "entries are", reason));
+    for (const auto& [reason, count] : counts)
+        reasons.push_back(fmt::format("{} {} {}", count, count == 1 ? "entry is" : "entries are", reason));
     return reasons;
 }
 
@@ -190,8 +222,10 @@ std::string default_wisdom_path() {
         return value ? value : "";
     };
     if (const char* path = std::getenv("TANDEM_WISDOM")) return path;
-    if (const std::string cache = variable("XDG_CACHE_HOME"); cache.starts_with('/')) return cache + "/tandem/wisdom.json";
-    if (const std::string home = variable("HOME"); home.starts_with('/')) return home + "/.cache/tandem/wisdom.json";
+    if (const std::string cache = variable("XDG_CACHE_HOME"); cache.starts_with('/'))
+        return cache + "/tandem/wisdom.json";
+    if (const std::string home = variable("HOME"); home.starts_with('/'))
+        return home + "/.cache/tandem/wisdom.json";
     return {};
 }
 

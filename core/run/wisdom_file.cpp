@@ -22,14 +22,18 @@ constexpr std::size_t max_bytes = 64u << 20;  // some 100,000 entries; a larger 
 Error failed(const char* action, const std::string& path, const std::string& why) {
     return {ErrorCode::system, fmt::format("{} wisdom file {} failed: {}.", action, path, why)};
 }
-Error failed(const char* action, const std::string& path) { return failed(action, path, std::strerror(errno)); }
+Error failed(const char* action, const std::string& path) {
+    return failed(action, path, std::strerror(errno));
+}
 
-constexpr int max_links = 40;                 // as many as Linux follows
+constexpr int max_links = 40;  // as many as Linux follows
 
 class File {
 public:
     File(const std::string& path, int flags) : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
-    ~File() { if (descriptor_ >= 0) ::close(descriptor_); }
+    ~File() {
+        if (descriptor_ >= 0) ::close(descriptor_);
+    }
     File(const File&) = delete;
     File& operator=(const File&) = delete;
     int get() const noexcept { return descriptor_; }
@@ -69,8 +73,10 @@ Status replace(const std::string& path, const std::string& text) {
     const std::string temporary = fmt::format("{}.{}.{}.tmp", path, ::getpid(), counter.fetch_add(1));
     Status status = write_all(temporary, text);
     if (status && ::rename(temporary.c_str(), path.c_str()) != 0) status = failed("Replacing", path);
-    if (status) sync_directory(fs::path(path).parent_path());
-    else ::unlink(temporary.c_str());
+    if (status)
+        sync_directory(fs::path(path).parent_path());
+    else
+        ::unlink(temporary.c_str());
     return status;
 }
 
@@ -78,21 +84,25 @@ Status replace(const std::string& path, const std::string& text) {
 Result<std::string> writable_target(const std::string& path) {
     std::error_code error;
     fs::path resolved = fs::absolute(path, error);
-    for (int links = 0; links < max_links && fs::is_symlink(resolved, error); ++links) resolved = resolved.parent_path() / fs::read_symlink(resolved, error);
+    for (int links = 0; links < max_links && fs::is_symlink(resolved, error); ++links)
+        resolved = resolved.parent_path() / fs::read_symlink(resolved, error);
     resolved = fs::weakly_canonical(resolved, error);
     if (error) return failed("Finding", path, error.message());
     fs::create_directories(resolved.parent_path(), error);
     if (error) return failed("Making a directory for", path, error.message());
-    struct stat info{};
-    if (::stat(resolved.c_str(), &info) == 0 && (info.st_mode & 0222) == 0) return failed("Writing", path, "it is read-only");
+    struct stat info {};
+    if (::stat(resolved.c_str(), &info) == 0 && (info.st_mode & 0222) == 0)
+        return failed("Writing", path, "it is read-only");
     return resolved.string();
 }
 
 Status save(const std::string& path, const Wisdom& wisdom) {
     const Result<std::string> target = writable_target(path);
     if (!target) return target.error();
-    const File lock(*target + ".lock", O_CREAT | O_RDWR);  // never removed: another writer may be waiting for it
-    if (!lock || uninterrupted([&] { return ::flock(lock.get(), LOCK_EX); }) != 0) return failed("Locking", path);
+    const File lock(*target + ".lock",
+                    O_CREAT | O_RDWR);  // never removed: another writer may be waiting for it
+    if (!lock || uninterrupted([&] { return ::flock(lock.get(), LOCK_EX); }) != 0)
+        return failed("Locking", path);
     Result<Wisdom> merged = read_wisdom(*target);
     if (!merged) return merged.error();
     merged->merge(wisdom);
@@ -112,7 +122,8 @@ Result<Wisdom> read_wisdom(const std::string& path, MissingFile missing) {
         if (count < 0) return failed("Reading", path);
         if (count == 0) break;
         text.append(buffer, static_cast<std::size_t>(count));
-        if (text.size() > max_bytes) return failed("Reading", path, fmt::format("it has more than {} MB", max_bytes >> 20));
+        if (text.size() > max_bytes)
+            return failed("Reading", path, fmt::format("it has more than {} MB", max_bytes >> 20));
     }
     return Wisdom::parse(text, path);
 }

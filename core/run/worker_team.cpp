@@ -12,12 +12,14 @@
 namespace tandem {
 namespace {
 
-/// How long a worker spins for the next run before it sleeps: longer than the gap between two kernels of a network, and of the
-/// order of what sleeping and being woken costs (5 us on bare metal, 70 us measured in a virtual machine), which bounds the loss.
+/// How long a worker spins for the next run before it sleeps: longer than the gap between two kernels of a
+/// network, and of the order of what sleeping and being woken costs (5 us on bare metal, 70 us measured in
+/// a virtual machine), which bounds the loss.
 constexpr std::chrono::microseconds worker_spin{40};
 
-/// How long the caller spins for the last worker: above the slowest wake-up measured. If it were below, a pool whose workers
-/// once slept would stay slow: the caller sleeps while they wake, and they sleep again while it does.
+/// How long the caller spins for the last worker: above the slowest wake-up measured. If it were below, a
+/// pool whose workers once slept would stay slow: the caller sleeps while they wake, and they sleep again
+/// while it does.
 constexpr std::chrono::microseconds caller_spin{200};
 
 constexpr std::size_t scratch_alignment = 64;
@@ -25,8 +27,9 @@ constexpr std::size_t page_bytes = 4096;  // growth step; below a page, first to
 
 thread_local bool in_part = false;
 
-/// Blocks the signals that the kernel may deliver to any thread, for as long as this lives. Threads created meanwhile inherit
-/// that, so an application's handlers stay on its own threads. Faults go to the thread that caused them and stay deliverable.
+/// Blocks the signals that the kernel may deliver to any thread, for as long as this lives. Threads created
+/// meanwhile inherit that, so an application's handlers stay on its own threads. Faults go to the thread
+/// that caused them and stay deliverable.
 class SignalBlock {
 public:
     SignalBlock() noexcept {
@@ -47,18 +50,19 @@ private:
 
 }  // namespace
 
-void Scratch::Free::operator()(std::byte* memory) const noexcept {
-    std::free(memory);
-}
+void Scratch::Free::operator()(std::byte* memory) const noexcept { std::free(memory); }
 
 Result<std::span<std::byte>> Scratch::reserve(std::size_t bytes) noexcept {
     if (bytes > bytes_) {
-        const std::size_t rounded = bytes > SIZE_MAX - page_bytes ? 0 : (bytes + page_bytes - 1) / page_bytes * page_bytes;
+        const std::size_t rounded =
+            bytes > SIZE_MAX - page_bytes ? 0 : (bytes + page_bytes - 1) / page_bytes * page_bytes;
         memory_.reset();
         bytes_ = 0;
-        memory_.reset(rounded == 0 ? nullptr : static_cast<std::byte*>(std::aligned_alloc(scratch_alignment, rounded)));
+        memory_.reset(rounded == 0 ? nullptr
+                                   : static_cast<std::byte*>(std::aligned_alloc(scratch_alignment, rounded)));
         if (!memory_) {
-            return Error{ErrorCode::system, fmt::format("a worker's scratch of {} bytes could not be allocated", bytes)};
+            return Error{ErrorCode::system,
+                         fmt::format("a worker's scratch of {} bytes could not be allocated", bytes)};
         }
         std::memset(memory_.get(), 0, rounded);
         bytes_ = rounded;
@@ -66,7 +70,8 @@ Result<std::span<std::byte>> Scratch::reserve(std::size_t bytes) noexcept {
     return std::span<std::byte>(memory_.get(), bytes_);
 }
 
-Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology, const Placement& placement, bool pin) {
+Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology, const Placement& placement,
+                                                      bool pin) {
     try {
         std::unique_ptr<WorkerTeam> team(new WorkerTeam(topology, placement, pin));
         if (Status status = team->start_threads(); !status) {
@@ -79,8 +84,8 @@ Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology,
 }
 
 WorkerTeam::WorkerTeam(hwloc_topology_t topology, const Placement& placement, bool pin)
-    : topology_(topology), placement_(placement), pin_(pin), parts_(static_cast<int>(placement.workers.size())),
-      slots_(new Slot[placement.workers.size()]) {
+    : topology_(topology), placement_(placement), pin_(pin),
+      parts_(static_cast<int>(placement.workers.size())), slots_(new Slot[placement.workers.size()]) {
     for (int part = 0; part < parts_; ++part) {
         slots_[part].team = this;
         slots_[part].part = part;
@@ -98,9 +103,12 @@ WorkerTeam::~WorkerTeam() {
 Status WorkerTeam::start_threads() {
     const SignalBlock block;
     for (int part = 1; part < parts_; ++part) {
-        if (const int error = pthread_create(&slots_[part].thread, nullptr, &thread_main, &slots_[part]); error != 0) {
-            return Error{ErrorCode::system, fmt::format("thread {} of a pool of {} could not be started: {}; ask for fewer threads",
-                                                        part, parts_, std::strerror(error))};
+        if (const int error = pthread_create(&slots_[part].thread, nullptr, &thread_main, &slots_[part]);
+            error != 0) {
+            return Error{
+                ErrorCode::system,
+                fmt::format("thread {} of a pool of {} could not be started: {}; ask for fewer threads", part,
+                            parts_, std::strerror(error))};
         }
         ++started_;
     }
@@ -112,9 +120,7 @@ std::chrono::nanoseconds WorkerTeam::spin_or_none(std::chrono::nanoseconds spin)
     return placement_.oversubscribed ? std::chrono::nanoseconds(0) : spin;
 }
 
-bool WorkerTeam::inside_part() noexcept {
-    return in_part;
-}
+bool WorkerTeam::inside_part() noexcept { return in_part; }
 
 Status WorkerTeam::run(const Job& job) noexcept {
     job_ = job;
@@ -150,7 +156,8 @@ void WorkerTeam::settle(int part) const noexcept {
 }
 
 void WorkerTeam::work(Slot& slot) noexcept {
-    // The first run may have been started before this thread got here, so the counter is compared with its initial value.
+    // The first run may have been started before this thread got here, so the counter is compared with its
+    // initial value.
     for (std::uint32_t seen = 0;;) {
         seen = start_.wait_past(seen, spin_or_none(worker_spin));
         if (stop_.load(std::memory_order_relaxed)) {
@@ -172,7 +179,8 @@ void WorkerTeam::execute(Slot& slot) noexcept {
         status = Error{ErrorCode::invalid_argument,
                        fmt::format("fn threw in part {}, which it must not: {}", slot.part, error.what())};
     } catch (...) {
-        status = Error{ErrorCode::invalid_argument, fmt::format("fn threw in part {}, which it must not", slot.part)};
+        status = Error{ErrorCode::invalid_argument,
+                       fmt::format("fn threw in part {}, which it must not", slot.part)};
     }
     in_part = false;
     if (!status) {

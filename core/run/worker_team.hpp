@@ -20,7 +20,8 @@
 
 namespace tandem {
 
-/// A 64-byte aligned buffer that grows. Written to where it is allocated, so that its pages are local to that thread's node.
+/// A 64-byte aligned buffer that grows. Written to where it is allocated, so that its pages are local to
+/// that thread's node.
 class Scratch {
 public:
     /// At least `bytes` bytes, contents undefined. Errors: out of memory.
@@ -43,18 +44,19 @@ struct Job {
 /// Not safe for concurrent runs: ThreadPool serialises them.
 class WorkerTeam {
 public:
-    /// Starts one thread per worker of `placement` but the first, whose part the caller of run() executes. Threads are named
-    /// tandem-<part>, and pinned if `pin`; where the system refuses that they run unpinned. Both arguments must outlive the
-    /// team. Errors: the system gave no thread or no memory.
-    static Result<std::unique_ptr<WorkerTeam>> start(hwloc_topology_t topology, const Placement& placement, bool pin);
+    /// Starts one thread per worker of `placement` but the first, whose part the caller of run() executes.
+    /// Threads are named tandem-<part>, and pinned if `pin`; where the system refuses that they run
+    /// unpinned. Both arguments must outlive the team. Errors: the system gave no thread or no memory.
+    static Result<std::unique_ptr<WorkerTeam>> start(hwloc_topology_t topology, const Placement& placement,
+                                                     bool pin);
 
     /// Ends and joins the threads.
     ~WorkerTeam();
     WorkerTeam(const WorkerTeam&) = delete;
     WorkerTeam& operator=(const WorkerTeam&) = delete;
 
-    /// Executes every part and returns when all have returned: the error of the first part that failed, by number. A part
-    /// that throws has failed.
+    /// Executes every part and returns when all have returned: the error of the first part that failed, by
+    /// number. A part that throws has failed.
     Status run(const Job& job) noexcept;
 
     /// Is the calling thread inside a part of any team?

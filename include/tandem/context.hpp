@@ -13,8 +13,8 @@
 
 namespace tandem {
 
-/// Each one includes those before it that have registers of its width or narrower. A kernel's own ISA is the least that has the
-/// instructions it uses: an f32 kernel made for avx512_bf16 is an avx512 one.
+/// Each one includes those before it that have registers of its width or narrower. A kernel's own ISA is
+/// the least that has the instructions it uses: an f32 kernel made for avx512_bf16 is an avx512 one.
 enum class Isa : std::uint8_t {
     avx2,         // with FMA and F16C
     avx2_vnni,    // AVX-VNNI: vpdpbusd on ymm registers
@@ -38,10 +38,11 @@ Result<Effort> parse_effort(std::string_view text);
 
 /// What dispatch may choose by itself is optional here.
 struct DispatchOptions {
-    std::optional<Isa> isa{};               // default: TANDEM_ISA, else the best this CPU and OS offer
-    int threads = 1;                        // how many parts are meant to run at once: a hint for the plan, never a condition
-    std::shared_ptr<const Plan> plan{};     // overrides wisdom and planner; an impossible plan is an error
-    Effort effort = Effort::estimate;       // how hard to look for a plan where neither the cache nor wisdom has one
+    std::optional<Isa> isa{};  // default: TANDEM_ISA, else the best this CPU and OS offer
+    int threads = 1;  // how many parts are meant to run at once: a hint for the plan, never a condition
+    std::shared_ptr<const Plan> plan{};  // overrides wisdom and planner; an impossible plan is an error
+    Effort effort =
+        Effort::estimate;  // how hard to look for a plan where neither the cache nor wisdom has one
 };
 
 struct CacheStats {
@@ -68,17 +69,21 @@ public:
     Result<Kernel> dispatch(const ConvPair& pair, const DispatchOptions& options = {});
     Result<Kernel> dispatch(const SingleConv& single, const DispatchOptions& options = {});
 
-    /// Wisdom: plans that measuring found best, by descriptor, machine and thread count (docs/tuning.md). The file at the default
-    /// location, if there is one, is read at the first dispatch that has to compile; what a dispatch with effort `measure` or
-    /// `exhaustive` learns is remembered, and saved there too. Neither failing makes a dispatch fail: see wisdom_notes().
+    /// Wisdom: plans that measuring found best, by descriptor, machine and thread count (docs/tuning.md).
+    /// The file at the default location, if there is one, is read at the first dispatch that has to
+    /// compile; what a dispatch with effort `measure` or `exhaustive` learns is remembered, and saved there
+    /// too. Neither failing makes a dispatch fail: see wisdom_notes().
     ///
-    /// Default location: TANDEM_WISDOM; else $XDG_CACHE_HOME/tandem/wisdom.json; else ~/.cache/tandem/wisdom.json. With
-    /// TANDEM_WISDOM set to the empty string nothing is read or saved unless asked for by path.
+    /// Default location: TANDEM_WISDOM; else $XDG_CACHE_HOME/tandem/wisdom.json; else
+    /// ~/.cache/tandem/wisdom.json. With TANDEM_WISDOM set to the empty string nothing is read or saved
+    /// unless asked for by path.
     ///
-    /// Adds the wisdom in a file, by default the one at the default location, and forgets cached kernels, so that dispatches from
-    /// now on use it. Errors: the file is missing, unreadable or malformed. Entries of other machines are skipped with a note.
+    /// Adds the wisdom in a file, by default the one at the default location, and forgets cached kernels,
+    /// so that dispatches from now on use it. Errors: the file is missing, unreadable or malformed. Entries
+    /// of other machines are skipped with a note.
     Status load_wisdom(const std::string& path = {});
-    /// Adds what this context knows to a file, atomically, and keeps whatever else is in it; other processes may do so at once.
+    /// Adds what this context knows to a file, atomically, and keeps whatever else is in it; other
+    /// processes may do so at once.
     Status save_wisdom(const std::string& path = {}) const;
     /// Why wisdom was not read, not saved, or not used, a sentence each.
     std::vector<std::string> wisdom_notes() const;

@@ -39,7 +39,8 @@ std::uint16_t to_f16(float value) noexcept;
 float from_bf16(std::uint16_t bits) noexcept;
 float from_f16(std::uint16_t bits) noexcept;
 
-/// `value` as the type can hold it: the nearest number, ties to even; for u8 and s8 the nearest integer in range, 0 for NaN.
+/// `value` as the type can hold it: the nearest number, ties to even; for u8 and s8 the nearest integer in
+/// range, 0 for NaN.
 float rounded(DataType type, float value) noexcept;
 
 /// Element `index` of a tensor in memory; a quantised one as the integer that is stored.

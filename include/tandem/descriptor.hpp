@@ -1,10 +1,11 @@
-// What to compute: two convolutions in a row, as plain values, and the one text form that names them everywhere.
+// What to compute: two convolutions in a row, as plain values, and the one text form that names them
+// everywhere.
 //
 //   pair   = <N>x<C>x<H>x<W>:<conv>:<conv>            a single convolution has one <conv>
 //   conv   = dw<k> | conv<k>o<OC>                     then, in this order, any of
 //            m<multiplier> s<stride> p<pad> d<dilation>     (m: depthwise only), then up to 4 post-ops
-//   postop = +bias +relu +relu6 +leaky(a) +clip(lo,hi) +sigmoid +tanh +swish +hsigmoid +hswish +elu(a) +gelu_erf +gelu_tanh
-//            +prelu +scale +sum +sum(<channels>)
+//   postop = +bias +relu +relu6 +leaky(a) +clip(lo,hi) +sigmoid +tanh +swish +hsigmoid +hswish +elu(a)
+//            +gelu_erf +gelu_tanh +prelu +scale +sum +sum(<channels>)
 //   k, s, d = one number or HxW;  p = one number or TxLxBxR;  omitted: s1, d1, m1, p = "same"
 //            ((k-1)*d/2 before, the rest after)
 //
@@ -26,9 +27,9 @@
 namespace tandem {
 
 enum class Layout : std::uint8_t {
-    nhwc,      // [N][H][W][C]
-    nchw16c,   // [N][ceil(C/16)][H][W][16]; padding channels are ignored on input and zero on output
-    nchw8c,    // [N][ceil(C/8)][H][W][8]
+    nhwc,     // [N][H][W][C]
+    nchw16c,  // [N][ceil(C/16)][H][W][16]; padding channels are ignored on input and zero on output
+    nchw8c,   // [N][ceil(C/8)][H][W][8]
 };
 
 /// Which arithmetic may be chosen (docs/math-modes.md).
@@ -42,12 +43,12 @@ enum class Math : std::uint8_t {
 enum class ConvKind : std::uint8_t { depthwise, dense };
 
 enum class PostOpKind : std::uint8_t {
-    bias,       // + bias[channel]
-    relu,       // max(x, 0)
-    relu6,      // min(max(x, 0), 6)
-    leaky,      // x < 0 ? alpha * x : x
-    clip,       // min(max(x, alpha), beta)
-    sigmoid,    // 1 / (1 + exp(-x))
+    bias,     // + bias[channel]
+    relu,     // max(x, 0)
+    relu6,    // min(max(x, 0), 6)
+    leaky,    // x < 0 ? alpha * x : x
+    clip,     // min(max(x, alpha), beta)
+    sigmoid,  // 1 / (1 + exp(-x))
     tanh,
     swish,      // x * sigmoid(x)
     hsigmoid,   // min(max(x + 3, 0), 6) / 6
@@ -62,9 +63,10 @@ enum class PostOpKind : std::uint8_t {
 
 struct PostOp {
     PostOpKind kind = PostOpKind::bias;
-    float alpha = 0;             // leaky, elu: slope; clip: lower bound
-    float beta = 0;              // clip: upper bound
-    std::int64_t channels = 0;   // sum: channels of the residual; 0 = the stage's output channels. Missing ones count as zero
+    float alpha = 0;  // leaky, elu: slope; clip: lower bound
+    float beta = 0;   // clip: upper bound
+    std::int64_t channels =
+        0;  // sum: channels of the residual; 0 = the stage's output channels. Missing ones count as zero
 
     bool operator==(const PostOp&) const = default;
 };
@@ -88,7 +90,8 @@ struct Conv {
     Size2 dilation{};
     std::optional<Padding> padding{};  // nullopt: "same"
     std::int64_t out_channels = 0;     // dense only
-    std::int64_t multiplier = 1;       // depthwise only: output channels per input channel; output channel o reads o / multiplier
+    std::int64_t multiplier =
+        1;  // depthwise only: output channels per input channel; output channel o reads o / multiplier
     std::array<PostOp, max_post_ops> post_ops{};
     int post_op_count = 0;
 
@@ -115,14 +118,16 @@ struct InputShape {
 struct ConvPair {
     InputShape input{};
     Conv first{}, second{};
-    DataType dtype = DataType::f32;  // of the input; of the intermediate and the output too, unless stated otherwise
+    DataType dtype =
+        DataType::f32;  // of the input; of the intermediate and the output too, unless stated otherwise
     Layout layout = Layout::nhwc;
     Math math = Math::fast;
     // Quantised input only. What the numbers stand for is told to pack().
     std::optional<DataType> intermediate_dtype{};  // u8 or s8
     std::optional<DataType> output_dtype{};        // u8, s8 or f32
 
-    static Result<ConvPair> parse(std::string_view text);  // the text form names neither data types, layout nor math
+    static Result<ConvPair> parse(
+        std::string_view text);  // the text form names neither data types, layout nor math
     bool operator==(const ConvPair&) const = default;
 };
 
@@ -139,7 +144,8 @@ struct SingleConv {
     bool operator==(const SingleConv&) const = default;
 };
 
-/// Canonical text: parse(to_string(x)) == x up to data types, layout, math and an explicitly written "same" padding.
+/// Canonical text: parse(to_string(x)) == x up to data types, layout, math and an explicitly written "same"
+/// padding.
 std::string to_string(const ConvPair& pair);
 std::string to_string(const SingleConv& single);
 std::string to_string(const Conv& conv);
@@ -151,7 +157,8 @@ const char* to_string(PostOpKind kind) noexcept;
 Status validate(const ConvPair& pair);
 Status validate(const SingleConv& single);
 
-/// The two convolutions of a pair on their own (the second reads what the first writes). The pair must be valid.
+/// The two convolutions of a pair on their own (the second reads what the first writes). The pair must be
+/// valid.
 SingleConv first_of(const ConvPair& pair);
 SingleConv second_of(const ConvPair& pair);
 

@@ -4,8 +4,8 @@
 //   auto weights = kernel->pack(w1, b1, w2, b2);            // once; Result<PackedWeights>
 //   (*kernel)({.input = x, .output = y, .weights = &*weights});
 //
-// A Kernel is a cheap handle: it shares ownership of its code and outlives the Context and the cache entry it came from.
-// All member functions are const and safe to call from many threads at once.
+// A Kernel is a cheap handle: it shares ownership of its code and outlives the Context and the cache entry
+// it came from. All member functions are const and safe to call from many threads at once.
 #pragma once
 
 #include <array>
@@ -21,14 +21,16 @@
 
 namespace tandem {
 
-struct Plan;            // core/plan/plan.hpp: every tiling and blocking decision
-struct KernelImpl;      // core/run/kernel_code.hpp
+struct Plan;        // core/plan/plan.hpp: every tiling and blocking decision
+struct KernelImpl;  // core/run/kernel_code.hpp
 
-/// Weights of one stage as frameworks store them. A bf16 or f16 kernel rounds `weights` to its data type; post-op parameters stay f32.
+/// Weights of one stage as frameworks store them. A bf16 or f16 kernel rounds `weights` to its data type;
+/// post-op parameters stay f32.
 ///
-/// A quantised kernel takes `quantized_weights` instead of `weights`, and what all the integers stand for. Its stage computes, in
-/// this order: the exact integer sum of (input - zero point) * weight; f32 of it times input.scale * weight_scales[channel];
-/// the post-ops in f32 on real numbers; nearest(x / output.scale + output.zero_point), clamped to the type (docs/math-modes.md).
+/// A quantised kernel takes `quantized_weights` instead of `weights`, and what all the integers stand for.
+/// Its stage computes, in this order: the exact integer sum of (input - zero point) * weight; f32 of it
+/// times input.scale * weight_scales[channel]; the post-ops in f32 on real numbers; nearest(x /
+/// output.scale + output.zero_point), clamped to the type (docs/math-modes.md).
 struct StageWeights {
     std::span<const float> weights;  // dense: OIHW; depthwise: [C*multiplier][1][H][W]
     std::span<const float> bias;     // output channels; empty if the stage has no +bias
@@ -36,13 +38,16 @@ struct StageWeights {
     std::span<const float> scale;    // output channels; empty if the stage has no +scale
 
     std::span<const std::int8_t> quantized_weights{};  // in the order of `weights`
-    std::span<const float> weight_scales{};            // output channels: real weight = weight_scales[channel] * quantised weight
+    std::span<const float>
+        weight_scales{};      // output channels: real weight = weight_scales[channel] * quantised weight
     Quantization input{};     // of the second stage: the first one's output
     Quantization output{};    // not used where the output is f32
-    Quantization residual{};  // of +sum's tensor, whose data type is that of the stage's output; not used where it is f32
+    Quantization residual{};  // of +sum's tensor, whose data type is that of the stage's output; not used
+                              // where it is f32
 };
 
-/// Weights in the order one particular kernel reads them. Immutable, may be shared by threads, must outlive the calls.
+/// Weights in the order one particular kernel reads them. Immutable, may be shared by threads, must outlive
+/// the calls.
 class PackedWeights {
 public:
     std::size_t bytes() const noexcept;
@@ -53,9 +58,9 @@ private:
     std::shared_ptr<const struct PackedData> data_;
 };
 
-/// One call's tensors. Layouts and sizes are those of the descriptor. Alignment: that of the element type is enough.
-/// A size of 0 means "not stated" and is not checked; a stated one that is too small is an error.
-/// Input, output and residuals must not overlap.
+/// One call's tensors. Layouts and sizes are those of the descriptor. Alignment: that of the element type
+/// is enough. A size of 0 means "not stated" and is not checked; a stated one that is too small is an
+/// error. Input, output and residuals must not overlap.
 struct Args {
     const void* input = nullptr;
     void* output = nullptr;
@@ -76,17 +81,18 @@ public:
     explicit Kernel(std::shared_ptr<const KernelImpl> impl) : impl_(std::move(impl)) {}
     explicit operator bool() const noexcept { return impl_ != nullptr; }
 
-    /// Packs both stages' plain weights (kernels that are not quantised); spans are read during the call only. Errors name the span and the size it should have.
-    Result<PackedWeights> pack(std::span<const float> w1, std::span<const float> b1, std::span<const float> w2,
-                               std::span<const float> b2) const;
+    /// Packs both stages' plain weights (kernels that are not quantised); spans are read during the call
+    /// only. Errors name the span and the size it should have.
+    Result<PackedWeights> pack(std::span<const float> w1, std::span<const float> b1,
+                               std::span<const float> w2, std::span<const float> b2) const;
     Result<PackedWeights> pack(std::span<const StageWeights> stages) const;
 
     /// Computes the whole output on the calling thread, in scratch of its own (one per thread, kept).
     Status operator()(const Args& args) const noexcept;
 
-    /// Computes part `part` of `nparts` (any nparts >= 1; parts past the number of tiles are empty). Parts never wait for
-    /// each other and may run in any order on any threads. `scratch`: scratch_bytes() bytes, 64-byte aligned, one per
-    /// concurrently running part, contents undefined before and after.
+    /// Computes part `part` of `nparts` (any nparts >= 1; parts past the number of tiles are empty). Parts
+    /// never wait for each other and may run in any order on any threads. `scratch`: scratch_bytes() bytes,
+    /// 64-byte aligned, one per concurrently running part, contents undefined before and after.
     Status run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept;
     std::size_t scratch_bytes() const noexcept;
 
@@ -100,8 +106,9 @@ public:
     std::span<const CodeLabel> labels() const noexcept;
     /// Why this kernel is the way it is, in sentences; names every fallback taken.
     std::string explain() const;
-    /// Both stages tile by tile, so that the intermediate is never there as a whole. False: one convolution, or the first stage is
-    /// complete before the second begins, as if two kernels ran (the planner thought that faster, or the image is one tile).
+    /// Both stages tile by tile, so that the intermediate is never there as a whole. False: one
+    /// convolution, or the first stage is complete before the second begins, as if two kernels ran (the
+    /// planner thought that faster, or the image is one tile).
     bool fused() const noexcept;
     TensorShape input_shape() const noexcept;
     TensorShape output_shape() const noexcept;

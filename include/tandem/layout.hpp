@@ -1,4 +1,5 @@
-// Activation tensors: sizes in memory and conversion between plain NCHW and the layouts kernels read and write.
+// Activation tensors: sizes in memory and conversion between plain NCHW and the layouts kernels read and
+// write.
 #pragma once
 
 #include <cstddef>
@@ -20,12 +21,13 @@ constexpr std::int64_t channel_block(Layout layout) noexcept {
     return layout == Layout::nchw16c ? 16 : layout == Layout::nchw8c ? 8 : 1;
 }
 
-/// Elements that a tensor takes in `layout`, padding channels of blocked layouts included; -1 if that overflows.
+/// Elements that a tensor takes in `layout`, padding channels of blocked layouts included; -1 if that
+/// overflows.
 std::int64_t element_count(const TensorShape& shape, Layout layout) noexcept;
 
 /// Index of element (n, c, y, x) in a tensor of this shape and layout.
-std::int64_t element_index(const TensorShape& shape, Layout layout, std::int64_t n, std::int64_t c, std::int64_t y,
-                           std::int64_t x) noexcept;
+std::int64_t element_index(const TensorShape& shape, Layout layout, std::int64_t n, std::int64_t c,
+                           std::int64_t y, std::int64_t x) noexcept;
 
 /// Copies f32 NCHW (n*c*h*w elements) into `layout`; padding channels are set to zero.
 Status from_nchw(std::span<const float> nchw, const TensorShape& shape, Layout layout, std::span<float> out);

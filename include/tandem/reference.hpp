@@ -1,5 +1,6 @@
-// The reference: naive loops in double over any valid descriptor, for tests and for checking kernels. It rounds where kernels round;
-// quantised stages are computed as docs/math-modes.md defines them, to the bit where no post-op is transcendental.
+// The reference: naive loops in double over any valid descriptor, for tests and for checking kernels. It
+// rounds where kernels round; quantised stages are computed as docs/math-modes.md defines them, to the bit
+// where no post-op is transcendental.
 #pragma once
 
 #include <array>
@@ -11,16 +12,17 @@
 
 namespace tandem {
 
-/// What a kernel is called with, for the reference: tensors in the descriptor's layout, weights plain. A tensor's elements are given as
-/// floats whatever its data type is: numbers that the type can hold; for u8 and s8, the integers that are stored.
+/// What a kernel is called with, for the reference: tensors in the descriptor's layout, weights plain. A
+/// tensor's elements are given as floats whatever its data type is: numbers that the type can hold; for u8
+/// and s8, the integers that are stored.
 struct ReferenceArgs {
     std::span<const float> input;
     std::span<const StageWeights> stages;              // one a stage
     std::array<std::span<const float>, 2> residual{};  // for +sum, in the descriptor's layout
 };
 
-/// The output in the descriptor's layout, padding channels zero: for f32 not rounded, else numbers of the output's data type; for u8 and
-/// s8, the integers that are stored. Slow: for checking only. Thread-safe.
+/// The output in the descriptor's layout, padding channels zero: for f32 not rounded, else numbers of the
+/// output's data type; for u8 and s8, the integers that are stored. Slow: for checking only. Thread-safe.
 Result<std::vector<double>> reference(const ConvPair& pair, const ReferenceArgs& args);
 Result<std::vector<double>> reference(const SingleConv& single, const ReferenceArgs& args);
 

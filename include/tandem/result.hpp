@@ -1,5 +1,6 @@
-// Result<T>: a value or an error that says, in one sentence, which field is wrong, its value, and what would be accepted.
-// Nothing in Tandem throws, prints or aborts across its API; every function that can fail returns one of these.
+// Result<T>: a value or an error that says, in one sentence, which field is wrong, its value, and what
+// would be accepted. Nothing in Tandem throws, prints or aborts across its API; every function that can
+// fail returns one of these.
 #pragma once
 
 #include <string>

@@ -69,19 +69,24 @@ public:
     /// Moves the child's failures to `failures` and returns the jobs that it left undone.
     Batch collect(int status, std::vector<JobFailure>& failures) {
         pid_ = 0;
-        for (std::size_t i = 0; i < report_->failures; ++i) failures.push_back({report_->failure[i].index, report_->failure[i].message});
+        for (std::size_t i = 0; i < report_->failures; ++i)
+            failures.push_back({report_->failure[i].index, report_->failure[i].message});
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {report_->current, batch_.end};
         const std::int64_t at = report_->current;
-        failures.push_back({at, WIFSIGNALED(status) ? fmt::format("died of signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)))
-                                                    : fmt::format("ended with exit code {}", WEXITSTATUS(status))});
+        failures.push_back(
+            {at, WIFSIGNALED(status)
+                     ? fmt::format("died of signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)))
+                     : fmt::format("ended with exit code {}", WEXITSTATUS(status))});
         return {at + 1, batch_.end};
     }
 
 private:
-    // doctest handles crashes too, but it would report one as a failure of the whole test case and raise it again.
+    // doctest handles crashes too, but it would report one as a failure of the whole test case and raise it
+    // again.
     [[noreturn]] void work(const std::function<std::string(std::int64_t)>& job) {
         if (!sanitized)
-            for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) std::signal(signal, SIG_DFL);
+            for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT})
+                std::signal(signal, SIG_DFL);
         std::size_t failures = 0;
         for (std::int64_t i = batch_.begin; i < batch_.end && failures < reports_per_child; ++i) {
             report_->current = i;
@@ -104,15 +109,16 @@ private:
     Batch batch_{};
 };
 
-void run_here(std::int64_t count, const std::function<std::string(std::int64_t)>& job, std::size_t most_failures,
-              std::vector<JobFailure>& failures) {
+void run_here(std::int64_t count, const std::function<std::string(std::int64_t)>& job,
+              std::size_t most_failures, std::vector<JobFailure>& failures) {
     for (std::int64_t i = 0; i < count && failures.size() < most_failures; ++i)
         if (std::string message = job(i); !message.empty()) failures.push_back({i, std::move(message)});
 }
 
 }  // namespace
 
-std::vector<JobFailure> run_forked(std::int64_t count, std::int64_t batch, const std::function<std::string(std::int64_t)>& job,
+std::vector<JobFailure> run_forked(std::int64_t count, std::int64_t batch,
+                                   const std::function<std::string(std::int64_t)>& job,
                                    std::size_t most_failures) {
     std::vector<JobFailure> failures;
     if (!can_fork) {
@@ -120,7 +126,8 @@ std::vector<JobFailure> run_forked(std::int64_t count, std::int64_t batch, const
         return failures;
     }
     std::deque<Batch> todo;
-    for (std::int64_t begin = 0; begin < count; begin += batch) todo.push_back({begin, std::min(begin + batch, count)});
+    for (std::int64_t begin = 0; begin < count; begin += batch)
+        todo.push_back({begin, std::min(begin + batch, count)});
     Child children[children_at_once];
     std::size_t running = 0;
     for (;;) {
@@ -128,7 +135,8 @@ std::vector<JobFailure> run_forked(std::int64_t count, std::int64_t batch, const
         for (Child& child : children) {
             if (!child.idle() || todo.empty()) continue;
             if (!child.start(todo.front(), job)) {
-                failures.push_back({todo.front().begin, fmt::format("starting a child process failed: {}", std::strerror(errno))});
+                failures.push_back({todo.front().begin, fmt::format("starting a child process failed: {}",
+                                                                    std::strerror(errno))});
                 return failures;
             }
             todo.pop_front();

@@ -1,4 +1,5 @@
-// Jobs in child processes, so that one that crashes (an access to a guard page) is reported like any other failure.
+// Jobs in child processes, so that one that crashes (an access to a guard page) is reported like any other
+// failure.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +20,12 @@ struct JobFailure {
     std::string message;  // what the job returned, or how its process ended
 };
 
-/// Runs job(i) for every i in [0, count), in two child processes at a time that take `batch` jobs each. A job returns what went
-/// wrong, empty if nothing. A child that dies costs the job it was at; the rest of its batch is run by another. Stops after
-/// `most_failures`. Failures are sorted by index. Under the thread sanitizer, whose runtime does not survive fork(), the jobs
-/// run in this process.
-std::vector<JobFailure> run_forked(std::int64_t count, std::int64_t batch, const std::function<std::string(std::int64_t)>& job,
+/// Runs job(i) for every i in [0, count), in two child processes at a time that take `batch` jobs each. A
+/// job returns what went wrong, empty if nothing. A child that dies costs the job it was at; the rest of
+/// its batch is run by another. Stops after `most_failures`. Failures are sorted by index. Under the thread
+/// sanitizer, whose runtime does not survive fork(), the jobs run in this process.
+std::vector<JobFailure> run_forked(std::int64_t count, std::int64_t batch,
+                                   const std::function<std::string(std::int64_t)>& job,
                                    std::size_t most_failures = 10);
 
 }  // namespace tandem::test

@@ -1,4 +1,5 @@
-// GuardedCall: a kernel with made-up weights and tensors, each tensor ending at a page that faults, ready to be called.
+// GuardedCall: a kernel with made-up weights and tensors, each tensor ending at a page that faults, ready
+// to be called.
 #pragma once
 
 #include <algorithm>
@@ -19,22 +20,28 @@ namespace tandem::test {
 
 class GuardedCall {
 public:
-    GuardedCall(const Problem& problem, const Kernel& kernel, DataKind kind = DataKind::random, std::uint64_t seed = 1)
+    GuardedCall(const Problem& problem, const Kernel& kernel, DataKind kind = DataKind::random,
+                std::uint64_t seed = 1)
         : GuardedCall(problem, kernel, make_verification_data(problem, kind, seed)) {}
     GuardedCall(const Problem& problem, const Kernel& kernel, VerificationData data)
         : kernel_(kernel), data_(std::move(data)),
-          input_(copy(problem.dtype, data_.input)),
-          residual_{copy(problem.output_dtype(0), data_.residual[0]), copy(problem.output_dtype(1), data_.residual[1])},
-          output_(tensor(kernel.output_dtype(), static_cast<std::size_t>(element_count(kernel.output_shape(), problem.layout)))),
+          input_(copy(problem.dtype, data_.input)), residual_{copy(problem.output_dtype(0),
+                                                                   data_.residual[0]),
+                                                              copy(problem.output_dtype(1),
+                                                                   data_.residual[1])},
+          output_(tensor(kernel.output_dtype(),
+                         static_cast<std::size_t>(element_count(kernel.output_shape(), problem.layout)))),
           scratch_(empty(kernel.scratch_bytes(), 64)) {
         std::vector<StageWeights> stages;
-        for (int i = 0; i < problem.stage_count; ++i) stages.push_back(data_.stages[static_cast<std::size_t>(i)].view());
+        for (int i = 0; i < problem.stage_count; ++i)
+            stages.push_back(data_.stages[static_cast<std::size_t>(i)].view());
         auto packed = kernel.pack(stages);
         if (packed) weights_ = std::make_unique<PackedWeights>(std::move(*packed));
     }
 
     Args args() const {
-        Args args{.input = input_.bytes().data(), .output = output_.bytes().data(), .weights = weights_.get()};
+        Args args{
+            .input = input_.bytes().data(), .output = output_.bytes().data(), .weights = weights_.get()};
         args.input_bytes = input_.bytes().size();
         args.output_bytes = output_.bytes().size();
         for (std::size_t i = 0; i < 2; ++i) {
@@ -46,9 +53,12 @@ public:
 
     /// Output and scratch full of NaN, or of 255 or -1 where the output has none, as before the first call.
     void clear() {
-        for (const GuardedBuffer* buffer : {&output_, &scratch_}) std::fill(buffer->bytes().begin(), buffer->bytes().end(), std::byte{0xff});
+        for (const GuardedBuffer* buffer : {&output_, &scratch_})
+            std::fill(buffer->bytes().begin(), buffer->bytes().end(), std::byte{0xff});
     }
-    Status run(int part = 0, int nparts = 1) const { return kernel_.run(part, nparts, args(), scratch_.bytes()); }
+    Status run(int part = 0, int nparts = 1) const {
+        return kernel_.run(part, nparts, args(), scratch_.bytes());
+    }
     std::span<std::byte> scratch() const { return scratch_.bytes(); }
     /// Quantised ones as the integers that are stored.
     std::vector<float> output() const { return load_elements(kernel_.output_dtype(), output_.bytes()); }
@@ -81,7 +91,8 @@ private:
 inline std::string bitwise_difference(const std::vector<float>& a, const std::vector<float>& b) {
     if (a.size() != b.size()) return fmt::format("{} elements against {}", a.size(), b.size());
     for (std::size_t i = 0; i < a.size(); ++i)
-        if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0) return fmt::format("element {} is {} and {}", i, a[i], b[i]);
+        if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0)
+            return fmt::format("element {} is {} and {}", i, a[i], b[i]);
     return {};
 }
 

@@ -15,14 +15,17 @@ constexpr std::int64_t max_channels = 1030, max_extent = 60;
 
 class Generator {
 public:
-    Generator(std::mt19937_64& engine, const RandomPairOptions& options) : engine_(engine), options_(options) {}
+    Generator(std::mt19937_64& engine, const RandomPairOptions& options)
+        : engine_(engine), options_(options) {}
 
     ConvPair pair() {
         ConvPair pair;
-        pair.input = {uniform(1, 3), log_uniform(max_channels), uniform(1, max_extent), uniform(1, max_extent)};
+        pair.input = {uniform(1, 3), log_uniform(max_channels), uniform(1, max_extent),
+                      uniform(1, max_extent)};
         pair.layout = options_.layout.value_or(pick<Layout>({Layout::nhwc, Layout::nchw16c, Layout::nchw8c}));
         pair.first = options_.kinds == PairKinds::any ? any_conv() : depthwise();
-        pair.second = options_.kinds == PairKinds::any ? any_conv() : Conv::dense(1, log_uniform(max_channels));
+        pair.second =
+            options_.kinds == PairKinds::any ? any_conv() : Conv::dense(1, log_uniform(max_channels));
         pair.dtype = options_.dtype;
         if (is_quantized(pair.dtype)) add_dtypes(pair);
         return pair;
@@ -43,8 +46,9 @@ public:
     /// Makes the problem smaller by one step; false if there is none.
     static bool shrink(ConvPair& pair) {
         std::int64_t& side = pair.input.h > pair.input.w ? pair.input.h : pair.input.w;
-        std::int64_t* const sizes[] = {&side, &pair.input.n, &pair.second.out_channels, &pair.first.out_channels, &pair.input.c,
-                                       &pair.second.multiplier, &pair.first.multiplier};
+        std::int64_t* const sizes[] = {
+            &side,         &pair.input.n,           &pair.second.out_channels, &pair.first.out_channels,
+            &pair.input.c, &pair.second.multiplier, &pair.first.multiplier};
         for (std::int64_t* size : sizes)
             if (*size > 1) {
                 *size = (*size + 1) / 2;
@@ -59,7 +63,8 @@ private:
     }
     std::int64_t log_uniform(std::int64_t high) {
         const double exponent = static_cast<double>(engine_() >> 11) * 0x1p-53;
-        return std::clamp(static_cast<std::int64_t>(std::pow(static_cast<double>(high), exponent)), std::int64_t{1}, high);
+        return std::clamp(static_cast<std::int64_t>(std::pow(static_cast<double>(high), exponent)),
+                          std::int64_t{1}, high);
     }
     bool one_in(std::int64_t n) { return uniform(1, n) == 1; }
     template <class T>
@@ -90,14 +95,17 @@ private:
         conv.stride = square_or_not(one_in(2) ? 2 : 4);
         if (one_in(4)) conv.dilation = square_or_not(3);
         if (one_in(2)) conv.padding = padding(conv);
-        if (conv.kind == ConvKind::dense) conv.out_channels = log_uniform(max_channels);
-        else if (one_in(4)) conv.multiplier = uniform(2, 4);
+        if (conv.kind == ConvKind::dense)
+            conv.out_channels = log_uniform(max_channels);
+        else if (one_in(4))
+            conv.multiplier = uniform(2, 4);
         return conv;
     }
 
     /// Any padding smaller than the kernel's extent, each side on its own.
     Padding padding(const Conv& conv) {
-        const std::int64_t rows = (conv.kernel.h - 1) * conv.dilation.h, columns = (conv.kernel.w - 1) * conv.dilation.w;
+        const std::int64_t rows = (conv.kernel.h - 1) * conv.dilation.h,
+                           columns = (conv.kernel.w - 1) * conv.dilation.w;
         return {uniform(0, rows), uniform(0, columns), uniform(0, rows), uniform(0, columns)};
     }
 
@@ -124,7 +132,8 @@ ConvPair random_pair(std::mt19937_64& engine, const RandomPairOptions& options) 
     while (true) {
         ConvPair pair = generator.pair();
         Result<Problem> problem = make_problem(pair);
-        while (problem && problem->flops() > options.max_flops && Generator::shrink(pair)) problem = make_problem(pair);
+        while (problem && problem->flops() > options.max_flops && Generator::shrink(pair))
+            problem = make_problem(pair);
         if (!problem || problem->flops() > options.max_flops) continue;
         generator.add_post_ops(pair.first, problem->stage(0).out_channels);
         generator.add_post_ops(pair.second, problem->stage(1).out_channels);

@@ -15,10 +15,11 @@ enum class PairKinds {
 
 struct RandomPairOptions {
     PairKinds kinds = PairKinds::any;
-    double max_flops = 5e6;           // whole batch; the reference then takes a few milliseconds
-    bool exact_post_ops = false;      // only post-ops that map integers to integers
-    std::optional<Layout> layout{};   // nullopt: any of them
-    DataType dtype = DataType::f32;   // of the input; quantised pairs get any intermediate and output that go with it
+    double max_flops = 5e6;          // whole batch; the reference then takes a few milliseconds
+    bool exact_post_ops = false;     // only post-ops that map integers to integers
+    std::optional<Layout> layout{};  // nullopt: any of them
+    DataType dtype =
+        DataType::f32;  // of the input; quantised pairs get any intermediate and output that go with it
 };
 
 ConvPair random_pair(std::mt19937_64& engine, const RandomPairOptions& options = {});

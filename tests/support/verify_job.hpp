@@ -1,4 +1,5 @@
-// One verification as a job for run_forked(): the failure as text, and the command that reruns it even after a crash.
+// One verification as a job for run_forked(): the failure as text, and the command that reruns it even
+// after a crash.
 #pragma once
 
 #include <string>
@@ -19,10 +20,12 @@ inline std::string verify_job(const ConvPair& pair, const VerifyOptions& options
 
 inline std::string rerun_command(const ConvPair& pair, const VerifyOptions& options) {
     std::string dtypes = to_string(pair.dtype);
-    if (pair.intermediate_dtype) dtypes += std::string(" --intermediate-dtype ") + to_string(*pair.intermediate_dtype);
+    if (pair.intermediate_dtype)
+        dtypes += std::string(" --intermediate-dtype ") + to_string(*pair.intermediate_dtype);
     if (pair.output_dtype) dtypes += std::string(" --output-dtype ") + to_string(*pair.output_dtype);
-    return fmt::format("tandem check '{}' --isa {} --layout {} --dtype {} --threads {} --seed {}", to_string(pair),
-                       options.dispatch.isa ? to_string(*options.dispatch.isa) : "?", to_string(pair.layout), dtypes, options.threads, options.seed);
+    return fmt::format("tandem check '{}' --isa {} --layout {} --dtype {} --threads {} --seed {}",
+                       to_string(pair), options.dispatch.isa ? to_string(*options.dispatch.isa) : "?",
+                       to_string(pair.layout), dtypes, options.threads, options.seed);
 }
 
 }  // namespace tandem::test
