@@ -13,8 +13,6 @@
 
 namespace tandem {
 
-inline constexpr int max_stages = 2;
-
 /// One convolution of a problem: the descriptor's fields with "same" padding resolved, and the sizes that
 /// follow.
 struct Stage {

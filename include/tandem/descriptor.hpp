@@ -82,6 +82,7 @@ struct Padding {
 };
 
 inline constexpr int max_post_ops = 4;
+inline constexpr int max_stages = 4;  // convolutions in a row
 
 struct Conv {
     ConvKind kind = ConvKind::dense;
