@@ -18,7 +18,7 @@ std::optional<RegPool::Lease> lease_if(bool wanted, RegPool& pool, const char* n
 
 }  // namespace
 
-DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, PrefetchPlan prefetch)
+DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, InputPrefetch prefetch)
     : context_(std::move(context)), code_(context_.simd.code),
       post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args), prefetch_(prefetch),
       group_(gprs.lease("group panel")), rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
@@ -35,7 +35,7 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     const Gpr group = group_, next = next_;
     code_.note(
         fmt::format("{}: GEMM, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
-    code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
+    code_.mov(group, code_.ptr[args_ + context_.panel_at]);
     emit_add(code_, group, runs.front().offset);
     if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
     if (on_amx()) {

@@ -29,19 +29,12 @@
 
 namespace tandem::jit {
 
-/// Prefetch of the next tile's input, spread over the calls of the innermost routine: `lines` pixels of
-/// each channel block a call.
-struct PrefetchPlan {
-    std::int64_t lines = 0;  // 0: none
-    TensorStrides source{};
-};
-
 inline constexpr std::int64_t line_bytes = 64;  // of a cache line
 
 class DenseBody final : public StageBody {
 public:
     /// Registers are leased for the lifetime of the body.
-    DenseBody(StageContext context, const Gpr& args, RegPool& gprs, PrefetchPlan prefetch);
+    DenseBody(StageContext context, const Gpr& args, RegPool& gprs, InputPrefetch prefetch);
     void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
 
 private:
@@ -125,7 +118,7 @@ private:
     CodeBlock& code_;
     PostOps post_ops_;
     Gpr args_;
-    PrefetchPlan prefetch_;
+    InputPrefetch prefetch_;
     RegPool::Lease group_, rows_, outs_, residuals_, out_, residual_, column_;
     std::optional<RegPool::Lease> table_, parked_;  // without K blocks, with them
     RegPool::Lease input_, weights_;

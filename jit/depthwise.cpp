@@ -88,7 +88,7 @@ void DepthwiseBody::emit_row_group(const RowGroup& group) {
                            group.taps.size(), taps));
     const Gpr panel = panel_, scratch = input_.front();
     const Simd& simd = context_.simd;
-    code_.mov(panel, code_.ptr[args_ + panel_offset(context_.index)]);
+    code_.mov(panel, code_.ptr[args_ + context_.panel_at]);
     emit_add(code_, panel, group.runs.front().offset);
     for (const GroupRun& run : group.runs) {
         if (simd.avx512()) {

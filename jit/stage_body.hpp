@@ -1,10 +1,11 @@
-// StageBody: what a stage's emitter (depthwise.*, dense.*) offers to the composer (pair_kernel.*), and what
+// StageBody: what a stage's emitter (depthwise.*, dense.*) offers to the composer (chain_kernel.*), and what
 // both share.
 //
 // A body emits, into a tile function, the code that computes the stage's rows of the tile. Inner routines
 // are asked for while the tile functions are emitted, shared between them, and emitted behind them.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "core/plan/panel.hpp"
+#include "core/plan/stage_io.hpp"
 #include "jit/elements.hpp"
 #include "jit/post_ops.hpp"
 #include "jit/reg_pool.hpp"
@@ -21,14 +23,6 @@
 #include "jit/tile_args.hpp"
 
 namespace tandem::jit {
-
-/// How a stage's output tensor wants a vector that is only partly channels.
-enum class TailStore {
-    masked,    // NHWC: the lanes behind belong to the next pixel
-    zeroed,    // blocked: padding channels are zero
-    cleared,   // scratch whose lanes behind the last channel share a dot group with it
-    anything,  // scratch: nobody reads them
-};
 
 /// The register that `lanes` valid channels take: half a register where that is enough, with the lanes of
 /// it to touch.
@@ -42,7 +36,8 @@ struct StageContext {
     Simd simd;
     const Stage* stage;
     StagePlan plan;
-    int index;  // 0 or 1: which panel and residual table
+    int index;             // of the stage: which residual table, and its name
+    std::size_t panel_at;  // offset in TileArgs of the panel's address
     PanelLayout panel;
     TensorStrides in, out, residual;
     Element in_element, out_element;
@@ -61,7 +56,10 @@ struct StageContext {
             return {true, tail_lanes % 8};
         return {false, tail_lanes};
     }
-    std::string name() const { return index == 0 ? "first" : "second"; }
+    std::string name() const {
+        constexpr std::array<const char*, max_stages> names{"first", "second", "third", "fourth"};
+        return names[static_cast<std::size_t>(index)];
+    }
 };
 
 /// Inner routines by key, each emitted once.
@@ -108,6 +106,9 @@ std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, 
 /// Offsets in TileArgs.
 inline std::size_t local_offset(Local local) {
     return offsetof(TileArgs, locals) + static_cast<std::size_t>(local) * sizeof(std::int64_t);
+}
+inline std::size_t mid_offset(int stage) {
+    return offsetof(TileArgs, mid_rows) + static_cast<std::size_t>(stage) * sizeof(void*);
 }
 inline std::size_t panel_offset(int stage) {
     return offsetof(TileArgs, panels) + static_cast<std::size_t>(stage) * sizeof(void*);

@@ -12,7 +12,7 @@ namespace {
 StageContext gemm_context(const StageContext& stage, const WinogradLayout& layout, const Stage* gemm) {
     StageContext context = stage;
     context.stage = gemm;
-    context.index = 2;
+    context.panel_at = panel_offset(max_stages);
     context.panel = layout.gemm;
     context.in = layout.inputs;
     context.out = layout.products;
@@ -35,7 +35,7 @@ WinogradBody::WinogradBody(StageContext context, const WinogradLayout& layout, c
       gemm_stage_(winograd_gemm_stage(*context_.stage, layout.tiles)),
       gemm_registers_(RegPool::general_purpose()), gemm_args_(gemm_registers_.lease("arguments")),
       gemm_(std::make_unique<DenseBody>(gemm_context(context_, layout_, &gemm_stage_), args, gemm_registers_,
-                                        PrefetchPlan{})),
+                                        InputPrefetch{})),
       registers_(RegPool::general_purpose()), own_args_(registers_.lease("arguments")),
       table_(registers_.lease("row table")), channel_(registers_.lease("channel offset")),
       panel_(registers_.lease("channel panel")), data_(registers_.lease("workspace")),
@@ -209,9 +209,9 @@ void WinogradBody::emit_gemms(std::int64_t tiles) {
     code_.mov(field(offsetof(TileArgs, gemm_source)), scratch);
     emit_add(code_, scratch, layout_.products_offset);
     code_.mov(field(offsetof(TileArgs, gemm_output)), scratch);
-    code_.mov(scratch, field(panel_offset(context_.index)));
+    code_.mov(scratch, field(context_.panel_at));
     emit_add(code_, scratch, layout_.gemm_offset);
-    code_.mov(field(panel_offset(2)), scratch);
+    code_.mov(field(panel_offset(max_stages)), scratch);
     StageTile gemm;
     gemm.rows = gemm.grid_rows = gemm.in_rows = {0, 1};
     gemm.cols = {0, tiles};
@@ -221,7 +221,7 @@ void WinogradBody::emit_gemms(std::int64_t tiles) {
         gemm_->emit_tile(gemm, layout_.gemm.runs, 0);
         code_.add(field(offsetof(TileArgs, gemm_source)), immediate(layout_.inputs.row));
         code_.add(field(offsetof(TileArgs, gemm_output)), immediate(layout_.products.row));
-        code_.add(field(panel_offset(2)), immediate(layout_.gemm.bytes));
+        code_.add(field(panel_offset(max_stages)), immediate(layout_.gemm.bytes));
     });
 }
 
@@ -230,7 +230,7 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, std::int64_t fi
     code_.note(fmt::format("{}: Winograd output transform", context_.name()));
     code_.mov(temporary, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
     emit_add(code_, temporary, layout_.temporary_offset);
-    code_.mov(panel, code_.ptr[args_ + panel_offset(context_.index)]);
+    code_.mov(panel, code_.ptr[args_ + context_.panel_at]);
     code_.mov(channel,
               code_.ptr[args_ + offsetof(TileArgs, workspace)]);  // products of the current output vector
     emit_add(code_, channel, layout_.products_offset);

@@ -39,7 +39,7 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
     Plan plan;
     do {
         plan.isa = isa;
-        plan.fusion = engine() % 2 ? Fusion::recompute : Fusion::sliding;
+        plan.edges[0] = engine() % 2 ? Edge::recompute : Edge::sliding;
         plan.tile_h = pick(engine, 1, std::min<std::int64_t>(problem.last().out_h, engine() % 2 ? 4 : 60));
         plan.tile_w =
             engine() % 2 ? static_cast<int>(problem.last().out_w) : pick(engine, 1, problem.last().out_w);
@@ -122,7 +122,7 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         {"plan.tile_h is 11", [](Plan& p) { p.tile_h = 11; }, "1 to 10"},
         {"plan.tile_w is 0", [](Plan& p) { p.tile_w = 0; }, "1 to 12"},
         {"plan.tile_w is 13", [](Plan& p) { p.tile_w = 13; }, "1 to 12"},
-        {"plan.fusion is single", [](Plan& p) { p.fusion = Fusion::single; }, "recompute or sliding"},
+        {"plan.edges[0] is 7", [](Plan& p) { p.edges[0] = static_cast<Edge>(7); }, "recompute, sliding or stored"},
         {"plan.stages[0].block_rows is 0", [](Plan& p) { p.stages[0].block_rows = 0; }, "1 to 4"},
         {"plan.stages[0].block_rows is 5", [](Plan& p) { p.stages[0].block_rows = 5; }, "1 to 4"},
         {"plan.stages[1].block_rows is 2", [](Plan& p) { p.stages[1].block_rows = 2; }, "1 to 1"},
@@ -186,10 +186,6 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
     CHECK(check_plan(problem, split).error().message ==
           "plan.stages[1].dot is amx_x3; f32 is accepted with plan.backend libxsmm.");
     CHECK(check_plan(problem, with_libxsmm(split)).ok());
-    const Problem single = *make_problem(*SingleConv::parse("1x20x10x12:dw3"));
-    Plan plan = rules_plan(single, machine, 1);
-    plan.fusion = Fusion::recompute;
-    CHECK(check_plan(single, plan).error().message.find("single") != std::string::npos);
 }
 
 TEST_CASE("plan: whatever a decision of a plan is, another one is another plan") {
@@ -198,7 +194,7 @@ TEST_CASE("plan: whatever a decision of a plan is, another one is another plan")
     plan.stages[0].block_pixels = 3;
     void (*const changes[])(Plan&) = {
         [](Plan& p) { p.isa = Isa::avx512; },
-        [](Plan& p) { p.fusion = Fusion::sliding; },
+        [](Plan& p) { p.edges[0] = Edge::sliding; },
         [](Plan& p) { p.tile_h = 2; },
         [](Plan& p) { p.tile_w = 8; },
         [](Plan& p) { p.channel_splits = 2; },

@@ -12,6 +12,12 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads);
 /// Ok, or which decision of the plan is impossible for this problem and what would be accepted.
 Status check_plan(const Problem& problem, const Plan& plan);
 
+/// Every edge that has a halo becomes a sliding one, the others recompute, which costs them nothing.
+void set_rings(const Problem& problem, Plan& plan) noexcept;
+
+/// Columns of padding lie in scratch where AMX reads them, so only once, at the ends of full rows.
+bool needs_full_width(const Problem& problem, const Plan& plan) noexcept;
+
 /// Vector registers that accumulators may take; the rest hold weights, broadcasts and the post-ops'
 /// temporaries.
 int accumulator_budget(Isa isa) noexcept;

@@ -108,8 +108,7 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
     w.points = w.alpha * w.alpha;
     const TileGrid grid = tile_grid(problem, plan);
     const auto cover = [&](const TileShape& shape) {
-        const StageTile& tile =
-            shape.stages[shape.stages.size() - static_cast<std::size_t>(problem.stage_count - i)];
+        const StageTile& tile = shape.stages[static_cast<std::size_t>(i)];
         w.tile_rows = std::max(w.tile_rows, tile.grid_rows.size() / w.m);
         w.tile_columns = std::max(w.tile_columns, ceil_div(tile.cols.size(), w.m));
     };

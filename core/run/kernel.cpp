@@ -122,7 +122,7 @@ Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> 
     return {};
 }
 
-std::size_t Kernel::scratch_bytes() const noexcept { return impl_ ? impl_->code->scratch_bytes() : 0; }
+std::size_t Kernel::scratch_bytes() const noexcept { return impl_ ? impl_->code->scratch_bytes : 0; }
 std::int64_t Kernel::tiles() const noexcept { return impl_ ? impl_->tiles() : 0; }
 
 const std::string& Kernel::name() const noexcept {
@@ -136,10 +136,10 @@ const Plan& Kernel::plan() const noexcept {
 }
 
 std::span<const std::byte> Kernel::code() const noexcept {
-    return impl_ ? impl_->code->pair.code.memory->bytes() : std::span<const std::byte>{};
+    return impl_ ? impl_->code->bytes() : std::span<const std::byte>{};
 }
 std::span<const CodeLabel> Kernel::labels() const noexcept {
-    return impl_ ? std::span<const CodeLabel>(impl_->code->pair.code.labels) : std::span<const CodeLabel>{};
+    return impl_ ? std::span<const CodeLabel>(impl_->code->code.labels) : std::span<const CodeLabel>{};
 }
 std::string Kernel::explain() const { return impl_ ? tandem::explain(*impl_) : empty_kernel.message; }
 bool Kernel::fused() const noexcept { return impl_ && impl_->code->fused(); }

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/segments.hpp"
 #include "core/plan/winograd.hpp"
 
 namespace tandem {
@@ -331,9 +332,10 @@ private:
 };
 
 PanelWriter::Strides stage_strides(const Problem& problem, const Plan& plan, int i) {
-    const TensorStrides mid = mid_buffer(problem, plan).strides;
-    return {i == 0 ? input_strides(problem) : mid,
-            i == problem.stage_count - 1 ? output_strides(problem) : mid, residual_strides(problem, i)};
+    const bool last = i == problem.stage_count - 1;
+    return {i == 0 ? input_strides(problem) : mid_buffer(problem, plan, i - 1).strides,
+            last ? output_strides(problem) : mid_buffer(problem, plan, i).strides,
+            residual_strides(problem, i)};
 }
 
 void write_direct(const Problem& problem, const Plan& plan, int i, const StageWeights& weights,
@@ -415,29 +417,36 @@ Result<PackedData> pack_weights(const Problem& problem, const Plan& plan,
         return Error{ErrorCode::invalid_argument,
                      fmt::format("pack() got weights of {} stages; {} are needed.", stages.size(),
                                  problem.stage_count)};
-    std::size_t bytes = 0;
-    PackedData packed;
     for (int i = 0; i < problem.stage_count; ++i) {
-        if (auto status = check_stage(problem, i, stages[static_cast<std::size_t>(i)]); !status)
-            return status.error();
-        if (i > 0 && problem.quantized() &&
-            stages[static_cast<std::size_t>(i)].input != stages[static_cast<std::size_t>(i - 1)].output)
+        const auto s = static_cast<std::size_t>(i);
+        if (auto status = check_stage(problem, i, stages[s]); !status) return status.error();
+        if (i > 0 && problem.quantized() && stages[s].input != stages[s - 1].output)
             return Error{ErrorCode::invalid_argument,
                          "second.input differs from first.output; equal quantisations are accepted, as both "
                          "are of the intermediate."};
-        packed.panel_offset[static_cast<std::size_t>(i)] = bytes;
-        bytes += (static_cast<std::size_t>(panel_bytes(problem, plan, i)) + 63) / 64 * 64;
+    }
+    const std::vector<Segment> segments = segments_of(problem, plan);
+    std::size_t bytes = 0;
+    PackedData packed;
+    for (const Segment& segment : segments) {
+        for (int i = 0; i < segment.problem.stage_count; ++i) {
+            packed.panel_offset[static_cast<std::size_t>(segment.first + i)] = bytes;
+            bytes += (static_cast<std::size_t>(panel_bytes(segment.problem, segment.plan, i)) + 63) / 64 * 64;
+        }
     }
     auto buffer = AlignedBuffer::create(bytes);
     if (!buffer) return buffer.error();
     packed.buffer = std::move(*buffer);
     packed.signature = pack_signature(problem, plan);
-    for (int i = 0; i < problem.stage_count; ++i) {
-        const auto s = static_cast<std::size_t>(i);
-        std::byte* panel = packed.buffer.data() + packed.panel_offset[s];
-        packed.fill[s] = static_cast<std::uint8_t>(quant_numbers(problem, plan, i, stages[s]).read_zero);
-        (plan.stages[s].algorithm == Algorithm::direct ? write_direct : write_winograd)(problem, plan, i,
-                                                                                        stages[s], panel);
+    for (const Segment& segment : segments) {
+        for (int i = 0; i < segment.problem.stage_count; ++i) {
+            const auto s = static_cast<std::size_t>(segment.first + i);
+            std::byte* panel = packed.buffer.data() + packed.panel_offset[s];
+            packed.fill[s] = static_cast<std::uint8_t>(
+                quant_numbers(segment.problem, segment.plan, i, stages[s]).read_zero);
+            const bool direct = segment.plan.stage(i).algorithm == Algorithm::direct;
+            (direct ? write_direct : write_winograd)(segment.problem, segment.plan, i, stages[s], panel);
+        }
     }
     return packed;
 }

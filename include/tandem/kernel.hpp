@@ -65,9 +65,9 @@ struct Args {
     const void* input = nullptr;
     void* output = nullptr;
     const PackedWeights* weights = nullptr;
-    std::array<const void*, 2> residual{};  // for +sum after the first and the second stage
+    std::array<const void*, max_stages> residual{};  // for +sum, by stage
     std::size_t input_bytes = 0, output_bytes = 0;
-    std::array<std::size_t, 2> residual_bytes{};
+    std::array<std::size_t, max_stages> residual_bytes{};
 };
 
 struct CodeLabel {
