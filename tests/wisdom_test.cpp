@@ -171,8 +171,9 @@ TEST_CASE(
     Machine machine = *f32_machine();
     machine.isa = Isa::avx512;
     Problem problem = problem_of(pair_text);
-    const WisdomEntry entry{
-        .key = wisdom_key(problem, machine, 1), .plan = {.isa = Isa::avx512}, .microseconds = 5};
+    Plan plan;
+    plan.isa = Isa::avx512;
+    const WisdomEntry entry{.key = wisdom_key(problem, machine, 1), .plan = plan, .microseconds = 5};
     machine.isa = Isa::avx512_bf16;
     CHECK(!why_unused(entry, machine));
     CHECK(wisdom_of(entry).unused(machine).empty());
