@@ -4,7 +4,7 @@
 // Every tile function of a kernel is replaced in turn by a probe that calls it between loading patterns and
 // looking at them again. The executor around it would not do: a compiler may save the very registers that
 // the generated code loses.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cstddef>
 #include <cstdint>

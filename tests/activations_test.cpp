@@ -4,7 +4,7 @@
 // default 4099. With it set, the measured errors are printed as the table in docs/activations.md.
 #include "jit/activations.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <fmt/format.h>
 #include <xbyak/xbyak_util.h>
 

@@ -2,7 +2,7 @@
 // machine has AMX, the same code and expectations check the hardware.
 #include "amx_emulator.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <ucontext.h>
 
 #include <atomic>

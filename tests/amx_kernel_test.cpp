@@ -1,5 +1,5 @@
 // AMX kernels against the reference, on the hardware or behind the emulator.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <immintrin.h>
 
 #include <cmath>

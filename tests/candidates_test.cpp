@@ -1,6 +1,6 @@
 #include "core/plan/candidates.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <random>

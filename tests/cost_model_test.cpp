@@ -1,6 +1,6 @@
 #include "core/plan/cost_model.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <cmath>

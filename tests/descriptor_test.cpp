@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/problem.hpp"
 #include "support/random_pair.hpp"

@@ -1,7 +1,7 @@
 // What explain() says of arithmetic: in front of made-up rates, so that the numbers are known.
 #include "core/run/explain.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/choice.hpp"
 

@@ -2,7 +2,7 @@
 // to the bit.
 #include "core/plan/k_blocks.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <memory>

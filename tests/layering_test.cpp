@@ -1,5 +1,5 @@
 // Folders follow the data, one way: a file may include only what comes before its folder (docs/design.md).
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <filesystem>
 #include <fstream>

@@ -1,7 +1,7 @@
 // The byte layout of packed weights, by hand.
 #include "core/plan/panel.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 using namespace tandem;
 

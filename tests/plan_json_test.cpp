@@ -1,7 +1,7 @@
 // Plan <-> JSON: what is written is read back, and what is not a plan is an error that names the field.
 #include "core/run/plan_json.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <nlohmann/json.hpp>
 #include <random>

@@ -2,7 +2,7 @@
 // planner's.
 #include "core/plan/plan.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <random>

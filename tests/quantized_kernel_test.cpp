@@ -1,6 +1,6 @@
 // Quantised kernels to the bit: depthwise stages by dot int8 and by f32 at the edges of images, extreme
 // zero points, and outputs that leave every range.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cmath>
 #include <memory>

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <random>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/machine.hpp"
 #include "support/forked_jobs.hpp"

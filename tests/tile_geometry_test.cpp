@@ -1,7 +1,7 @@
 // Which rows and columns tiles compute and read, by hand.
 #include "core/plan/tile_geometry.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 using namespace tandem;
 

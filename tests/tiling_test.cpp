@@ -1,7 +1,7 @@
 // The planner's rules: budgets by hand, and every plan it makes is one that it accepts.
 #include "core/plan/tiling.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <random>
 

@@ -2,7 +2,7 @@
 // writes.
 #ifdef TANDEM_TOOL
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <random>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/run/guarded_buffer.hpp"
 #include "core/run/verification_data.hpp"

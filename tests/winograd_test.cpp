@@ -1,6 +1,6 @@
 // Winograd stages: every algorithm, stride, edge and layout against the reference, and bitwise independence
 // of threads.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <memory>
 

@@ -1,7 +1,7 @@
 // Wisdom: the file format, merging, saving from several processes at once, and what dispatch makes of it.
 #include "core/run/wisdom.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -23,9 +23,9 @@ inline std::string rerun_command(const ConvPair& pair, const VerifyOptions& opti
     if (pair.intermediate_dtype)
         dtypes += std::string(" --intermediate-dtype ") + to_string(*pair.intermediate_dtype);
     if (pair.output_dtype) dtypes += std::string(" --output-dtype ") + to_string(*pair.output_dtype);
-    return fmt::format("tandem check '{}' --isa {} --layout {} --dtype {} --threads {} --seed {}",
+    return fmt::format("tandem check '{}' --isa {} --layout {} --dtype {} --math {} --threads {} --seed {}",
                        to_string(pair), options.dispatch.isa ? to_string(*options.dispatch.isa) : "?",
-                       to_string(pair.layout), dtypes, options.threads, options.seed);
+                       to_string(pair.layout), dtypes, to_string(pair.math), options.threads, options.seed);
 }
 
 }  // namespace tandem::test
