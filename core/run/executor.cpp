@@ -118,7 +118,7 @@ public:
                std::byte* scratch) noexcept
         : code_(code), args_(args), packed_(packed), scratch_(scratch) {}
 
-    /// Tiles `items` of the last segment, counted over all images.
+    /// Tiles `items` of the last segment, counted over all images, and what they read of the segments before.
     void run(const Range& items) noexcept {
         const std::int64_t per_image = code_.last().grid.count();
         if (code_.segments.size() == 1) return run_tiles(0, items);
@@ -129,9 +129,19 @@ public:
         }
     }
 
-private:
-    std::byte* segments_scratch() const noexcept { return scratch_ + code_.segments_offset; }
+    /// Tiles of one segment; what they read is there already.
+    void run_tiles(std::size_t segment, const Range& items) noexcept {
+        const SegmentCode& code = code_.segments[segment];
+        SegmentRunner runner(code, packed_, scratch_ + code_.segments_offset);
+        TileIndex before;
+        for (std::int64_t item = items.begin; item < items.end; ++item) {
+            const TileIndex tile = tile_at(code.grid, code.slides, item);
+            runner.run(tensors(segment, tile.n), tile, tile_start(tile, before, code.slides));
+            before = tile;
+        }
+    }
 
+private:
     /// Tiles of a segment that lie in one image, and before them what they read of the segments before.
     void run_image(std::size_t segment, std::int64_t n, const Range& items) noexcept {
         if (segment > 0) run_image(segment - 1, n, tiles_of(segment - 1, n, source_rows(segment, items)));
@@ -163,26 +173,14 @@ private:
         return {first + top * grid.splits, first + bottom * grid.splits};
     }
 
-    void run_tiles(std::size_t segment, const Range& items) noexcept {
-        const SegmentCode& code = code_.segments[segment];
-        SegmentRunner runner(code, packed_, segments_scratch());
-        TileIndex before;
-        for (std::int64_t item = items.begin; item < items.end; ++item) {
-            const TileIndex tile = tile_at(code.grid, code.slides, item);
-            runner.run(tensors(segment, tile.n), tile, tile_start(tile, before, code.slides));
-            before = tile;
-        }
-    }
-
-    /// Between segments lies one image, whichever it is.
     Tensors tensors(std::size_t segment, std::int64_t n) const noexcept {
         const SegmentCode& code = code_.segments[segment];
         const bool first = segment == 0, last = segment + 1 == code_.segments.size();
         Tensors tensors;
         tensors.input = first ? static_cast<const std::byte*>(args_.input) + n * code.input.image
-                              : scratch_ + code_.stored_offsets[segment - 1];
-        tensors.output = last ? static_cast<std::byte*>(args_.output) + n * code.output.image
-                              : scratch_ + code_.stored_offsets[segment];
+                              : stored_.output(segment - 1, n);
+        tensors.output =
+            last ? static_cast<std::byte*>(args_.output) + n * code.output.image : stored_.output(segment, n);
         for (int i = 0; i < code.problem.stage_count; ++i) {
             const void* residual = args_.residual[static_cast<std::size_t>(code.first + i)];
             const auto s = static_cast<std::size_t>(i);
@@ -196,13 +194,24 @@ private:
     const Args& args_;
     const PackedData& packed_;
     std::byte* scratch_;
+    const StoredTensors& stored_;
 };
 
 }  // namespace
 
 void run_part(const KernelImpl& kernel, int part, int nparts, const Args& args, const PackedData& packed,
               std::byte* scratch) noexcept {
-    PartRunner(*kernel.code, args, packed, scratch).run(part_range(kernel.tiles(), part, nparts));
+    const StoredTensors stored(*kernel.code, scratch, 1);
+    PartRunner(*kernel.code, args, packed, scratch, stored).run(part_range(kernel.tiles(), part, nparts));
+}
+
+void run_step(const KernelImpl& kernel, int step, int part, int nparts, const Args& args,
+              const PackedData& packed, std::byte* scratch, std::byte* shared) noexcept {
+    const StoredTensors stored(*kernel.code, shared, kernel.problem.input.n);
+    const auto segment = static_cast<std::size_t>(step);
+    const std::int64_t tiles = kernel.problem.input.n * kernel.code->segments[segment].grid.count();
+    PartRunner(*kernel.code, args, packed, scratch, stored)
+        .run_tiles(segment, part_range(tiles, part, nparts));
 }
 
 }  // namespace tandem

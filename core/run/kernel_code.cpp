@@ -11,11 +11,11 @@ namespace {
 // Segments take turns behind the tensors that lie between them.
 void lay_out(KernelCode& code) {
     std::size_t at = 0, most = 0;
-    for (const SegmentCode& segment : code.segments) {
-        most = std::max(most, segment.offsets.end);
-        if (&segment == &code.segments.back()) break;
+    for (std::size_t i = 0; i < code.segments.size(); ++i) {
+        most = std::max(most, code.segments[i].offsets.end);
+        if (i + 1 == code.segments.size()) break;
         code.stored_offsets.push_back(at);
-        at += (static_cast<std::size_t>(segment.output.image) + 63) / 64 * 64;
+        at += code.stored_bytes(i);
     }
     code.segments_offset = at;
     code.scratch_bytes = at + most;
@@ -67,6 +67,10 @@ std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem,
                                                      std::shared_ptr<const KernelCode> code) {
     std::string name = problem.name() + "/" + to_string(code->plan.isa);
     return std::make_shared<const KernelImpl>(KernelImpl{problem, std::move(code), std::move(name)});
+}
+
+std::size_t KernelImpl::shared_bytes() const noexcept {
+    return code->segments_offset * static_cast<std::size_t>(problem.input.n);
 }
 
 std::int64_t KernelImpl::tiles() const noexcept { return problem.input.n * code->last().grid.count(); }

@@ -30,6 +30,10 @@ struct KernelCode {
     /// Emits a problem under a checked plan.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan,
                                                             std::string plan_reason, int threads = 1);
+    /// Bytes of an image of what a segment but the last writes.
+    std::size_t stored_bytes(std::size_t segment) const noexcept {
+        return (static_cast<std::size_t>(segments[segment].output.image) + 63) / 64 * 64;
+    }
     const SegmentCode& last() const noexcept { return segments.back(); }
     std::span<const std::byte> bytes() const noexcept { return code.memory->bytes(); }
     /// Several stages, tile by tile: no intermediate is ever there as a whole.
@@ -46,6 +50,8 @@ struct KernelImpl {
     static std::shared_ptr<const KernelImpl> create(const Problem& problem,
                                                     std::shared_ptr<const KernelCode> code);
     std::int64_t tiles() const noexcept;
+    /// Of the tensors between segments, all images.
+    std::size_t shared_bytes() const noexcept;
 };
 
 }  // namespace tandem

@@ -96,6 +96,15 @@ public:
     Status run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept;
     std::size_t scratch_bytes() const noexcept;
 
+    /// Where a plan stores an intermediate whole, parts of run() compute some of its rows twice rather than
+    /// wait. Callers who can join their threads avoid that: for each step in turn, all parts of run_step(),
+    /// then a join. `shared`: shared_bytes() bytes, 64-byte aligned, the same for all parts and steps of a
+    /// call. Most kernels have one step.
+    int steps() const noexcept;
+    std::size_t shared_bytes() const noexcept;
+    Status run_step(int step, int part, int nparts, const Args& args, std::span<std::byte> scratch,
+                    std::span<std::byte> shared) const noexcept;
+
     /// Independent output tiles, the most parts that can be busy at once.
     std::int64_t tiles() const noexcept;
 
