@@ -48,3 +48,15 @@ TEST_CASE("only one file each knows the assembler's allocator, hwloc's topology 
         }
     }
 }
+
+TEST_CASE("tests include doctest by support/doctest.hpp, so that all of them write a const char* as text") {
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(TANDEM_SOURCE_DIR) / "tests")) {
+        const std::string name = entry.path().filename().string();
+        if (name == "doctest.hpp" || name == "main.cpp") continue;
+        std::ifstream file(entry.path());
+        for (std::string line; std::getline(file, line);) {
+            CAPTURE(name);
+            CHECK_FALSE(line.starts_with("#include <doctest/"));
+        }
+    }
+}
