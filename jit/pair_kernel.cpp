@@ -23,11 +23,12 @@ Key row_key(const Problem& problem, const TileShape& shape) {
     for (std::size_t i = 0; i < shape.stages.size(); ++i) {
         const StageTile& tile = shape.stages[i];
         const Stage& stage = problem.stage(problem.stage_count - static_cast<int>(shape.stages.size() - i));
-        key.insert(key.end(),
-                   {tile.rows.size(), tile.in_rows.size(),
-                    row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin,
-                    tile.rows.begin - tile.grid_rows.begin,
-                    shape.stages.size() == 2 && i == 0 ? tile.rows.begin - shape.mid_rows.begin : 0});
+        key.insert(
+            key.end(),
+            {tile.rows.size(), tile.in_rows.size(),
+             tile.in_rows.size() > 0 ? row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin : 0,
+             tile.rows.begin - tile.grid_rows.begin,
+             shape.stages.size() == 2 && i == 0 ? tile.rows.begin - shape.mid_rows.begin : 0});
         for (const Span& taps : tile.taps)
             key.insert(key.end(), {taps.begin, taps.end});
     }

@@ -30,6 +30,13 @@ Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows
     return {begin, begin + round_up(rows.end - begin, tile)};
 }
 
+// Whether any of the outputs reads anything. Windows may lie in the padding as a whole, or around the image.
+bool reads(const Axis& axis, const Span& outputs) noexcept {
+    for (std::int64_t o = outputs.begin; o < outputs.end; ++o)
+        if (axis.taps(o).size() > 0) return true;
+    return false;
+}
+
 StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span& rows, const Span& cols) {
     const Stage& stage = problem.stage(i);
     const Axis y = row_axis(stage), x = column_axis(stage);
@@ -37,10 +44,13 @@ StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span
     tile.rows = rows;
     tile.cols = cols;
     tile.grid_rows = grid_rows(problem, plan, i, rows);
-    tile.in_rows = y.inputs(tile.grid_rows);
+    // Tiles that read nothing are alike, wherever in the padding they lie.
+    if (reads(y, rows)) tile.in_rows = y.inputs(tile.grid_rows);
     tile.in_column = x.first_tap(cols.begin);
-    const Span in_cols = x.inputs(cols);
-    tile.in_columns = {in_cols.begin - tile.in_column, in_cols.end - tile.in_column};
+    if (reads(x, cols)) {
+        const Span in_cols = x.inputs(cols);
+        tile.in_columns = {in_cols.begin - tile.in_column, in_cols.end - tile.in_column};
+    }
     tile.segment = {cols.size(), tile.in_columns};
     for (std::int64_t row = rows.begin; row < rows.end; ++row)
         tile.taps.push_back(y.taps(row));
@@ -168,7 +178,8 @@ TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, 
     if (problem.stage_count == 2) {
         shape.mid_rows = spans.mid_rows;
         shape.stages.push_back(stage_tile(problem, plan, 0, spans.fresh, spans.mid_cols));
-        final_stage.shift = final_stage.in_column - shape.stages[0].cols.begin;
+        if (final_stage.in_columns.size() > 0)
+            final_stage.shift = final_stage.in_column - shape.stages[0].cols.begin;
     }
     if (is_flat(problem, plan)) {
         const std::int64_t pixels = spans.rows.size() * spans.cols.size();

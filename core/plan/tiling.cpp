@@ -268,6 +268,17 @@ void balance(const Problem& problem, Plan& plan, int threads) {
     plan = best;
 }
 
+// Depthwise kernels up to this many rows are unrolled, and up to this many columns held in registers.
+constexpr std::int64_t most_unrolled = 7;
+
+// Vector registers of a depthwise block but for those held throughout: the permutation, AVX2's input mask.
+int depthwise_registers(const Stage& stage, Isa isa) noexcept {
+    return is_avx512(isa) ? 32 - (stage.conv.multiplier > 1 ? 1 : 0) : 16 - 2;
+}
+
+// Registers that input vectors are loaded into by turns.
+int depthwise_loaders(Isa isa) noexcept { return is_avx512(isa) ? 3 : 1; }
+
 }  // namespace
 
 int accumulator_budget(Isa isa) noexcept { return is_avx512(isa) ? 28 : 12; }
@@ -280,7 +291,17 @@ std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
     return static_cast<std::int64_t>(inputs.size());
 }
 
+bool loops_kernel_rows(const Stage& stage) noexcept { return stage.conv.kernel.h > most_unrolled; }
+
+bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept {
+    constexpr int least_accumulators = 8;  // two FMAs a cycle, each four cycles long
+    const std::int64_t columns = stage.conv.kernel.w;
+    return columns <= most_unrolled ||
+           depthwise_registers(stage, isa) - depthwise_loaders(isa) - rows * columns >= least_accumulators;
+}
+
 int max_depthwise_rows(const Stage& stage) noexcept {
+    if (loops_kernel_rows(stage)) return 1;
     const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
     int rows = 1;
     while (rows < 4 && distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= row_pointer_registers)
@@ -294,20 +315,29 @@ int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcep
         static_assert(windows >= post_op_temps);
         return (32 - windows - rows * static_cast<int>(window_row_vectors(stage))) / rows;
     }
-    const int registers = is_avx512(isa) ? 32 : 16;
-    const int reserved = is_avx512(isa) ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask
-    const int loaders = is_avx512(isa) ? 3 : 1;
-    const int weights = rows * static_cast<int>(stage.conv.kernel.w);
-    return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
+    const int weights = holds_kernel_row(stage, isa, rows) ? rows * static_cast<int>(stage.conv.kernel.w) : 0;
+    return (depthwise_registers(stage, isa) - std::max(weights + depthwise_loaders(isa), post_op_temps)) /
+           rows;
 }
 
 namespace {
 
 // Columns of padding lie in scratch where AMX reads them, so only once, at the ends of full rows.
 bool needs_full_width(const Problem& problem, const Plan& plan) {
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (uses_amx(plan.stage(i).dot) && problem.stage(i).conv.kernel.w > 1) return true;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Stage& stage = problem.stage(i);
+        const bool pads = stage.conv.kernel.w > 1 || stage.padding.left > 0 || stage.padding.right > 0;
+        if (uses_amx(plan.stage(i).dot) && pads) return true;
+    }
     return false;
+}
+
+// Steps within a tile's rows in scratch are immediate operands.
+bool scratch_fits(const Problem& problem, const Plan& plan) {
+    constexpr std::int64_t limit = std::int64_t{1} << 31;
+    const RowBuffer mid = mid_buffer(problem, plan), staging = staging_buffer(problem, plan);
+    return std::max({mid.strides.row, mid.strides.block_stride, staging.strides.row,
+                     staging.strides.block_stride}) < limit;
 }
 
 }  // namespace
@@ -364,7 +394,8 @@ Status check_plan(const Problem& problem, const Plan& plan) {
             fmt::format("plan.tile_w is {}; 1 to {} output columns are accepted.", plan.tile_w, last.out_w));
     if (needs_full_width(problem, plan) && plan.tile_w != last.out_w)
         return reject(fmt::format(
-            "plan.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1.",
+            "plan.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1 or "
+            "padding.",
             plan.tile_w, last.out_w));
     if ((plan.fusion == Fusion::single) != (problem.stage_count == 1))
         return reject(fmt::format("plan.fusion is {}; a problem of {} stages takes {}.",
@@ -393,7 +424,7 @@ Status check_plan(const Problem& problem, const Plan& plan) {
         if (!algorithm_applies(problem, plan.isa, i, algorithm))
             return reject(
                 fmt::format("plan.stages[{}].algorithm is {}; direct is accepted (Winograd takes a dense 3x3 "
-                            "of dilation 1 and stride 1, winograd4 "
+                            "of dilation 1, padding below 3 and stride 1, winograd4 "
                             "also stride 2 with whole vectors of input channels, math fast, and channel "
                             "blocks as wide as the vectors).",
                             i, to_string(algorithm)));
@@ -439,6 +470,11 @@ Status check_plan(const Problem& problem, const Plan& plan) {
     if (plan.channel_splits < 1 || plan.channel_splits > groups)
         return reject(fmt::format("plan.channel_splits is {}; 1 to {} output-channel groups are accepted.",
                                   plan.channel_splits, groups));
+    if (!scratch_fits(problem, plan))
+        return reject(
+            fmt::format("plan.tile_h is {}, plan.tile_w {}; smaller tiles are accepted, whose rows in "
+                        "scratch take less than 2^31 bytes.",
+                        plan.tile_h, plan.tile_w));
     return {};
 }
 
