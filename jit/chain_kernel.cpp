@@ -23,8 +23,9 @@ Key row_key(const Problem& problem, const TileShape& shape) {
     for (std::size_t i = 0; i < shape.stages.size(); ++i) {
         const StageTile& tile = shape.stages[i];
         const Stage& stage = problem.stages[i];
+        const bool reads = tile.in_rows.size() > 0;
         key.insert(key.end(), {tile.rows.size(), tile.in_rows.size(),
-                               row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin,
+                               reads ? row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin : 0,
                                tile.rows.begin - tile.grid_rows.begin, tile.first_row});
         for (const Span& taps : tile.taps)
             key.insert(key.end(), {taps.begin, taps.end});

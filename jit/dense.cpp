@@ -31,7 +31,7 @@ DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, Input
       blocks_(gprs.lease("block loop")), next_(gprs.lease("prefetch")) {}
 
 void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
-    if (runs.empty() || tile.taps.empty()) return;
+    if (runs.empty() || tile.taps.empty() || tile.segment.width == 0) return;
     const Gpr group = group_, next = next_;
     code_.note(
         fmt::format("{}: GEMM, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
@@ -68,12 +68,12 @@ std::optional<DenseBody::Pass> DenseBody::pass_of(const Span& taps, const KBlock
                 last_channels && rows.end == taps.end};
 }
 
-// The rows that a K block contributes to.
+// The rows that a K block contributes to. Where all columns are padding, no kernel row matters.
 std::vector<DenseBody::RowRun> DenseBody::row_runs(const StageTile& tile, const KBlock& k) const {
     std::vector<RowRun> runs;
     for (std::size_t i = 0; i < tile.taps.size(); ++i) {
         const auto row = static_cast<std::int64_t>(i);
-        const std::optional<Pass> pass = pass_of(tile.taps[i], k);
+        const std::optional<Pass> pass = pass_of(tile.segment.columns.size() > 0 ? tile.taps[i] : Span{}, k);
         if (!pass) continue;
         if (runs.empty() || runs.back().row + runs.back().count != row || runs.back().pass != *pass)
             runs.push_back({row, 0, *pass});

@@ -44,7 +44,7 @@ void DenseBody::emit_block(const Block& block) {
     } else {
         emit_resume(block);
     }
-    if (pass.kernel_rows.size() > 0) emit_sum(block);
+    if (pass.kernel_rows.size() > 0 && block.run.columns.size() > 0) emit_sum(block);
     if (pass.ends) {
         emit_post_ops_and_store(block);
     } else {

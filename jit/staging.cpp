@@ -25,6 +25,7 @@ Staging::Staging(CodeBlock& code, const Problem& problem, const Plan& plan, cons
       count_(gprs_.lease("pixel loop")) {}
 
 void Staging::emit_tile(const StageTile& tile) {
+    if (tile.in_rows.size() == 0 || tile.in_columns.size() == 0) return;
     const Gpr rows = rows_, staged = staged_, panel = panel_;
     code_.note(fmt::format("first: {} input rows of {} pixels from {} to its dot instruction's operands",
                            tile.in_rows.size(), tile.in_columns.size(), to_string(dtype_)));

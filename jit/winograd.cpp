@@ -47,7 +47,7 @@ WinogradBody::WinogradBody(StageContext context, const WinogradLayout& layout, c
 }
 
 void WinogradBody::emit_tile(const StageTile& tile, std::span<const GroupRun>, std::int64_t first_row) {
-    if (tile.rows.size() <= 0) return;
+    if (tile.rows.size() <= 0 || tile.cols.size() <= 0) return;
     emit_input_transforms(tile);
     emit_gemms(tile.grid_rows.size() / layout_.m * ceil_div(tile.cols.size(), layout_.m));
     emit_output_transforms(tile, first_row);

@@ -144,9 +144,10 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.math = Math::bf16, p.dtype = DataType::u8; },
          "descriptor.math is bf16; fast or strict is accepted where dtype is u8"},
         {[](ConvPair& p) { p.first.kind = static_cast<ConvKind>(2); }, "first.kind is 2"},
-        {[](ConvPair& p) { p.first.kernel.h = 8; }, "first.kernel.h is 8; a kernel from 1 to 7 is accepted"},
+        {[](ConvPair& p) { p.first.kernel.h = 16; },
+         "first.kernel.h is 16; a kernel from 1 to 15 is accepted"},
         {[](ConvPair& p) { p.second.kernel.w = 0; }, "second.kernel.w is 0"},
-        {[](ConvPair& p) { p.first.stride.h = 5; }, "first.stride.h is 5; a stride from 1 to 4 is accepted"},
+        {[](ConvPair& p) { p.first.stride.h = 9; }, "first.stride.h is 9; a stride from 1 to 8 is accepted"},
         {[](ConvPair& p) { p.first.stride.w = 0; }, "first.stride.w is 0"},
         {[](ConvPair& p) { p.first.dilation.w = 0; }, "first.dilation.w is 0; a dilation from 1"},
         {[](ConvPair& p) { p.second.out_channels = 0; }, "second.out_channels is 0; at least 1"},
@@ -154,9 +155,9 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.first.out_channels = 32; }, "first.out_channels is 32; 0, as a depthwise"},
         {[](ConvPair& p) { p.first.multiplier = 0; }, "first.multiplier is 0; a multiplier of at least 1"},
         {[](ConvPair& p) {
-             p.first.padding = Padding{3, 0, 0, 0};
+             p.first.padding = Padding{(1 << 20) + 1, 0, 0, 0};
          },
-         "first.padding.top is 3; a padding from 0 to 2"},
+         "first.padding.top is 1048577; a padding from 0 to 2^20 is accepted"},
         {[](ConvPair& p) {
              p.first.padding = Padding{0, 0, 0, -1};
          },
@@ -178,6 +179,20 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
          "second.post_ops[2].channels is 65; 0 to 64"},
         {[](ConvPair& p) { p.input.h = 1 << 20; }, "input: the input tensor takes 15032385536 bytes",
          ErrorCode::overflow},
+        {[](ConvPair& p) { p.input.h = 1 << 20, p.dtype = DataType::bf16; },
+         "input: the input tensor takes 7516192768 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.input.h = 1 << 20, p.dtype = DataType::s8; },
+         "input: the input tensor takes 3758096384 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) {
+             p.first.padding = Padding{1 << 20, 0, 0, 0}, p.dtype = DataType::u8;
+         },
+         "first: the padded input image takes 3758497792 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.second.out_channels = 1 << 26, p.dtype = DataType::u8; },
+         "second: the packed weight tensor takes 4294967296 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) {
+             p.second.out_channels = 1 << 18, p.dtype = DataType::u8, p.output_dtype = DataType::f32;
+         },
+         "second: the output tensor takes 13153337344 bytes", ErrorCode::overflow},
         {[](ConvPair& p) { p.input.w = INT64_MAX; }, "more than 2^63 bytes", ErrorCode::overflow},
         {[](ConvPair& p) { p.input.n = INT64_MAX / 4; }, "a size that fits 64 bits", ErrorCode::overflow},
         {[](ConvPair& p) { p.first.dilation.h = 1 << 30; },
@@ -199,6 +214,26 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         CHECK_MESSAGE(contains(status.error().message, wrong.message), status.error().message);
         CHECK(status.error().code == wrong.code);
     }
+}
+
+TEST_CASE("descriptor: tensors are as large as their data type's elements make them") {
+    // 588 million elements: too many f32, enough room for bytes.
+    ConvPair pair = *ConvPair::parse("1x3x14000x14000:conv3o3s8:conv1o4");
+    CHECK(contains(validate(pair).error().message, "the input tensor takes 2352000000 bytes"));
+    pair.dtype = DataType::f16;
+    CHECK(validate(pair).ok());
+    pair.dtype = DataType::u8;
+    CHECK(validate(pair).ok());
+    pair.input.n = INT64_MAX / (3 * 14000 * 14000);
+    CHECK(validate(pair).ok());
+    pair.input.n += 1;
+    CHECK(contains(validate(pair).error().message, "a size that fits 64 bits is accepted"));
+}
+
+TEST_CASE("descriptor: paddings, kernels and strides of any size that some network has") {
+    for (const char* text : {"1x3x227x227:conv11o64s4p2+relu:conv5o192", "1x8x9x9:dw3p20:conv1o8p1",
+                             "1x8x1x1:dw15s8:conv15o8p30x0x0x30", "1x1x1x1:conv1o1p1048576x0x0x0:conv1o1"})
+        CHECK_MESSAGE(validate(*ConvPair::parse(text)).ok(), text);
 }
 
 TEST_CASE("descriptor: a fifth post-op makes it invalid") {

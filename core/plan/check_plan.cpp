@@ -66,6 +66,7 @@ public:
             backend(i);
         }
         if (status_.ok()) splits();
+        if (status_.ok()) scratch();
         return status_;
     }
 
@@ -85,8 +86,10 @@ private:
             refuse("{}.tile_w is {}; 1 to {} output columns are accepted.", tiling_, plan_.tile_w,
                    last.out_w);
         if (needs_full_width(problem_, plan_) && plan_.tile_w != last.out_w)
-            refuse("{}.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1.",
-                   tiling_, plan_.tile_w, last.out_w);
+            refuse(
+                "{}.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1 or "
+                "padding.",
+                tiling_, plan_.tile_w, last.out_w);
     }
 
     void blocks(int i) {
@@ -163,6 +166,24 @@ private:
         if (plan_.channel_splits < 1 || plan_.channel_splits > groups)
             refuse("{}.channel_splits is {}; 1 to {} output-channel groups are accepted.", tiling_,
                    plan_.channel_splits, groups);
+    }
+
+    // Steps within a tile's rows in scratch are immediate operands.
+    void scratch() {
+        constexpr std::int64_t limit = std::int64_t{1} << 31;
+        std::int64_t most = 0;
+        const auto cover = [&](const RowBuffer& buffer) {
+            most = std::max({most, buffer.strides.row, buffer.strides.block_stride});
+        };
+        cover(staging_buffer(problem_, plan_));
+        for (int i = 0; i + 1 < problem_.stage_count; ++i)
+            cover(mid_buffer(problem_, plan_, i));
+        if (most >= limit)
+            refuse(
+                "{0}.tile_h is {1}, {0}.tile_w {2}; smaller tiles are accepted, whose rows in scratch take "
+                "less than "
+                "2^31 bytes.",
+                tiling_, plan_.tile_h, plan_.tile_w);
     }
 
     int first_;

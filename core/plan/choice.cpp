@@ -90,6 +90,7 @@ private:
     void decide_fusion(const Plan& rules) {
         if (decision_.fused) decision_.fused_seconds = decision_.seconds;
         Predicted unfused{unfused_plan(rules), 0};
+        if (!check_plan(problem_, unfused.plan)) return;
         unfused.seconds = predict(unfused.plan);
         unfused = best_shape(unfused);
         decision_.unfused_seconds = unfused.seconds;

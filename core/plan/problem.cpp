@@ -24,7 +24,7 @@ private:
     std::uint64_t state_ = 0x2545f4914f6cdd1du;  // any odd number
 };
 
-/// Only what the rest of the stage follows from. Kernel and stride are below 8, post-op kinds below 16.
+/// Only what the rest of the stage follows from. Kernel, stride and post-op kinds are below 16.
 void add_stage(Hash& hash, const Stage& stage) noexcept {
     const Conv& conv = stage.conv;
     std::uint64_t small = static_cast<std::uint64_t>(conv.kind);

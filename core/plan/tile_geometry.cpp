@@ -44,6 +44,13 @@ Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows
     return {begin, begin + round_up(rows.end - begin, tile)};
 }
 
+// Whether any of the outputs reads anything. Windows may lie in the padding as a whole, or around the image.
+bool reads(const Axis& axis, const Span& outputs) noexcept {
+    for (std::int64_t o = outputs.begin; o < outputs.end; ++o)
+        if (axis.taps(o).size() > 0) return true;
+    return false;
+}
+
 StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span& rows, const Span& cols) {
     const Stage& stage = problem.stage(i);
     const Axis y = row_axis(stage), x = column_axis(stage);
@@ -51,10 +58,13 @@ StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span
     tile.rows = rows;
     tile.cols = cols;
     tile.grid_rows = grid_rows(problem, plan, i, rows);
-    tile.in_rows = y.inputs(tile.grid_rows);
+    // Tiles that read nothing are alike, wherever in the padding they lie.
+    if (reads(y, rows)) tile.in_rows = y.inputs(tile.grid_rows);
     tile.in_column = x.first_tap(cols.begin);
-    const Span in_cols = x.inputs(cols);
-    tile.in_columns = {in_cols.begin - tile.in_column, in_cols.end - tile.in_column};
+    if (reads(x, cols)) {
+        const Span in_cols = x.inputs(cols);
+        tile.in_columns = {in_cols.begin - tile.in_column, in_cols.end - tile.in_column};
+    }
     tile.segment = {cols.size(), tile.in_columns};
     for (std::int64_t row = rows.begin; row < rows.end; ++row)
         tile.taps.push_back(y.taps(row));
@@ -242,7 +252,7 @@ TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, 
         const TileSpans::Stage& stage = spans.stage(i);
         StageTile tile = stage_tile(problem, plan, i, stage.rows, stage.cols);
         tile.first_row = stage.rows.begin - stage.held.begin;
-        if (i > 0) tile.shift = tile.in_column - spans.stage(i - 1).cols.begin;
+        if (i > 0 && tile.in_columns.size() > 0) tile.shift = tile.in_column - spans.stage(i - 1).cols.begin;
         if (is_flat(problem, plan, i) && stage.rows.size() > 0) {
             const std::int64_t pixels = stage.rows.size() * stage.cols.size();
             tile.segment = {pixels, {0, pixels}};

@@ -47,10 +47,10 @@ struct SegmentShape {
 struct StageTile {
     Span rows{}, cols{};         // outputs computed
     Span grid_rows{};            // Winograd: whole output tiles that cover the rows; else the rows
-    Span in_rows{};              // first to last input row any of them reads
+    Span in_rows{};              // first to last input row any of them reads; empty if none reads any
     std::int64_t first_row = 0;  // index of the first computed row among the held ones
     std::int64_t in_column = 0;  // virtual column
-    Span in_columns{};           // input columns that are read, counted from the virtual column
+    Span in_columns{};           // input columns that are read, counted from the virtual column; likewise
     std::int64_t shift = 0;      // virtual column minus the column that the input row pointers point at
     SegmentShape segment{};
     std::vector<Span> taps;  // per computed row

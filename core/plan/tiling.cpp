@@ -260,6 +260,17 @@ void balance(const Problem& problem, Plan& plan, int threads) {
     plan = best;
 }
 
+// Depthwise kernels up to this many rows are unrolled, and up to this many columns held in registers.
+constexpr std::int64_t most_unrolled = 7;
+
+// Vector registers of a depthwise block but for those held throughout: the permutation, AVX2's input mask.
+int depthwise_registers(const Stage& stage, Isa isa) noexcept {
+    return is_avx512(isa) ? 32 - (stage.conv.multiplier > 1 ? 1 : 0) : 16 - 2;
+}
+
+// Registers that input vectors are loaded into by turns.
+int depthwise_loaders(Isa isa) noexcept { return is_avx512(isa) ? 3 : 1; }
+
 }  // namespace
 
 int accumulator_budget(Isa isa) noexcept { return is_avx512(isa) ? 28 : 12; }
@@ -272,7 +283,17 @@ std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
     return static_cast<std::int64_t>(inputs.size());
 }
 
+bool loops_kernel_rows(const Stage& stage) noexcept { return stage.conv.kernel.h > most_unrolled; }
+
+bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept {
+    constexpr int least_accumulators = 8;  // two FMAs a cycle, each four cycles long
+    const std::int64_t columns = stage.conv.kernel.w;
+    return columns <= most_unrolled ||
+           depthwise_registers(stage, isa) - depthwise_loaders(isa) - rows * columns >= least_accumulators;
+}
+
 int max_depthwise_rows(const Stage& stage) noexcept {
+    if (loops_kernel_rows(stage)) return 1;
     const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
     int rows = 1;
     while (rows < 4 && distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= row_pointer_registers)
@@ -286,11 +307,9 @@ int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcep
         static_assert(windows >= post_op_temps);
         return (32 - windows - rows * static_cast<int>(window_row_vectors(stage))) / rows;
     }
-    const int registers = is_avx512(isa) ? 32 : 16;
-    const int reserved = is_avx512(isa) ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask
-    const int loaders = is_avx512(isa) ? 3 : 1;
-    const int weights = rows * static_cast<int>(stage.conv.kernel.w);
-    return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
+    const int weights = holds_kernel_row(stage, isa, rows) ? rows * static_cast<int>(stage.conv.kernel.w) : 0;
+    return (depthwise_registers(stage, isa) - std::max(weights + depthwise_loaders(isa), post_op_temps)) /
+           rows;
 }
 
 void set_rings(const Problem& problem, Plan& plan) noexcept {
@@ -299,8 +318,11 @@ void set_rings(const Problem& problem, Plan& plan) noexcept {
 }
 
 bool needs_full_width(const Problem& problem, const Plan& plan) noexcept {
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (uses_amx(plan.stage(i).dot) && problem.stage(i).conv.kernel.w > 1) return true;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Stage& stage = problem.stage(i);
+        const bool pads = stage.conv.kernel.w > 1 || stage.padding.left > 0 || stage.padding.right > 0;
+        if (uses_amx(plan.stage(i).dot) && pads) return true;
+    }
     return false;
 }
 
@@ -336,6 +358,15 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
         is_flat(problem, plan) && plan.tile_h < last.out_h && prefetch_pays(problem, plan, budget);
     if (threads > 1) balance(problem, plan, threads);
     return plan;
+}
+
+bool needs_full_width(const Problem& problem, const Plan& plan) noexcept {
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Stage& stage = problem.stage(i);
+        const bool pads = stage.conv.kernel.w > 1 || stage.padding.left > 0 || stage.padding.right > 0;
+        if (uses_amx(plan.stage(i).dot) && pads) return true;
+    }
+    return false;
 }
 
 }  // namespace tandem

@@ -60,8 +60,10 @@ bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorit
     const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;
     const bool strided =
         algorithm == Algorithm::winograd4 && s.conv.stride == Size2{2, 2} && s.in_channels % lanes == 0;
+    const Padding& pad = s.padding;
+    const bool all_read = std::max({pad.top, pad.left, pad.bottom, pad.right}) < 3;
     return problem.math != Math::strict && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} &&
-           s.conv.dilation == Size2{1, 1} && (s.conv.stride == Size2{1, 1} || strided);
+           all_read && s.conv.dilation == Size2{1, 1} && (s.conv.stride == Size2{1, 1} || strided);
 }
 
 void winograd_weights(std::int64_t m, const WinogradPhases& phases, std::int64_t phase, const float* kernel,

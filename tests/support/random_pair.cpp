@@ -83,7 +83,8 @@ private:
     }
 
     Conv depthwise() {
-        Conv conv = Conv::depthwise(pick<std::int64_t>({3, 5, 7}), uniform(1, 2));
+        const std::int64_t kernel = one_in(8) ? uniform(8, 15) : pick<std::int64_t>({3, 5, 7});
+        Conv conv = Conv::depthwise(kernel, uniform(1, one_in(8) ? 8 : 2));
         if (one_in(3)) conv.padding = padding(conv);
         return conv;
     }
@@ -91,9 +92,9 @@ private:
     Conv any_conv() {
         Conv conv;
         conv.kind = pick({ConvKind::depthwise, ConvKind::dense});
-        conv.kernel = square_or_not(7);
-        conv.stride = square_or_not(one_in(2) ? 2 : 4);
-        if (one_in(4)) conv.dilation = square_or_not(3);
+        conv.kernel = square_or_not(one_in(8) ? 15 : 7);
+        conv.stride = square_or_not(one_in(2) ? 2 : one_in(4) ? 8 : 4);
+        if (one_in(4)) conv.dilation = square_or_not(one_in(8) ? max_extent + 10 : 3);
         if (one_in(2)) conv.padding = padding(conv);
         if (conv.kind == ConvKind::dense)
             conv.out_channels = log_uniform(max_channels);
@@ -102,11 +103,14 @@ private:
         return conv;
     }
 
-    /// Any padding smaller than the kernel's extent, each side on its own.
+    /// Mostly any padding smaller than the kernel's extent, else up to twice that; each side on its own.
     Padding padding(const Conv& conv) {
-        const std::int64_t rows = (conv.kernel.h - 1) * conv.dilation.h,
-                           columns = (conv.kernel.w - 1) * conv.dilation.w;
-        return {uniform(0, rows), uniform(0, columns), uniform(0, rows), uniform(0, columns)};
+        const std::int64_t rows = (conv.kernel.h - 1) * conv.dilation.h + 1,
+                           columns = (conv.kernel.w - 1) * conv.dilation.w + 1;
+        const auto side = [&](std::int64_t extent) {
+            return uniform(0, one_in(6) ? 2 * extent : extent - 1);
+        };
+        return {side(rows), side(columns), side(rows), side(columns)};
     }
 
     PostOp post_op(std::int64_t out_channels) {
