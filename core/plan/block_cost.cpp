@@ -151,6 +151,7 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     // Two permutations; where a pixel's channels lie together, loads of four columns and insertions
     // besides.
     const bool by_windows = block.dot == Dot::int8, apart = i == 0 && problem.layout == Layout::nhwc;
+    const bool held = by_windows || holds_kernel_row(stage, plan.isa, block.block_rows);
     const double window_instructions = apart ? 5 : 2, window_loads = apart ? 4 : 1;
     BlockWork work;
     for (const GroupRun& run : runs) {
@@ -167,7 +168,8 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
                 const double w = static_cast<double>(width),
                              columns = (w - 1) * static_cast<double>(stage.conv.stride.w) +
                                        static_cast<double>(stage.conv.kernel.w);
-                const double weights = rows * row_share * static_cast<double>(stage.conv.kernel.w);
+                const double weights =
+                    rows * row_share * static_cast<double>(stage.conv.kernel.w) * (held ? 1 : w);
                 const double taps = rows * row_share * w,
                              windows = inputs * columns / 2;  // the latter: by dot int8, four columns each
                 const double products =
