@@ -18,6 +18,8 @@
 #include <array>
 #include <stdexcept>
 
+#include "core/plan/post_op_traits.hpp"
+
 namespace tandem::jit {
 namespace {
 
@@ -199,27 +201,13 @@ void emit_hswish(const Simd& simd, const Vec& x, const Vec& t0) {
 }
 
 void check_temps(const PostOp& op, const Vec& x, std::span<const int> temps) {
-    const auto needed = static_cast<std::size_t>(activation_temps(op.kind));
+    const auto needed = static_cast<std::size_t>(traits(op).temps);
     if (temps.size() < needed || std::ranges::find(temps, x.getIdx()) != temps.end())
         throw std::invalid_argument(
             "emit_activation: too few temporary registers, or the operand's is among them");
 }
 
 }  // namespace
-
-int activation_temps(PostOpKind kind) noexcept {
-    switch (kind) {
-        case PostOpKind::leaky:
-        case PostOpKind::hswish: return 1;
-        case PostOpKind::sigmoid:
-        case PostOpKind::tanh: return 2;
-        case PostOpKind::swish:
-        case PostOpKind::elu:
-        case PostOpKind::gelu_erf:
-        case PostOpKind::gelu_tanh: return 3;
-        default: return 0;
-    }
-}
 
 void emit_activation(const Simd& simd, const PostOp& op, const Vec& x, std::span<const int> temps) {
     check_temps(op, x, temps);

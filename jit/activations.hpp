@@ -19,12 +19,8 @@
 
 namespace tandem::jit {
 
-/// Vector registers that emitting an op of `kind` needs besides its operand: at most 3. Zero for the kinds
-/// emitted elsewhere.
-int activation_temps(PostOpKind kind) noexcept;
-
-/// Emits x = op(x). `temps`: indices of free registers, at least activation_temps(op.kind), x's not among
-/// them. Only x and the first activation_temps(op.kind) of `temps` change. op.alpha and op.beta must be
+/// Emits x = op(x). `temps`: indices of free registers, at least PostOpTraits::temps, x's not among
+/// them. Only x and the first PostOpTraits::temps of `temps` change. op.alpha and op.beta must be
 /// finite. Throws std::invalid_argument (an Error once it leaves emit_code) for a kind emitted elsewhere or
 /// unsuitable temps.
 void emit_activation(const Simd& simd, const PostOp& op, const Vec& x, std::span<const int> temps);

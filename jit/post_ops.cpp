@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/plan/post_op_traits.hpp"
 #include "jit/activations.hpp"
 
 namespace tandem::jit {
@@ -44,16 +45,6 @@ void emit_sum(const Simd& simd, const Vec& x, const PostOpOperands& operands, st
                      [&](const Xbyak::Operand& scale) { simd.code.vfmadd231ps(x, residual, scale); });
 }
 
-int temps_of(PostOpKind kind) noexcept {
-    switch (kind) {
-        case PostOpKind::bias:
-        case PostOpKind::scale: return 0;
-        case PostOpKind::prelu: return 2;
-        case PostOpKind::sum: return 2;
-        default: return activation_temps(kind);
-    }
-}
-
 }  // namespace
 
 PostOps::PostOps(const Conv& conv, bool quantizes) : conv_(conv) {
@@ -63,7 +54,7 @@ PostOps::PostOps(const Conv& conv, bool quantizes) : conv_(conv) {
 int PostOps::temps() const noexcept {
     int most = 0;
     for (int i = 0; i < conv_.post_op_count; ++i)
-        most = std::max(most, temps_of(conv_.post_ops[static_cast<std::size_t>(i)].kind));
+        most = std::max(most, traits(conv_.post_ops[static_cast<std::size_t>(i)]).temps);
     return most;
 }
 

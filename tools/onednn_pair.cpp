@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <unordered_map>
 #include <vector>
+
+#include "core/plan/post_op_traits.hpp"
 #endif
 
 namespace tandem::tool {
@@ -95,13 +97,8 @@ struct Chain {
     }
 };
 
-/// op(a x) = a op(x) for positive a, if bounds are scaled too: the output's scale can go into the sums', as
-/// frameworks do it.
-bool scales_along(const PostOp& op) {
-    using enum PostOpKind;
-    return op.kind == bias || op.kind == relu || op.kind == relu6 || op.kind == leaky || op.kind == clip ||
-           op.kind == prelu || op.kind == scale || op.kind == sum;
-}
+/// The output's scale can go into the sums', as frameworks do it.
+bool scales_along(const PostOp& op) { return traits(op).function == PostOpClass::homogeneous; }
 
 constexpr float sixth = 1.0f / 6;
 

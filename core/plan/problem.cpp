@@ -2,6 +2,7 @@
 
 #include <bit>
 
+#include "core/plan/post_op_traits.hpp"
 #include "core/plan/resolve.hpp"
 
 namespace tandem {
@@ -24,14 +25,15 @@ private:
     std::uint64_t state_ = 0x2545f4914f6cdd1du;  // any odd number
 };
 
-/// Only what the rest of the stage follows from. Kernel, stride and post-op kinds are below 16.
+/// Only what the rest of the stage follows from. Kernel and stride are below 16.
 void add_stage(Hash& hash, const Stage& stage) noexcept {
     const Conv& conv = stage.conv;
     std::uint64_t small = static_cast<std::uint64_t>(conv.kind);
     for (std::int64_t size : {conv.kernel.h, conv.kernel.w, conv.stride.h, conv.stride.w})
         small = small << 4 | static_cast<std::uint64_t>(size);
+    static_assert(max_post_ops * 8 + 17 <= 64 && post_op_kinds < 0xff);
     for (const PostOp& op : conv.chain())
-        small = small << 5 | 16u | static_cast<std::uint64_t>(op.kind);
+        small = small << 8 | (1u + static_cast<std::uint64_t>(op.kind));
     hash.add(small);
     hash.add(conv.out_channels, conv.multiplier);
     hash.add(conv.dilation.h, conv.dilation.w);

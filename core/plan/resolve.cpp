@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/post_op_traits.hpp"
+
 namespace tandem {
 
 namespace {
@@ -181,19 +183,14 @@ void resolve_channels(Checks& check, Stage& stage, DataType dtype) {
     check.bytes("the packed weight tensor", weights);
 }
 
-/// bias, prelu, scale and sum have one tensor a stage, hence may appear once.
-constexpr unsigned tensor_post_ops =
-    1u << static_cast<int>(PostOpKind::bias) | 1u << static_cast<int>(PostOpKind::prelu) |
-    1u << static_cast<int>(PostOpKind::scale) | 1u << static_cast<int>(PostOpKind::sum);
-
 void check_bounds(Checks& check, int index, const PostOp& op) {
     if (!std::isfinite(op.alpha))
         check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].alpha is {}; a finite number is accepted",
                    check.part(), index, op.alpha);
-    if (op.kind == PostOpKind::clip && !std::isfinite(op.beta))
+    if (traits(op).parameters == PostOpParameters::bounds && !std::isfinite(op.beta))
         check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].beta is {}; a finite number is accepted",
                    check.part(), index, op.beta);
-    if (op.kind == PostOpKind::clip && op.alpha > op.beta)
+    if (traits(op).parameters == PostOpParameters::bounds && op.alpha > op.beta)
         check.fail(
             ErrorCode::invalid_argument,
             "{}.post_ops[{}] clips from {} to {}; a lower bound that is not above the upper one is accepted",
@@ -203,38 +200,40 @@ void check_bounds(Checks& check, int index, const PostOp& op) {
 /// The op with every parameter that its kind does not use at zero, and the residual's channels spelled out.
 PostOp normalized(const PostOp& op, std::int64_t out_channels) noexcept {
     PostOp result{.kind = op.kind};
-    const bool clip = op.kind == PostOpKind::clip;
+    const PostOpParameters parameters = traits(op).parameters;
+    const bool bounds = parameters == PostOpParameters::bounds;
     // Adding zero turns -0 into +0, which compare equal and so have to hash equal.
-    if (clip || op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu) result.alpha = op.alpha + 0.0f;
-    if (clip) result.beta = op.beta + 0.0f;
-    if (op.kind == PostOpKind::sum) result.channels = op.channels == 0 ? out_channels : op.channels;
+    if (bounds || parameters == PostOpParameters::slope) result.alpha = op.alpha + 0.0f;
+    if (bounds) result.beta = op.beta + 0.0f;
+    if (parameters == PostOpParameters::channels)
+        result.channels = op.channels == 0 ? out_channels : op.channels;
     return result;
 }
 
 void resolve_post_ops(Checks& check, const Conv& conv, Stage& stage) {
-    unsigned seen = 0;
+    stage.conv.post_op_count = 0;
     for (int i = 0; i < conv.post_op_count; ++i) {
         const PostOp& op = conv.post_ops[static_cast<std::size_t>(i)];
-        if (op.kind > PostOpKind::sum) [[unlikely]] {
+        if (static_cast<int>(op.kind) >= post_op_kinds) [[unlikely]] {
             check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].kind is {}; 0 to {} is accepted",
-                       check.part(), i, static_cast<int>(op.kind), static_cast<int>(PostOpKind::sum));
+                       check.part(), i, static_cast<int>(op.kind), post_op_kinds - 1);
             return;
         }
-        const unsigned bit = 1u << static_cast<int>(op.kind);
-        if (seen & bit & tensor_post_ops) [[unlikely]]
+        if (reads_tensor(op.kind) && stage.conv.has(op.kind)) [[unlikely]]
             check.fail(ErrorCode::invalid_argument,
                        "{}.post_ops[{}] is a second {}; at most one a stage is accepted", check.part(), i,
                        to_string(op.kind));
-        seen |= bit;
-        if (op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu || op.kind == PostOpKind::clip)
+        const PostOpParameters parameters = traits(op).parameters;
+        if (parameters == PostOpParameters::slope || parameters == PostOpParameters::bounds)
             check_bounds(check, i, op);
-        if (op.kind == PostOpKind::sum && (op.channels < 0 || op.channels > stage.out_channels)) [[unlikely]]
+        if (parameters == PostOpParameters::channels && (op.channels < 0 || op.channels > stage.out_channels))
+            [[unlikely]]
             check.fail(ErrorCode::invalid_argument,
                        "{}.post_ops[{}].channels is {}; 0 to {}, the stage's output channels, is accepted",
                        check.part(), i, op.channels, stage.out_channels);
         stage.conv.post_ops[static_cast<std::size_t>(i)] = normalized(op, stage.out_channels);
+        stage.conv.post_op_count = i + 1;
     }
-    stage.conv.post_op_count = conv.post_op_count;
 }
 
 /// Sums of products of a quantised stage are 32-bit integers.

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/post_op_traits.hpp"
 #include "core/run/guarded_buffer.hpp"
 #include "core/run/tolerance.hpp"
 #include "core/run/typed_tensor.hpp"
@@ -323,16 +324,9 @@ Result<std::vector<double>> reference_of(const Descriptor& descriptor, const Ver
 /// The convolution without its last post-ops from the first that bounds its result on: those make outputs
 /// small whose sums are not.
 Conv without_bounds(Conv conv) {
-    for (int i = 0; i < conv.post_op_count; ++i) {
-        switch (conv.post_ops[static_cast<std::size_t>(i)].kind) {
-            case PostOpKind::relu6:
-            case PostOpKind::clip:
-            case PostOpKind::sigmoid:
-            case PostOpKind::tanh:
-            case PostOpKind::hsigmoid: conv.post_op_count = i; break;
-            default: break;
-        }
-    }
+    const auto bounded =
+        std::ranges::find_if(conv.chain(), [](const PostOp& op) { return traits(op).bounded; });
+    conv.post_op_count = static_cast<int>(bounded - conv.chain().begin());
     return conv;
 }
 ConvPair without_bounds(ConvPair pair) {

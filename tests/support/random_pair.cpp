@@ -5,7 +5,7 @@
 #include <initializer_list>
 
 #include "core/plan/problem.hpp"
-#include "core/run/verification_data.hpp"
+#include "core/plan/post_op_traits.hpp"
 
 namespace tandem::test {
 
@@ -36,9 +36,9 @@ public:
         const std::int64_t count = uniform(0, max_post_ops);
         while (conv.post_op_count < count) {
             const PostOp op = post_op(out_channels);
-            using enum PostOpKind;
-            const bool once = op.kind == bias || op.kind == prelu || op.kind == scale || op.kind == sum;
-            if ((once && conv.has(op.kind)) || (options_.exact_post_ops && !exact_on_integers(op))) continue;
+            if ((reads_tensor(op.kind) && conv.has(op.kind)) ||
+                (options_.exact_post_ops && !exact_on_integers(op)))
+                continue;
             conv = conv.with(op);
         }
     }
@@ -114,14 +114,18 @@ private:
     }
 
     PostOp post_op(std::int64_t out_channels) {
-        PostOp op{.kind = static_cast<PostOpKind>(uniform(0, static_cast<int>(PostOpKind::sum)))};
-        if (op.kind == PostOpKind::leaky) op.alpha = pick({0.1f, 0.25f, 2.0f, 0.0f});
-        if (op.kind == PostOpKind::elu) op.alpha = pick({1.0f, 0.5f});
-        if (op.kind == PostOpKind::clip) {
-            op.alpha = pick({-3.0f, -1.0f, 0.0f, -0.5f});
-            op.beta = pick({0.0f, 1.0f, 20.0f, 6.5f});
+        PostOp op{.kind = static_cast<PostOpKind>(uniform(0, post_op_kinds - 1))};
+        switch (traits(op).parameters) {
+            case PostOpParameters::none: break;
+            case PostOpParameters::slope: op.alpha = pick({0.1f, 0.25f, 0.5f, 1.0f, 2.0f, 0.0f}); break;
+            case PostOpParameters::bounds:
+                op.alpha = pick({-3.0f, -1.0f, 0.0f, -0.5f});
+                op.beta = pick({0.0f, 1.0f, 20.0f, 6.5f});
+                break;
+            case PostOpParameters::channels:
+                if (one_in(2)) op.channels = uniform(1, out_channels);
+                break;
         }
-        if (op.kind == PostOpKind::sum && one_in(2)) op.channels = uniform(1, out_channels);
         return op;
     }
 
