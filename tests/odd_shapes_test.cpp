@@ -11,7 +11,7 @@
 #include "core/plan/problem.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/tiling.hpp"
-#include "jit/pair_kernel.hpp"
+#include "jit/chain_kernel.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/verify_job.hpp"
 

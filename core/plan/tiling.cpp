@@ -360,13 +360,4 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     return plan;
 }
 
-bool needs_full_width(const Problem& problem, const Plan& plan) noexcept {
-    for (int i = 0; i < problem.stage_count; ++i) {
-        const Stage& stage = problem.stage(i);
-        const bool pads = stage.conv.kernel.w > 1 || stage.padding.left > 0 || stage.padding.right > 0;
-        if (uses_amx(plan.stage(i).dot) && pads) return true;
-    }
-    return false;
-}
-
 }  // namespace tandem

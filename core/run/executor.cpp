@@ -112,11 +112,29 @@ private:
     jit::TileArgs call_{};
 };
 
+/// The tensors between segments: of one image, whichever is being computed, in a part's scratch; or of all
+/// images, in memory that parts share.
+class StoredTensors {
+public:
+    StoredTensors(const KernelCode& code, std::byte* base, std::int64_t images) noexcept
+        : code_(code), base_(base), images_(static_cast<std::size_t>(images)) {}
+    /// What segment `segment` writes of image n.
+    std::byte* output(std::size_t segment, std::int64_t n) const noexcept {
+        const std::size_t image = static_cast<std::size_t>(n) % images_;
+        return base_ + code_.stored_offsets[segment] * images_ + image * code_.stored_bytes(segment);
+    }
+
+private:
+    const KernelCode& code_;
+    std::byte* base_;
+    std::size_t images_;
+};
+
 class PartRunner {
 public:
-    PartRunner(const KernelCode& code, const Args& args, const PackedData& packed,
-               std::byte* scratch) noexcept
-        : code_(code), args_(args), packed_(packed), scratch_(scratch) {}
+    PartRunner(const KernelCode& code, const Args& args, const PackedData& packed, std::byte* scratch,
+               const StoredTensors& stored) noexcept
+        : code_(code), args_(args), packed_(packed), scratch_(scratch), stored_(stored) {}
 
     /// Tiles `items` of the last segment, counted over all images, and what they read of the segments before.
     void run(const Range& items) noexcept {
