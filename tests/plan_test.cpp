@@ -14,7 +14,7 @@
 #include "core/plan/tiling.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/guarded_call.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "tandem/context.hpp"
 
 using namespace tandem;
@@ -85,9 +85,10 @@ Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, con
 /// Compares `count` random plans of one random pair with the planner's own.
 std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math) {
     std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
-    const RandomPairOptions options{.kinds = seed % 3 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any,
-                                    .max_flops = 3e6,
-                                    .dtype = dtype};
+    const RandomChainOptions options{
+        .kinds = seed % 3 == 0 ? ChainKinds::depthwise_pointwise : ChainKinds::any,
+        .max_flops = 3e6,
+        .dtype = dtype};
     ConvPair pair = random_pair(engine, options);
     if (math) pair.math = *math;
     const Problem problem = *make_problem(pair);
@@ -186,7 +187,7 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
     CHECK(check_plan(problem, split).error().message ==
           "plan.stages[1].dot is amx_x3; f32 is accepted with plan.backend libxsmm.");
     CHECK(check_plan(problem, with_libxsmm(split)).ok());
-    const Problem single = *make_problem(*SingleConv::parse("1x20x10x12:dw3"));
+    const Problem single = *make_problem(*ConvChain::parse("1x20x10x12:dw3"));
     Plan plan = rules_plan(single, machine, 1);
     plan.fusion = Fusion::recompute;
     CHECK(check_plan(single, plan).error().message.find("single") != std::string::npos);

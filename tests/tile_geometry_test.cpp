@@ -138,9 +138,8 @@ TEST_CASE("tile geometry: the intermediate's buffer") {
         mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 4, Isa::avx2));
     CHECK(narrow.width == 5);
     CHECK(narrow.strides.pixel == 32);
-    CHECK(
-        mid_buffer(*make_problem(*SingleConv::parse("1x16x8x8:dw3")), plan_of(Fusion::single, 2, 8)).bytes ==
-        0);
+    CHECK(mid_buffer(*make_problem(*ConvChain::parse("1x16x8x8:dw3")), plan_of(Fusion::single, 2, 8)).bytes ==
+          0);
 }
 
 TEST_CASE("tile geometry: strides of tensors") {

@@ -27,7 +27,7 @@ void derive(KernelCode& code) {
     for (int i = 0; i < problem.stage_count; ++i)
         code.residual[static_cast<std::size_t>(i)] = residual_strides(problem, i);
     code.workspace_bytes = workspace_bytes(problem, code.plan);
-    code.signature = pack_signature(problem, code.plan);
+    code.panels = std::make_shared<const PanelSpecs>(panel_specs(problem, code.plan));
     for (std::int64_t ty = 0; ty < code.grid.tiles_y; ++ty) {
         const TileSpans spans = tile_spans(problem, code.plan, ty, 0, true);
         code.source_rows = std::max(code.source_rows, spans.source_rows.size());

@@ -31,7 +31,7 @@ struct KernelCode {
     std::array<TensorStrides, max_stages> residual{};
     std::array<std::int64_t, max_stages> table_rows{};  // most rows a tile's table of stage outputs has
     std::int64_t source_rows = 0;                       // most rows of the source table
-    std::size_t signature = 0;
+    std::shared_ptr<const PanelSpecs> panels{};         // that packed weights have to match
 
     /// Emits a problem under a checked plan.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan,
