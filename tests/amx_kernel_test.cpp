@@ -13,7 +13,7 @@
 #include "core/run/kernel_code.hpp"
 #include "core/run/verification.hpp"
 #include "support/forked_jobs.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "tests/amx_emulator.hpp"
 
 namespace {
@@ -35,8 +35,8 @@ ConvPair pair_of(const Case& c) {
     pair.dtype = c.dtype;
     pair.layout = c.layout;
     pair.math = c.math;
-    pair.intermediate_dtype = c.intermediate;
-    pair.output_dtype = c.output;
+    pair.output_dtypes[0] = c.intermediate;
+    pair.output_dtypes[1] = c.output;
     return pair;
 }
 
@@ -158,7 +158,7 @@ TEST_CASE("AMX kernels of random pairs") {
             ConvPair pair = test::random_pair(
                 engine, {.max_flops = max_flops, .exact_post_ops = i % 2 == 0, .dtype = dtype});
             if (pair.layout == Layout::nchw8c ||
-                (pair.first.kind == ConvKind::depthwise && pair.second.kind == ConvKind::depthwise))
+                (pair.first().kind == ConvKind::depthwise && pair.second().kind == ConvKind::depthwise))
                 continue;
             const bool random = i % 2 == 1;
             if (random && dot == Dot::amx_x3 && has_short_sum(*make_problem(pair))) continue;
@@ -273,7 +273,7 @@ TEST_CASE(
     "caller's MXCSR") {
     if (!host_has_vectors()) return;
     const AmxEmulator emulator;
-    SingleConv single = *SingleConv::parse("1x72x3x7:conv1o24");
+    ConvChain single = *ConvChain::parse("1x72x3x7:conv1o24");
     single.layout = Layout::nhwc;
     std::mt19937_64 engine(1);
     for (const Dot dot : {Dot::amx_x3, Dot::amx_x6}) {

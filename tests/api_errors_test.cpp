@@ -33,9 +33,7 @@ struct Fixture {
     Args args = call.args();
 
     Error run(int part = 0, int nparts = 1) { return kernel.run(part, nparts, args, call.scratch()).error(); }
-    std::vector<StageWeights> stages() const {
-        return {call.data().stages[0].view(), call.data().stages[1].view()};
-    }
+    std::vector<StageWeights> stages() const { return call.data().views(2); }
 };
 
 }  // namespace
@@ -99,7 +97,7 @@ TEST_CASE("API errors: weights that are missing, empty or another kernel's") {
     f.args.weights = &empty;
     check_error(f.run(), ErrorCode::invalid_argument, {"weights is null or empty"});
     Fixture other;
-    other.pair.second.out_channels = 10;
+    other.pair.second().out_channels = 10;
     const Kernel kernel = *f.context.dispatch(other.pair);
     GuardedCall call(*make_problem(other.pair), kernel);
     f.args.weights = &call.weights();
@@ -144,33 +142,33 @@ TEST_CASE("API errors: packing checks every span") {
     const std::span<const float> some(zeros);
     using enum ErrorCode;
     check_error(with([&](auto& s) { s[0].weights = some.first(71); }), invalid_argument,
-                {"first.weights has 71 elements", "72 are needed"});
+                {"stages[0].weights has 71 elements", "72 are needed"});
     check_error(with([&](auto& s) { s[0].weights = some.first(73); }), invalid_argument,
-                {"first.weights has 73 elements"});
+                {"stages[0].weights has 73 elements"});
     check_error(with([&](auto& s) { s[0].bias = {}; }), invalid_argument,
-                {"first.bias has 0 elements", "8 are needed"});
+                {"stages[0].bias has 0 elements", "8 are needed"});
     check_error(with([&](auto& s) { s[0].prelu = some.first(8); }), invalid_argument,
-                {"first.prelu has 8 elements", "0 are needed"});
+                {"stages[0].prelu has 8 elements", "0 are needed"});
     check_error(with([&](auto& s) { s[1].weights = {}; }), invalid_argument,
-                {"second.weights has 0 elements (null)", "72 are needed"});
+                {"stages[1].weights has 0 elements (null)", "72 are needed"});
     check_error(with([&](auto& s) { s[1].bias = some.first(8); }), invalid_argument,
-                {"second.bias has 8 elements", "9 are needed"});
+                {"stages[1].bias has 8 elements", "9 are needed"});
     check_error(with([&](auto& s) { s[1].prelu = {}; }), invalid_argument,
-                {"second.prelu has 0 elements", "9 are needed"});
+                {"stages[1].prelu has 0 elements", "9 are needed"});
     check_error(with([&](auto& s) { s[1].scale = some.first(10); }), invalid_argument,
-                {"second.scale has 10 elements", "9 are needed"});
+                {"stages[1].scale has 10 elements", "9 are needed"});
     check_error(with([&](auto& s) {
                     s[1].scale = {static_cast<const float*>(nullptr), 9};
                 }),
-                invalid_argument, {"second.scale", "null"});
+                invalid_argument, {"stages[1].scale", "null"});
     check_error(with([&](auto& s) { s.pop_back(); }), invalid_argument, {"1 stages", "2 are needed"});
     check_error(f.kernel.pack(some.first(72), some.first(8), some.first(72), some.first(9)).error(),
-                invalid_argument, {"second.prelu"});
-    const Kernel single = *f.context.dispatch(*SingleConv::parse("1x8x6x5:dw3"));
+                invalid_argument, {"stages[1].prelu"});
+    const Kernel single = *f.context.dispatch(*ConvChain::parse("1x8x6x5:dw3"));
     check_error(single.pack(f.stages()).error(), invalid_argument, {"2 stages", "1 are needed"});
     const StageWeights wrong{some.first(5), {}, {}, {}};
     check_error(single.pack({&wrong, 1}).error(), invalid_argument,
-                {"conv.weights has 5 elements", "72 are needed"});
+                {"stages[0].weights has 5 elements", "72 are needed"});
 }
 
 TEST_CASE("API errors: tensors of other data types are checked in their own bytes") {
@@ -210,57 +208,57 @@ TEST_CASE("API errors: tensors of other data types are checked in their own byte
 TEST_CASE("API errors: packing a quantised kernel takes integers and scales, and checks them") {
     ConvPair pair = *ConvPair::parse("1x8x6x5:dw3+bias:conv1o9+sum");
     pair.dtype = DataType::u8;
-    pair.intermediate_dtype = DataType::s8;
+    pair.output_dtypes[0] = DataType::s8;
     Context context;
     const Kernel kernel = *context.dispatch(pair);
     const VerificationData data = make_verification_data(*make_problem(pair), DataKind::random, 1);
     const std::vector<float> floats(100, 1.0f);
     const std::span<const float> some(floats);
     const auto with = [&](auto change) {
-        std::vector<StageWeights> stages{data.stages[0].view(), data.stages[1].view()};
-        change(stages);
-        return kernel.pack(stages).error();
+        std::vector<StageWeights> stages = data.views(2);
+        Quantization input = data.input_quantization;
+        change(stages, input);
+        return kernel.pack(stages, input).error();
     };
-    CHECK(kernel.pack(std::vector{data.stages[0].view(), data.stages[1].view()}).ok());
+    CHECK(kernel.pack(data.views(2), data.input_quantization).ok());
     using enum ErrorCode;
-    check_error(with([&](auto& s) { s[0].weights = some.first(72); }), invalid_argument,
-                {"first.weights has 72 elements", "0 are needed"});
-    check_error(with([&](auto& s) { s[0].quantized_weights = {}; }), invalid_argument,
-                {"first.quantized_weights has 0 elements", "72 are needed"});
-    check_error(with([&](auto& s) { s[1].weight_scales = some.first(8); }), invalid_argument,
-                {"second.weight_scales has 8 elements", "9 are needed"});
-    check_error(with([&](auto& s) { s[0].input.scale = 0; }), invalid_argument,
-                {"first.input.scale is 0", "a positive number"});
-    check_error(with([&](auto& s) { s[1].output.scale = HUGE_VALF; }), invalid_argument,
-                {"second.output.scale is inf", "a positive number"});
-    check_error(with([&](auto& s) { s[0].input.zero_point = -1; }), invalid_argument,
-                {"first.input.zero_point is -1", "0 to 255", "u8"});
-    check_error(with([&](auto& s) { s[0].output.zero_point = 128; }), invalid_argument,
-                {"first.output.zero_point is 128", "-128 to 127", "s8"});
-    check_error(with([&](auto& s) { s[1].residual.zero_point = 256; }), invalid_argument,
-                {"second.residual.zero_point is 256", "0 to 255", "u8"});
+    check_error(with([&](auto& s, auto&) { s[0].weights = some.first(72); }), invalid_argument,
+                {"stages[0].weights has 72 elements", "0 are needed"});
+    check_error(with([&](auto& s, auto&) { s[0].quantized_weights = {}; }), invalid_argument,
+                {"stages[0].quantized_weights has 0 elements", "72 are needed"});
+    check_error(with([&](auto& s, auto&) { s[1].weight_scales = some.first(8); }), invalid_argument,
+                {"stages[1].weight_scales has 8 elements", "9 are needed"});
+    check_error(with([&](auto&, auto& input) { input.scale = 0; }), invalid_argument,
+                {"input.scale is 0", "a positive number"});
+    check_error(with([&](auto& s, auto&) { s[1].output.scale = HUGE_VALF; }), invalid_argument,
+                {"stages[1].output.scale is inf", "a positive number"});
+    check_error(with([&](auto&, auto& input) { input.zero_point = -1; }), invalid_argument,
+                {"input.zero_point is -1", "0 to 255", "u8"});
+    check_error(with([&](auto& s, auto&) { s[0].output.zero_point = 128; }), invalid_argument,
+                {"stages[0].output.zero_point is 128", "-128 to 127", "s8"});
+    check_error(with([&](auto& s, auto&) { s[1].residual.zero_point = 256; }), invalid_argument,
+                {"stages[1].residual.zero_point is 256", "0 to 255", "u8"});
     check_error(kernel.pack(some.first(72), some.first(8), some.first(72), {}).error(), invalid_argument,
-                {"first.weights has 72 elements", "0 are needed"});
+                {"stages[0].weights has 72 elements", "0 are needed"});
     pair.dtype = DataType::bf16;
-    pair.intermediate_dtype = {};
+    pair.output_dtypes[0] = {};
     const Kernel floating = *context.dispatch(pair);
-    const StageWeights wrong[] = {data.stages[0].view(), data.stages[1].view()};
-    check_error(floating.pack(wrong).error(), invalid_argument,
-                {"first.weights has 0 elements", "72 are needed"});
+    check_error(floating.pack(data.views(2)).error(), invalid_argument,
+                {"stages[0].weights has 0 elements", "72 are needed"});
 }
 
 TEST_CASE("API errors: dispatch refuses data types that do not go together") {
     Context context;
     ConvPair pair = *ConvPair::parse("1x8x6x5:dw3:conv1o9");
-    pair.output_dtype = DataType::u8;
+    pair.output_dtypes[1] = DataType::u8;
     check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument,
-                {"descriptor.output_dtype is u8", "f32 is accepted where dtype is f32"});
+                {"descriptor.output_dtypes[1] is u8", "f32 is accepted where dtype is f32"});
     pair.dtype = DataType::u8;
-    pair.output_dtype = {};
-    pair.intermediate_dtype = DataType::bf16;
+    pair.output_dtypes[1] = {};
+    pair.output_dtypes[0] = DataType::bf16;
     check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument,
-                {"descriptor.intermediate_dtype is bf16", "u8 or s8 is accepted"});
-    SingleConv single = *SingleConv::parse("1x8x6x5:dw3");
+                {"descriptor.output_dtypes[0] is bf16", "u8 or s8 is accepted"});
+    ConvChain single = *ConvChain::parse("1x8x6x5:dw3");
     single.dtype = static_cast<DataType>(9);
     check_error(context.dispatch(single).error(), ErrorCode::invalid_argument,
                 {"descriptor.dtype is 9", "f32, bf16, f16, u8 or s8"});
@@ -290,17 +288,17 @@ TEST_CASE("API errors: dispatch refuses descriptors and options that are out of 
     pair.input.c = 0;
     check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"input.c", "0"});
     pair.input.c = 8;
-    pair.second.out_channels = -1;
-    check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"second", "-1"});
-    pair.second.out_channels = 9;
+    pair.second().out_channels = -1;
+    check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"convs[1].out_channels", "-1"});
+    pair.second().out_channels = 9;
     check_error(context.dispatch(pair, {.threads = 0}).error(), ErrorCode::invalid_argument,
                 {"threads is 0", "1 or more"});
     Plan plan = context.dispatch(pair)->plan();
     plan.tile_w = 99;
     check_error(context.dispatch(pair, {.plan = std::make_shared<const Plan>(plan)}).error(),
                 ErrorCode::invalid_argument, {"plan.tile_w is 99", "1 to 5"});
-    SingleConv single = *SingleConv::parse("1x8x6x5:dw3");
-    single.conv.stride.h = 0;
+    ConvChain single = *ConvChain::parse("1x8x6x5:dw3");
+    single.convs[0].stride.h = 0;
     check_error(context.dispatch(single).error(), ErrorCode::invalid_argument, {"stride", "0"});
 }
 

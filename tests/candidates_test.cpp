@@ -6,7 +6,7 @@
 #include <random>
 
 #include "core/plan/tiling.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 
 using namespace tandem;
 
@@ -51,7 +51,7 @@ TEST_CASE("candidates: valid, distinct, bounded, deterministic, the rules' plan 
                              2);
         }
     }
-    check_candidates(*make_problem(*SingleConv::parse("1x16x9x9:conv3o16+bias")), Machine{}, 1);
+    check_candidates(*make_problem(*ConvChain::parse("1x16x9x9:conv3o16+bias")), Machine{}, 1);
 }
 
 TEST_CASE(

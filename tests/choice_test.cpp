@@ -9,7 +9,7 @@
 #include "core/plan/candidates.hpp"
 #include "core/plan/cost_model.hpp"
 #include "core/plan/tiling.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "tandem/tandem.hpp"
 #include "tools/suites.hpp"
 
@@ -49,7 +49,7 @@ TEST_CASE("choice: valid, deterministic, never predicted slower than the rules' 
         for (const tool::Layer& layer : tool::find_suite("paper")->layers)
             for (const int threads : {1, 2})
                 check_decision(problem_of(layer.pair), machine_of(isa), threads);
-        check_decision(*make_problem(*SingleConv::parse("1x16x9x9:conv3o16+bias")), machine_of(isa), 1);
+        check_decision(*make_problem(*ConvChain::parse("1x16x9x9:conv3o16+bias")), machine_of(isa), 1);
     }
 }
 

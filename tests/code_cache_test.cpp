@@ -22,7 +22,7 @@ ConvPair pair_of(const char* text) { return *ConvPair::parse(text); }
 /// Small problems that differ in their output channels.
 ConvPair numbered_pair(std::int64_t number) {
     ConvPair pair = pair_of("1x8x4x4:dw3:conv1o1");
-    pair.second.out_channels = number;
+    pair.second().out_channels = number;
     return pair;
 }
 
@@ -96,7 +96,7 @@ TEST_CASE(
     pair.layout = Layout::nchw16c;
     REQUIRE(context.dispatch(pair).ok());
     CHECK(context.cache_stats().misses == 4);
-    REQUIRE(context.dispatch(first_of(pair)).ok());
+    REQUIRE(context.dispatch(stage_of(pair, 0)).ok());
     CHECK(context.cache_stats().misses == 5);
     const Isa best = host_isas(DataType::f32).back();
     for (const Isa isa : host_isas(DataType::f32))

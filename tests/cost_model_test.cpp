@@ -8,7 +8,7 @@
 
 #include "core/plan/candidates.hpp"
 #include "core/plan/tiling.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 
 using namespace tandem;
 

@@ -9,7 +9,7 @@
 #include "support/doctest.hpp"
 
 #include "core/plan/problem.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "tandem/descriptor.hpp"
 
 using namespace tandem;
@@ -38,12 +38,12 @@ TEST_CASE("descriptor: canonical texts survive a round trip") {
     check_round_trip("1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+bias:dw5m2s2p0");
     check_round_trip("2x3x224x224:conv3o32s2+leaky(0.1)+clip(-1.5,1e+20):conv1o8+sum(4)+elu(1)+prelu+scale");
     check_round_trip("1x1x1x1:conv1o1+sigmoid+tanh+swish+hsigmoid:conv1o1+hswish+gelu_erf+gelu_tanh+sum");
-    const auto single = SingleConv::parse("1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+bias");
+    const auto single = ConvChain::parse("1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+bias");
     REQUIRE(single.ok());
     CHECK(to_string(*single) == "1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+bias");
-    CHECK(single->conv.kernel == Size2{1, 7});
-    CHECK(single->conv.padding == Padding{1, 2, 1, 2});
-    CHECK(single->conv.dilation == Size2{2, 2});
+    CHECK(single->convs[0].kernel == Size2{1, 7});
+    CHECK(single->convs[0].padding == Padding{1, 2, 1, 2});
+    CHECK(single->convs[0].dilation == Size2{2, 2});
 }
 
 TEST_CASE("descriptor: fields are read in any order and written in one") {
@@ -53,12 +53,44 @@ TEST_CASE("descriptor: fields are read in any order and written in one") {
 }
 
 TEST_CASE("descriptor: the builders give what the text gives") {
-    ConvPair pair{.input = {1, 32, 112, 112}, .first = Conv::depthwise(3), .second = Conv::dense(1, 64)};
-    pair.first = pair.first.with(PostOpKind::bias).with(PostOpKind::relu6);
-    pair.second = pair.second.with(PostOpKind::bias).with(PostOpKind::relu6);
+    ConvPair pair({1, 32, 112, 112}, Conv::depthwise(3), Conv::dense(1, 64));
+    pair.first() = pair.first().with(PostOpKind::bias).with(PostOpKind::relu6);
+    pair.second() = pair.second().with(PostOpKind::bias).with(PostOpKind::relu6);
     CHECK(pair == *ConvPair::parse(mobile_pair));
-    CHECK(pair.first.has(PostOpKind::bias));
-    CHECK_FALSE(pair.first.has(PostOpKind::relu));
+    CHECK(pair.first().has(PostOpKind::bias));
+    CHECK_FALSE(pair.first().has(PostOpKind::relu));
+    const ConvChain chain =
+        ConvChain::of({2, 16, 9, 9}, {Conv::dense(1, 96), Conv::depthwise(3, 2)}).then(Conv::dense(1, 24));
+    CHECK(chain.conv_count == 3);
+    CHECK(chain.stages().size() == 3);
+    CHECK(chain.conv(1).stride == Size2{2, 2});
+    CHECK(chain == *ConvChain::parse("2x16x9x9:conv1o96:dw3s2:conv1o24"));
+}
+
+TEST_CASE("descriptor: one to four convolutions, and two for a pair") {
+    std::string text = "1x8x9x9";
+    for (int count = 1; count <= max_stages; ++count) {
+        text += count % 2 == 0 ? ":dw3+relu" : ":conv1o8+bias";
+        const auto chain = ConvChain::parse(text);
+        REQUIRE_MESSAGE(chain.ok(), chain.error().message);
+        CHECK(chain->conv_count == count);
+        CHECK(validate(*chain).ok());
+        CHECK(to_string(*chain) == text);
+        const auto pair = ConvPair::parse(text);
+        CHECK(pair.ok() == (count == 2));
+        if (pair) CHECK(*pair == *chain);
+    }
+    CHECK(contains(parse_error("1x8x9x9:dw3"), "found 1 convolution; expected the 2 of a pair"));
+    CHECK(contains(parse_error("1x8x9x9:dw3:dw3:dw3"), "found 3 convolutions; expected the 2 of a pair"));
+    CHECK(contains(parse_error(text + ":dw3"), "found ':dw3'; expected the end of the text after 4"));
+    ConvChain chain = *ConvChain::parse(text);
+    CHECK(contains(validate(chain.then(Conv::depthwise(3))).error().message,
+                   "descriptor.conv_count is 5; a chain of 1 to 4 convolutions is accepted"));
+    chain.conv_count = 0;
+    CHECK(contains(validate(chain).error().message, "descriptor.conv_count is 0"));
+    chain = *ConvChain::parse(text);
+    chain.conv(3).stride.h = 9;
+    CHECK(contains(validate(chain).error().message, "convs[3].stride.h is 9"));
 }
 
 TEST_CASE("descriptor: same padding puts the odd element after") {
@@ -72,13 +104,14 @@ TEST_CASE("descriptor: parse errors name the place, what is there and what is ac
     const std::pair<std::string, std::string> cases[] = {
         {"", "character 1: found the end of the text; expected the input shape"},
         {"1x2x3:dw3", "character 6: found ':dw3'; expected the input shape"},
-        {"1x32x8x8", "expected ':' before the first convolution"},
+        {"1x32x8x8", "expected ':' before a convolution"},
         {"1x32x8x8:pool3", "found 'pool3'; expected a convolution: dw<k> or conv<k>o<OC>"},
         {"1x32x8x8:dw", "expected a kernel size"},
         {"1x32x8x8:dw3x", "expected the second number of HxW"},
         {"1x32x8x8:conv3", "expected o<output channels>"},
         {"1x32x8x8:conv3o", "expected the number of output channels"},
-        {"1x32x8x8:dw3", "':' before the second convolution"},
+        {"1x32x8x8:dw3:", "expected a convolution: dw<k> or conv<k>o<OC>"},
+        {"1x32x8x8:dw3q", "':' before another convolution or the end"},
         {"1x32x8x8:dw3s2s2:dw3", "expected field 's' at most once"},
         {"1x32x8x8:dw3m:dw3", "expected a multiplier"},
         {"1x32x8x8:dw3s:dw3", "expected a stride"},
@@ -94,7 +127,6 @@ TEST_CASE("descriptor: parse errors name the place, what is there and what is ac
         {"1x32x8x8:dw3+clip(1):dw3", "',' and the upper bound"},
         {"1x32x8x8:dw3+sum():dw3", "a number of channels"},
         {"1x32x8x8:dw3+relu+relu+relu+relu+relu:dw3", "at most 4 post-ops"},
-        {"1x32x8x8:dw3:dw3:dw3", "found ':dw3'; expected a field"},
         {"1x32x8x8:dw3:dw3 ", "found ' '; expected a field"},
         {"1x99999999999999999999x8x8:dw3:dw3", "that fits 64 bits"},
     };
@@ -123,16 +155,16 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
          "descriptor.layout is 9; nhwc, nchw16c or nchw8c"},
         {[](ConvPair& p) { p.dtype = static_cast<DataType>(5); },
          "descriptor.dtype is 5; f32, bf16, f16, u8 or s8 is accepted"},
-        {[](ConvPair& p) { p.output_dtype = DataType::bf16; },
-         "descriptor.output_dtype is bf16; f32 is accepted where dtype is f32"},
-        {[](ConvPair& p) { p.dtype = DataType::bf16, p.output_dtype = DataType::f32; },
-         "descriptor.output_dtype is f32; bf16 is accepted where dtype is bf16"},
-        {[](ConvPair& p) { p.dtype = DataType::f16, p.intermediate_dtype = DataType::u8; },
-         "descriptor.intermediate_dtype is u8; f16 is accepted where dtype is f16"},
-        {[](ConvPair& p) { p.dtype = DataType::u8, p.intermediate_dtype = DataType::f32; },
-         "descriptor.intermediate_dtype is f32; u8 or s8 is accepted where dtype is u8"},
-        {[](ConvPair& p) { p.dtype = DataType::s8, p.output_dtype = DataType::f16; },
-         "descriptor.output_dtype is f16; u8, s8 or f32 is accepted where dtype is s8"},
+        {[](ConvPair& p) { p.output_dtypes[1] = DataType::bf16; },
+         "descriptor.output_dtypes[1] is bf16; f32 is accepted where dtype is f32"},
+        {[](ConvPair& p) { p.dtype = DataType::bf16, p.output_dtypes[1] = DataType::f32; },
+         "descriptor.output_dtypes[1] is f32; bf16 is accepted where dtype is bf16"},
+        {[](ConvPair& p) { p.dtype = DataType::f16, p.output_dtypes[0] = DataType::u8; },
+         "descriptor.output_dtypes[0] is u8; f16 is accepted where dtype is f16"},
+        {[](ConvPair& p) { p.dtype = DataType::u8, p.output_dtypes[0] = DataType::f32; },
+         "descriptor.output_dtypes[0] is f32; u8 or s8 is accepted where dtype is u8"},
+        {[](ConvPair& p) { p.dtype = DataType::s8, p.output_dtypes[1] = DataType::f16; },
+         "descriptor.output_dtypes[1] is f16; u8, s8 or f32 is accepted where dtype is s8"},
         {[](ConvPair& p) { p.math = static_cast<Math>(7); },
          "descriptor.math is 7; fast, strict, bf16 or f16"},
         {[](ConvPair& p) { p.math = Math::f16; },
@@ -143,40 +175,41 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
          "descriptor.math is f16; fast or strict is accepted where dtype is bf16"},
         {[](ConvPair& p) { p.math = Math::bf16, p.dtype = DataType::u8; },
          "descriptor.math is bf16; fast or strict is accepted where dtype is u8"},
-        {[](ConvPair& p) { p.first.kind = static_cast<ConvKind>(2); }, "first.kind is 2"},
-        {[](ConvPair& p) { p.first.kernel.h = 16; },
-         "first.kernel.h is 16; a kernel from 1 to 15 is accepted"},
-        {[](ConvPair& p) { p.second.kernel.w = 0; }, "second.kernel.w is 0"},
-        {[](ConvPair& p) { p.first.stride.h = 9; }, "first.stride.h is 9; a stride from 1 to 8 is accepted"},
-        {[](ConvPair& p) { p.first.stride.w = 0; }, "first.stride.w is 0"},
-        {[](ConvPair& p) { p.first.dilation.w = 0; }, "first.dilation.w is 0; a dilation from 1"},
-        {[](ConvPair& p) { p.second.out_channels = 0; }, "second.out_channels is 0; at least 1"},
-        {[](ConvPair& p) { p.second.multiplier = 2; }, "second.multiplier is 2; 1, as the stage is dense"},
-        {[](ConvPair& p) { p.first.out_channels = 32; }, "first.out_channels is 32; 0, as a depthwise"},
-        {[](ConvPair& p) { p.first.multiplier = 0; }, "first.multiplier is 0; a multiplier of at least 1"},
+        {[](ConvPair& p) { p.first().kind = static_cast<ConvKind>(2); }, "convs[0].kind is 2"},
+        {[](ConvPair& p) { p.first().kernel.h = 16; },
+         "convs[0].kernel.h is 16; a kernel from 1 to 15 is accepted"},
+        {[](ConvPair& p) { p.second().kernel.w = 0; }, "convs[1].kernel.w is 0"},
+        {[](ConvPair& p) { p.first().stride.h = 9; }, "convs[0].stride.h is 9; a stride from 1 to 8 is accepted"},
+        {[](ConvPair& p) { p.first().stride.w = 0; }, "convs[0].stride.w is 0"},
+        {[](ConvPair& p) { p.first().dilation.w = 0; }, "convs[0].dilation.w is 0; a dilation from 1"},
+        {[](ConvPair& p) { p.second().out_channels = 0; }, "convs[1].out_channels is 0; at least 1"},
+        {[](ConvPair& p) { p.second().multiplier = 2; }, "convs[1].multiplier is 2; 1, as the stage is dense"},
+        {[](ConvPair& p) { p.first().out_channels = 32; }, "convs[0].out_channels is 32; 0, as a depthwise"},
+        {[](ConvPair& p) { p.first().multiplier = 0; }, "convs[0].multiplier is 0; a multiplier of at least 1"},
         {[](ConvPair& p) {
-             p.first.padding = Padding{(1 << 20) + 1, 0, 0, 0};
+             p.first().padding = Padding{(1 << 20) + 1, 0, 0, 0};
          },
-         "first.padding.top is 1048577; a padding from 0 to 2^20 is accepted"},
+         "convs[0].padding.top is 1048577; a padding from 0 to 2^20 is accepted"},
         {[](ConvPair& p) {
-             p.first.padding = Padding{0, 0, 0, -1};
+             p.first().padding = Padding{0, 0, 0, -1};
          },
-         "first.padding.right is -1"},
-        {[](ConvPair& p) { p.input.h = 2, p.first.padding = Padding{}; },
-         "first.kernel spans 3 rows with its dilation; at most 2"},
-        {[](ConvPair& p) { p.first.post_op_count = 5; }, "first.post_op_count is 5; a chain of 0 to 4"},
-        {[](ConvPair& p) { p.first.post_ops[0].kind = static_cast<PostOpKind>(16); },
-         "first.post_ops[0].kind is 16"},
-        {[](ConvPair& p) { p.first = p.first.with(PostOpKind::bias); }, "first.post_ops[2] is a second bias"},
-        {[&](ConvPair& p) { p.first = p.first.with(PostOpKind::leaky, nan); },
-         "first.post_ops[2].alpha is nan; a finite number"},
-        {[](ConvPair& p) { p.first = p.first.with(PostOpKind::clip, 0, HUGE_VALF); },
-         "first.post_ops[2].beta is inf"},
-        {[](ConvPair& p) { p.first = p.first.with(PostOpKind::clip, 3, 1); }, "clips from 3 to 1"},
+         "convs[0].padding.right is -1"},
+        {[](ConvPair& p) { p.input.h = 2, p.first().padding = Padding{}; },
+         "convs[0].kernel spans 3 rows with its dilation; at most 2"},
+        {[](ConvPair& p) { p.first().post_op_count = 5; }, "convs[0].post_op_count is 5; a chain of 0 to 4"},
+        {[](ConvPair& p) { p.first().post_ops[0].kind = static_cast<PostOpKind>(16); },
+         "convs[0].post_ops[0].kind is 16"},
+        {[](ConvPair& p) { p.first() = p.first().with(PostOpKind::bias); },
+         "convs[0].post_ops[2] is a second bias"},
+        {[&](ConvPair& p) { p.first() = p.first().with(PostOpKind::leaky, nan); },
+         "convs[0].post_ops[2].alpha is nan; a finite number"},
+        {[](ConvPair& p) { p.first() = p.first().with(PostOpKind::clip, 0, HUGE_VALF); },
+         "convs[0].post_ops[2].beta is inf"},
+        {[](ConvPair& p) { p.first() = p.first().with(PostOpKind::clip, 3, 1); }, "clips from 3 to 1"},
         {[](ConvPair& p) {
-             p.second = p.second.with({PostOpKind::sum, 0, 0, 65});
+             p.second() = p.second().with({PostOpKind::sum, 0, 0, 65});
          },
-         "second.post_ops[2].channels is 65; 0 to 64"},
+         "convs[1].post_ops[2].channels is 65; 0 to 64"},
         {[](ConvPair& p) { p.input.h = 1 << 20; }, "input: the input tensor takes 15032385536 bytes",
          ErrorCode::overflow},
         {[](ConvPair& p) { p.input.h = 1 << 20, p.dtype = DataType::bf16; },
@@ -184,25 +217,26 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.input.h = 1 << 20, p.dtype = DataType::s8; },
          "input: the input tensor takes 3758096384 bytes", ErrorCode::overflow},
         {[](ConvPair& p) {
-             p.first.padding = Padding{1 << 20, 0, 0, 0}, p.dtype = DataType::u8;
+             p.first().padding = Padding{1 << 20, 0, 0, 0}, p.dtype = DataType::u8;
          },
-         "first: the padded input image takes 3758497792 bytes", ErrorCode::overflow},
-        {[](ConvPair& p) { p.second.out_channels = 1 << 26, p.dtype = DataType::u8; },
-         "second: the packed weight tensor takes 4294967296 bytes", ErrorCode::overflow},
+         "convs[0]: the padded input image takes 3758497792 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.second().out_channels = 1 << 26, p.dtype = DataType::u8; },
+         "convs[1]: the packed weight tensor takes 4294967296 bytes", ErrorCode::overflow},
         {[](ConvPair& p) {
-             p.second.out_channels = 1 << 18, p.dtype = DataType::u8, p.output_dtype = DataType::f32;
+             p.second().out_channels = 1 << 18, p.dtype = DataType::u8, p.output_dtypes[1] = DataType::f32;
          },
-         "second: the output tensor takes 13153337344 bytes", ErrorCode::overflow},
+         "convs[1]: the output tensor takes 13153337344 bytes", ErrorCode::overflow},
         {[](ConvPair& p) { p.input.w = INT64_MAX; }, "more than 2^63 bytes", ErrorCode::overflow},
         {[](ConvPair& p) { p.input.n = INT64_MAX / 4; }, "a size that fits 64 bits", ErrorCode::overflow},
-        {[](ConvPair& p) { p.first.dilation.h = 1 << 30; },
-         "first.dilation.h is 1073741824; a dilation from 1 to 4096"},
+        {[](ConvPair& p) { p.first().dilation.h = 1 << 30; },
+         "convs[0].dilation.h is 1073741824; a dilation from 1 to 4096"},
         {[](ConvPair& p) { p.input.c = 1, p.input.h = 1 << 21, p.input.w = 1; },
          "input.h is 2097152; a height of at most 2^20"},
-        {[](ConvPair& p) { p.first.multiplier = INT64_MAX / 2; }, "first.multiplier is", ErrorCode::overflow},
-        {[](ConvPair& p) { p.second.out_channels = 1 << 26; }, "second: the packed weight tensor takes",
+        {[](ConvPair& p) { p.first().multiplier = INT64_MAX / 2; }, "convs[0].multiplier is",
          ErrorCode::overflow},
-        {[](ConvPair& p) { p.second.out_channels = 1 << 18; }, "second: the output tensor takes",
+        {[](ConvPair& p) { p.second().out_channels = 1 << 26; }, "convs[1]: the packed weight tensor takes",
+         ErrorCode::overflow},
+        {[](ConvPair& p) { p.second().out_channels = 1 << 18; }, "convs[1]: the output tensor takes",
          ErrorCode::overflow},
     };
     for (const Case& wrong : cases) {
@@ -239,15 +273,18 @@ TEST_CASE("descriptor: paddings, kernels and strides of any size that some netwo
 TEST_CASE("descriptor: a fifth post-op makes it invalid") {
     ConvPair pair = *ConvPair::parse(mobile_pair);
     for (int i = 0; i < 6; ++i)
-        pair.first = pair.first.with(PostOpKind::relu);
-    CHECK(pair.first.chain().size() == 4);
+        pair.first() = pair.first().with(PostOpKind::relu);
+    CHECK(pair.first().chain().size() == 4);
     CHECK_FALSE(validate(pair).ok());
 }
 
-TEST_CASE("descriptor: first_of and second_of take a pair apart") {
+TEST_CASE("descriptor: stage_of takes a chain apart") {
     const ConvPair pair = *ConvPair::parse("2x8x9x7:dw3m2s2+bias:conv1o5+relu");
-    CHECK(to_string(first_of(pair)) == "2x8x9x7:dw3m2s2+bias");
-    CHECK(to_string(second_of(pair)) == "2x16x5x4:conv1o5+relu");
+    CHECK(to_string(stage_of(pair, 0)) == "2x8x9x7:dw3m2s2+bias");
+    CHECK(to_string(stage_of(pair, 1)) == "2x16x5x4:conv1o5+relu");
+    const ConvChain chain = *ConvChain::parse("1x16x9x9:conv1o96:dw3s2+relu6:conv1o24");
+    CHECK(to_string(stage_of(chain, 1)) == "1x96x9x9:dw3s2+relu6");
+    CHECK(to_string(stage_of(chain, 2)) == "1x96x5x5:conv1o24");
 }
 
 TEST_CASE("descriptor: data types of a pair's tensors, and of its halves'") {
@@ -264,33 +301,42 @@ TEST_CASE("descriptor: data types of a pair's tensors, and of its halves'") {
         pair.dtype = type;
         const std::string name = to_string(type);
         CHECK(types(pair) == name + " " + name + " " + name);
-        CHECK(types(first_of(pair)) == name + " " + name);
-        CHECK(types(second_of(pair)) == name + " " + name);
+        CHECK(types(stage_of(pair, 0)) == name + " " + name);
+        CHECK(types(stage_of(pair, 1)) == name + " " + name);
         CHECK(make_problem(pair)->name().ends_with("/nhwc/" + name + "/fast"));
     }
     pair.dtype = DataType::u8;
-    pair.intermediate_dtype = DataType::s8;
+    pair.output_dtypes[0] = DataType::s8;
     CHECK(types(pair) == "u8 s8 u8");
-    CHECK(types(first_of(pair)) == "u8 s8");
-    CHECK(types(second_of(pair)) == "s8 u8");
-    pair.output_dtype = DataType::f32;
+    CHECK(types(stage_of(pair, 0)) == "u8 s8");
+    CHECK(types(stage_of(pair, 1)) == "s8 u8");
+    pair.output_dtypes[1] = DataType::f32;
     CHECK(types(pair) == "u8 s8 f32");
-    CHECK(types(second_of(pair)) == "s8 f32");
+    CHECK(types(stage_of(pair, 1)) == "s8 f32");
     CHECK(make_problem(pair)->name().ends_with("/nhwc/u8-s8-f32/fast"));
-    SingleConv single = *SingleConv::parse("1x8x9x7:dw3");
+    ConvChain four = *ConvChain::parse("1x8x9x7:dw3:conv1o5:dw3:conv1o4");
+    four.dtype = DataType::u8;
+    four.output_dtypes = {DataType::s8, {}, DataType::s8, DataType::f32};
+    CHECK(types(four) == "u8 s8 u8 s8 f32");
+    CHECK(types(stage_of(four, 1)) == "s8 u8");
+    CHECK(make_problem(four)->name().ends_with("/nhwc/u8-s8-u8-s8-f32/fast"));
+    four.output_dtypes[2] = DataType::f32;
+    CHECK(contains(validate(four).error().message,
+                   "descriptor.output_dtypes[2] is f32; u8 or s8 is accepted where dtype is u8"));
+    ConvChain single = *ConvChain::parse("1x8x9x7:dw3");
     single.dtype = DataType::f16;
-    single.output_dtype = DataType::f32;
+    single.output_dtypes[0] = DataType::f32;
     CHECK(contains(validate(single).error().message,
-                   "descriptor.output_dtype is f32; f16 is accepted where dtype is f16"));
+                   "descriptor.output_dtypes[0] is f32; f16 is accepted where dtype is f16"));
 }
 
-TEST_CASE("descriptor: random valid pairs survive a round trip") {
+TEST_CASE("descriptor: random valid chains survive a round trip") {
     std::mt19937_64 engine(1);
     for (int i = 0; i < 500; ++i) {
-        const ConvPair pair = test::random_pair(engine);
-        const auto again = ConvPair::parse(to_string(pair));
-        REQUIRE_MESSAGE(again.ok(), to_string(pair));
-        CHECK(to_string(*again) == to_string(pair));
+        const ConvChain chain = test::random_chain(engine, {.min_stages = 1, .max_stages = 4});
+        const auto again = ConvChain::parse(to_string(chain));
+        REQUIRE_MESSAGE(again.ok(), to_string(chain));
+        CHECK(to_string(*again) == to_string(chain));
         CHECK(validate(*again).ok());
     }
 }
@@ -313,12 +359,12 @@ TEST_CASE("descriptor: mutated texts are parsed or refused, and what is parsed r
                 text[at] = c;
             if (text.empty()) text.push_back(c);
         }
-        const auto pair = ConvPair::parse(text);
-        if (!pair) continue;
+        const auto chain = ConvChain::parse(text);
+        if (!chain) continue;
         ++parsed;
-        (void)validate(*pair).ok();
-        const std::string canonical = to_string(*pair);
-        const auto again = ConvPair::parse(canonical);
+        (void)validate(*chain).ok();
+        const std::string canonical = to_string(*chain);
+        const auto again = ConvChain::parse(canonical);
         REQUIRE_MESSAGE(again.ok(), text);
         CHECK_MESSAGE(to_string(*again) == canonical, text);
     }

@@ -17,7 +17,7 @@ using namespace tandem::test;
 
 namespace {
 
-Stage stage_of(const char* text) { return make_problem(*SingleConv::parse(text))->stage(0); }
+Stage stage_of(const char* text) { return make_problem(*ConvChain::parse(text))->stage(0); }
 
 /// Every K block of the runs, one by one.
 std::vector<KBlock> blocks_of(const Stage& stage, int block_channels) {

@@ -165,7 +165,7 @@ TEST_CASE("kernels: a convolution on its own equals the reference") {
         for (const Isa isa : host_isas(DataType::f32))
             for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c})
                 for (const DataKind data : {DataKind::integers, DataKind::random}) {
-                    SingleConv single = *SingleConv::parse(text);
+                    ConvChain single = *ConvChain::parse(text);
                     single.layout = layout;
                     const auto report =
                         verify(context, single, {.dispatch = {.isa = isa}, .threads = 2, .data = data});

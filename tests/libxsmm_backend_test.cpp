@@ -7,23 +7,22 @@
 #include "core/plan/tiling.hpp"
 #include "core/run/libxsmm_backend.hpp"
 #include "core/run/verification.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 
 using namespace tandem;
 
 namespace {
 
-template <class Descriptor>
-void check_on_every_isa(const Descriptor& descriptor, const VerifyOptions& base = {}) {
+void check_on_every_isa(const ConvChain& chain, const VerifyOptions& base = {}) {
     Context context;
-    const auto resolved = make_problem(descriptor);
+    const auto resolved = make_problem(chain);
     REQUIRE_MESSAGE(resolved.ok(), resolved.error().message);
     const Problem& problem = *resolved;
     for (const Isa isa : host_isas(DataType::f32)) {
         VerifyOptions options = base;
         options.dispatch.plan =
             std::make_shared<Plan>(with_libxsmm(rules_plan(problem, *host_machine(isa), options.threads)));
-        const auto report = verify(context, descriptor, options);
+        const auto report = verify(context, chain, options);
         CAPTURE(problem.name());
         CAPTURE(to_string(isa));
         REQUIRE_MESSAGE(report.ok(), report.error().message);
@@ -31,12 +30,11 @@ void check_on_every_isa(const Descriptor& descriptor, const VerifyOptions& base 
     }
 }
 
-template <class Descriptor>
 void check_text(const char* text, Layout layout, const VerifyOptions& options = {}) {
-    auto descriptor = Descriptor::parse(text);
-    REQUIRE_MESSAGE(descriptor.ok(), descriptor.error().message);
-    descriptor->layout = layout;
-    check_on_every_isa(*descriptor, options);
+    auto chain = ConvChain::parse(text);
+    REQUIRE_MESSAGE(chain.ok(), chain.error().message);
+    chain->layout = layout;
+    check_on_every_isa(*chain, options);
 }
 
 constexpr Layout layouts[] = {Layout::nhwc, Layout::nchw16c, Layout::nchw8c};
@@ -70,7 +68,7 @@ TEST_CASE("libxsmm: fused pairs equal the reference in every layout") {
              "1x16x9x9:dw3:dw3",
          })
         for (const Layout layout : layouts)
-            check_text<ConvPair>(text, layout);
+            check_text(text, layout);
 }
 
 TEST_CASE("libxsmm: single convolutions equal the reference in every layout") {
@@ -80,7 +78,7 @@ TEST_CASE("libxsmm: single convolutions equal the reference in every layout") {
           "1x35x11x8:conv3o34+bias+relu6", "2x17x9x9:conv3o5s2+sum", "1x10x12x12:conv5o20d2+bias",
           "1x4x6x5:conv3o12p2x0x1x2+bias+relu"})
         for (const Layout layout : layouts)
-            check_text<SingleConv>(text, layout);
+            check_text(text, layout);
 }
 
 TEST_CASE("libxsmm: parts, and output channels split between them") {
@@ -88,7 +86,7 @@ TEST_CASE("libxsmm: parts, and output channels split between them") {
     for (const char* text :
          {"2x32x6x6:dw3+bias+relu6:conv1o160+bias+relu6", "1x24x7x7:conv3o32+bias:conv3o96+bias"})
         for (const Layout layout : layouts)
-            check_text<ConvPair>(text, layout, {.threads = 3});
+            check_text(text, layout, {.threads = 3});
 }
 
 TEST_CASE("libxsmm: random pairs equal the reference") {
@@ -101,8 +99,7 @@ TEST_CASE("libxsmm: random pairs equal the reference") {
 TEST_CASE("libxsmm: activations that are not zero at zero leave padding channels zero") {
     if (built_without()) return;
     for (const Layout layout : layouts)
-        check_text<ConvPair>("1x19x7x7:dw3+sigmoid:conv1o21+bias+sigmoid", layout,
-                             {.data = DataKind::random});
+        check_text("1x19x7x7:dw3+sigmoid:conv1o21+bias+sigmoid", layout, {.data = DataKind::random});
 }
 
 TEST_CASE("libxsmm: explain() says which backend ran and what it leaves out") {

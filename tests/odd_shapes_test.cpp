@@ -107,11 +107,11 @@ Problem problem_of(const char* text, DataType dtype = DataType::f32) {
     return *make_problem(pair);
 }
 
-std::size_t row_classes(const char* text, Fusion fusion) {
+std::size_t row_classes(const char* text, Edge edge) {
     const Problem problem = problem_of(text);
     Plan plan;
     plan.isa = Isa::avx512;
-    plan.fusion = fusion;
+    plan.edges[0] = edge;
     plan.tile_h = 2;
     plan.tile_w = static_cast<int>(problem.last().out_w);
     return jit::TileTable(problem, plan).row_classes().size();
@@ -126,11 +126,11 @@ TEST_CASE("odd shapes: u8") { check_odd_pairs(DataType::u8); }
 TEST_CASE("odd shapes: s8") { check_odd_pairs(DataType::s8); }
 
 TEST_CASE("odd shapes: tiles in the padding share their code, however many they are") {
-    for (const Fusion fusion : {Fusion::recompute, Fusion::sliding}) {
-        CHECK(row_classes("1x16x8x8:dw3p20:conv3o16p20", fusion) ==
-              row_classes("1x16x8x8:dw3p20:conv3o16p200", fusion));
-        CHECK(row_classes("1x16x8x8:dw3p20:conv1o16", fusion) ==
-              row_classes("1x16x8x8:dw3p400:conv1o16", fusion));
+    for (const Edge edge : {Edge::recompute, Edge::sliding}) {
+        CHECK(row_classes("1x16x8x8:dw3p20:conv3o16p20", edge) ==
+              row_classes("1x16x8x8:dw3p20:conv3o16p200", edge));
+        CHECK(row_classes("1x16x8x8:dw3p20:conv1o16", edge) ==
+              row_classes("1x16x8x8:dw3p400:conv1o16", edge));
     }
 }
 
@@ -141,20 +141,20 @@ TEST_CASE("odd shapes: tiles that read nothing") {
     plan.tile_h = 2;
     plan.tile_w = 5;
     const TileShape corner = tile_shape(problem, plan, 0, 0, true);
-    CHECK(corner.mid_rows.size() == 0);
+    CHECK(tile_spans(problem, plan, 0, 0, true).stage(0).held.size() == 0);
     CHECK(corner.stages[0].rows.size() == 0);
     CHECK(corner.stages[0].in_rows == Span{});
     CHECK(corner.stages[1].taps == std::vector<Span>(2));
     CHECK(corner.stages[1].segment == SegmentShape{5, {}});
     CHECK(corner.stages[1].shift == 0);
     const TileShape inside = tile_shape(problem, plan, 4, 2, true);
-    CHECK(inside.mid_rows == Span{0, 3});
+    CHECK(tile_spans(problem, plan, 4, 2, true).stage(0).held == Span{0, 3});
     CHECK(inside.stages[1].taps == std::vector<Span>{{1, 3}, {0, 3}});
 }
 
 TEST_CASE("odd shapes: large depthwise kernels keep enough accumulators") {
     const auto stage_of = [](const char* text) {
-        return make_problem(*SingleConv::parse(text))->stage(0);
+        return make_problem(*ConvChain::parse(text))->stage(0);
     };
     const Stage dw7 = stage_of("1x8x20x20:dw7"), dw15 = stage_of("1x8x20x20:dw15"),
                 wide = stage_of("1x8x20x20:dw3x15");

@@ -8,7 +8,7 @@ using namespace tandem;
 namespace {
 
 Problem problem_of(const char* text, Layout layout = Layout::nhwc) {
-    SingleConv single = *SingleConv::parse(text);
+    ConvChain single = *ConvChain::parse(text);
     single.layout = layout;
     return *make_problem(single);
 }

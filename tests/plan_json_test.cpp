@@ -7,7 +7,7 @@
 #include <random>
 
 #include "core/plan/candidates.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 
 using namespace tandem;
 using Json = nlohmann::ordered_json;

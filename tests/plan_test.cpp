@@ -15,7 +15,7 @@
 #include "core/run/kernel_code.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/guarded_call.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "tandem/context.hpp"
 
 using namespace tandem;
@@ -87,9 +87,10 @@ Result<std::vector<float>> output_of(const Result<Kernel>& kernel, const Problem
 /// Compares `count` random plans of one random pair with the planner's own.
 std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math) {
     std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
-    const RandomPairOptions options{.kinds = seed % 3 == 0 ? PairKinds::depthwise_pointwise : PairKinds::any,
-                                    .max_flops = 3e6,
-                                    .dtype = dtype};
+    const RandomChainOptions options{
+        .kinds = seed % 3 == 0 ? ChainKinds::depthwise_pointwise : ChainKinds::any,
+        .max_flops = 3e6,
+        .dtype = dtype};
     ConvPair pair = random_pair(engine, options);
     if (math) pair.math = *math;
     const Problem problem = *make_problem(pair);

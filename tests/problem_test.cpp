@@ -5,7 +5,7 @@
 #include "support/doctest.hpp"
 
 #include "core/plan/problem.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 
 using namespace tandem;
 
@@ -44,8 +44,8 @@ TEST_CASE("problem: two spellings of one problem are equal and hash alike") {
     CHECK(spelt.text() == "1x8x9x9:dw3:conv1o5+sum+leaky(0)");
 
     ConvPair noisy = *ConvPair::parse("1x8x9x9:dw3:conv1o5+sum+leaky(0)");
-    noisy.first.post_ops[2] = {PostOpKind::clip, 1, 2, 3};  // not in use
-    noisy.second.post_ops[0].alpha = 7;                     // not used by sum
+    noisy.first().post_ops[2] = {PostOpKind::clip, 1, 2, 3};  // not in use
+    noisy.second().post_ops[0].alpha = 7;                     // not used by sum
     CHECK(*make_problem(noisy) == plain);
 }
 
@@ -64,8 +64,8 @@ TEST_CASE("problem: different problems differ") {
 TEST_CASE("problem: a stage alone is the problem of that convolution") {
     const ConvPair pair = *ConvPair::parse("2x8x9x7:dw3m2s2+bias:conv1o5+sum(3)");
     const Problem problem = *make_problem(pair);
-    CHECK(stage_alone(problem, 0) == *make_problem(first_of(pair)));
-    CHECK(stage_alone(problem, 1) == *make_problem(second_of(pair)));
+    CHECK(stage_alone(problem, 0) == *make_problem(stage_of(pair, 0)));
+    CHECK(stage_alone(problem, 1) == *make_problem(stage_of(pair, 1)));
     CHECK(stage_alone(problem, 1).text() == "2x16x5x4:conv1o5+sum(3)");
 }
 

@@ -33,23 +33,20 @@ std::shared_ptr<const Plan> plan_with(const Problem& problem, Isa isa, Dot dot) 
 }
 
 /// Where a kernel's output differs from the reference's, as text; empty if nowhere.
-template <class Convs>
-std::string compare(Context& context, const Convs& convs, Isa isa, Dot dot, const VerificationData& data) {
-    const Problem problem = *make_problem(convs);
+std::string compare(Context& context, const ConvChain& chain, Isa isa, Dot dot,
+                    const VerificationData& data) {
+    const Problem problem = *make_problem(chain);
     for (int i = 0; i < problem.stage_count; ++i)
         if (problem.stage(i).depthwise() && !dot_applies(problem, isa, i, dot)) return {};
     const auto plan = plan_with(problem, isa, dot);
     if (!plan) return "the plan is rejected";
-    const Result<Kernel> kernel = context.dispatch(convs, {.plan = plan});
+    const Result<Kernel> kernel = context.dispatch(chain, {.plan = plan});
     if (!kernel) return kernel.error().message;
     GuardedCall call(problem, *kernel, data);
     call.clear();
     if (const Status status = call.run(); !status) return status.error().message;
-    std::vector<StageWeights> stages;
-    for (int i = 0; i < problem.stage_count; ++i)
-        stages.push_back(data.stages[static_cast<std::size_t>(i)].view());
-    const auto expected = reference(
-        convs, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
+    const std::vector<StageWeights> stages = data.views(problem.stage_count);
+    const auto expected = reference(chain, data.reference_args(stages));
     if (!expected) return expected.error().message;
     std::vector<float> integers(expected->begin(), expected->end());
     for (float& integer : integers)
@@ -64,7 +61,7 @@ int lowest(DataType type) { return type == DataType::u8 ? 0 : -128; }
 std::string check_windows(const std::string& conv, std::int64_t width) {
     Context context;
     for (const std::int64_t channels : {5, 16, 24, 40}) {
-        SingleConv single = *SingleConv::parse(fmt::format("1x{}x6x{}:{}+bias+relu6", channels, width, conv));
+        ConvChain single = *ConvChain::parse(fmt::format("1x{}x6x{}:{}+bias+relu6", channels, width, conv));
         for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c}) {
             for (const DataType dtype : {DataType::u8, DataType::s8}) {
                 single.layout = layout;
@@ -74,7 +71,8 @@ std::string check_windows(const std::string& conv, std::int64_t width) {
                 for (const int step : {0, 100, 255}) {
                     VerificationData data = make_verification_data(*problem, DataKind::integers,
                                                                    static_cast<std::uint64_t>(width + step));
-                    data.stages[0].input.zero_point = data.stages[0].output.zero_point = lowest(dtype) + step;
+                    data.input_quantization.zero_point = data.stages[0].output.zero_point =
+                        lowest(dtype) + step;
                     for (const Isa isa : host_isas(dtype)) {
                         for (const Dot dot : {Dot::int8, Dot::f32}) {
                             const std::string failure = compare(context, single, isa, dot, data);
@@ -119,7 +117,7 @@ TEST_CASE("quantised kernels: outputs beyond every integer, infinities and NaN b
                 VerificationData data = make_verification_data(*make_problem(pair), DataKind::random, 3);
                 for (std::size_t i = 0; i < 2; ++i) {
                     auto& bias = data.stages[i].bias;
-                    const float nan = final_clamp(i == 0 ? pair.first : pair.second)
+                    const float nan = final_clamp(i == 0 ? pair.first() : pair.second())
                                           ? 0
                                           : std::nanf("");  // clamps alone make it their lower bound
                     for (std::size_t c = 0; c < bias.size(); ++c)
@@ -128,8 +126,7 @@ TEST_CASE("quantised kernels: outputs beyond every integer, infinities and NaN b
                 for (const float scale : {1e-39f, 1e-12f, 1.0f, 1e30f}) {
                     for (const bool finite : {false, true}) {
                         VerificationData some = data;
-                        some.stages[0].output.scale = some.stages[1].input.scale =
-                            some.stages[1].output.scale = scale;
+                        some.stages[0].output.scale = some.stages[1].output.scale = scale;
                         if (finite)
                             for (auto& stage : some.stages)
                                 stage.bias.assign(stage.bias.size(), 0.25f);
@@ -152,7 +149,7 @@ TEST_CASE(
     "else") {
     Machine machine;
     const auto dot_of = [&](const char* text, DataType dtype, Isa isa, Layout layout = Layout::nhwc) {
-        SingleConv single = *SingleConv::parse(text);
+        ConvChain single = *ConvChain::parse(text);
         single.dtype = dtype;
         single.layout = layout;
         machine.isa = isa;

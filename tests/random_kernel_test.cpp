@@ -9,7 +9,7 @@
 
 #include "core/plan/machine.hpp"
 #include "support/forked_jobs.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "support/verify_job.hpp"
 
 using namespace tandem;
@@ -33,7 +33,7 @@ struct Case {
 /// One test's pairs.
 struct RandomSet {
     const char* test;  // a filter that finds it
-    PairKinds kinds = PairKinds::any;
+    ChainKinds kinds = ChainKinds::any;
     std::int64_t count = 0;  // unless the environment says otherwise
     DataType dtype = DataType::f32;
     std::optional<Math> math{};  // nullopt: any that goes with f32 tensors and others alike
@@ -45,7 +45,7 @@ Case random_case(const RandomSet& set, std::uint64_t seed, std::int64_t index) {
                         static_cast<std::uint64_t>(set.kinds)};
     std::mt19937_64 engine(seeds);
     const DataKind data = index % 2 == 0 ? DataKind::integers : DataKind::random;
-    RandomPairOptions options{.kinds = set.kinds, .max_flops = 2e6, .dtype = set.dtype};
+    RandomChainOptions options{.kinds = set.kinds, .max_flops = 2e6, .dtype = set.dtype};
     // Otherwise few pairs would be compared exactly: most chains have an inexact post-op somewhere.
     options.exact_post_ops = index % 4 == 0;
     Case result{random_pair(engine, options), {}};
@@ -88,26 +88,27 @@ void check_random(const RandomSet& set) {
 /// Five thousand pairs of a data type, a third of them depthwise, then 1x1.
 void check_random(DataType dtype) {
     const std::string test = std::string("random kernels: ") + to_string(dtype);
-    check_random({test.c_str(), PairKinds::depthwise_pointwise, 1750, dtype});
-    check_random({test.c_str(), PairKinds::any, 3250, dtype});
+    check_random({test.c_str(), ChainKinds::depthwise_pointwise, 1750, dtype});
+    check_random({test.c_str(), ChainKinds::any, 3250, dtype});
 }
 
 }  // namespace
 
 TEST_CASE("random kernels: depthwise, then 1x1") {
-    check_random({"random kernels: depthwise*", PairKinds::depthwise_pointwise, 2000});
+    check_random({"random kernels: depthwise*", ChainKinds::depthwise_pointwise, 2000});
 }
 
-TEST_CASE("random kernels: any pair") { check_random({"random kernels: any*", PairKinds::any, 5000}); }
+TEST_CASE("random kernels: any pair") { check_random({"random kernels: any*", ChainKinds::any, 5000}); }
 
 TEST_CASE("random kernels: math bf16") {
     check_random(
-        {"random kernels: math bf16", PairKinds::depthwise_pointwise, 350, DataType::f32, Math::bf16});
-    check_random({"random kernels: math bf16", PairKinds::any, 650, DataType::f32, Math::bf16});
+        {"random kernels: math bf16", ChainKinds::depthwise_pointwise, 350, DataType::f32, Math::bf16});
+    check_random({"random kernels: math bf16", ChainKinds::any, 650, DataType::f32, Math::bf16});
 }
 TEST_CASE("random kernels: math f16") {
-    check_random({"random kernels: math f16", PairKinds::depthwise_pointwise, 700, DataType::f16, Math::f16});
-    check_random({"random kernels: math f16", PairKinds::any, 1300, DataType::f16, Math::f16});
+    check_random(
+        {"random kernels: math f16", ChainKinds::depthwise_pointwise, 700, DataType::f16, Math::f16});
+    check_random({"random kernels: math f16", ChainKinds::any, 1300, DataType::f16, Math::f16});
 }
 TEST_CASE("random kernels: bf16") { check_random(DataType::bf16); }
 TEST_CASE("random kernels: f16") { check_random(DataType::f16); }

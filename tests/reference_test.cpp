@@ -8,7 +8,7 @@
 
 #include "core/plan/problem.hpp"
 #include "core/run/verification_data.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "tandem/reference.hpp"
 
 using namespace tandem;
@@ -17,8 +17,8 @@ namespace {
 
 std::vector<double> run_single(const char* text, const std::vector<float>& input, const StageWeights& stage,
                                const std::vector<float>& residual = {}) {
-    const auto result = reference(*SingleConv::parse(text),
-                                  {.input = input, .stages = {&stage, 1}, .residual = {residual, {}}});
+    const auto result =
+        reference(*ConvChain::parse(text), {.input = input, .stages = {&stage, 1}, .residual = {residual}});
     REQUIRE_MESSAGE(result.ok(), result.error().message);
     return *result;
 }
@@ -104,13 +104,16 @@ struct QuantizedCase {
     DataType input = DataType::u8, output = DataType::u8;
     StageWeights stage{};
     std::vector<float> residual{};
+    Quantization input_quantization{};
 
     std::vector<double> run(const char* text, const std::vector<float>& values) const {
-        SingleConv single = *SingleConv::parse(text);
+        ConvChain single = *ConvChain::parse(text);
         single.dtype = input;
-        single.output_dtype = output;
-        const auto result =
-            reference(single, {.input = values, .stages = {&stage, 1}, .residual = {residual, {}}});
+        single.output_dtypes[0] = output;
+        const auto result = reference(single, {.input = values,
+                                               .stages = {&stage, 1},
+                                               .residual = {residual},
+                                               .input_quantization = input_quantization});
         REQUIRE_MESSAGE(result.ok(), result.error().message);
         return *result;
     }
@@ -124,7 +127,7 @@ TEST_CASE("reference: a quantised stage by hand") {
     QuantizedCase one;
     one.stage.quantized_weights = weights;
     one.stage.weight_scales = scales;
-    one.stage.input = {0.25f, 10};
+    one.input_quantization = {0.25f, 10};
     one.stage.output = {2, 100};
     // (1 - 10) * 1 + (20 - 10) * 2 + (30 - 10) * 3 - 128 * (11 - 10) = -57, an eighth of it is real, half
     // of that a step
@@ -216,30 +219,32 @@ TEST_CASE("reference: bf16 and f16 round weights, the intermediate and the outpu
     }
 }
 
-TEST_CASE("reference: random pairs without post-ops equal the definition") {
+TEST_CASE("reference: random chains without post-ops equal the definition") {
     std::mt19937_64 engine(4);
-    for (int i = 0; i < 40; ++i) {
-        ConvPair pair = test::random_pair(engine, {.max_flops = 2e5});
-        pair.first.post_op_count = pair.second.post_op_count = 0;
-        CAPTURE(to_string(pair));
-        const Problem problem = *make_problem(pair);
+    for (int i = 0; i < 80; ++i) {
+        ConvChain chain = test::random_chain(engine, {.max_flops = 2e5, .min_stages = 1, .max_stages = 4});
+        for (Conv& conv : chain.convs)
+            conv.post_op_count = 0;
+        CAPTURE(to_string(chain));
+        const Problem problem = *make_problem(chain);
         const VerificationData data = make_verification_data(problem, DataKind::integers, 5);
-        const StageWeights stages[] = {data.stages[0].view(), data.stages[1].view()};
-        const auto result = reference(pair, {.input = data.input, .stages = stages});
+        const std::vector<StageWeights> stages = data.views(problem.stage_count);
+        const auto result = reference(chain, {.input = data.input, .stages = stages});
         REQUIRE(result.ok());
-        const std::vector<double> input(data.input.begin(), data.input.end());
-        CHECK(*result == convolve(problem, 1, convolve(problem, 0, input, data.stages[0].weights),
-                                  data.stages[1].weights));
+        std::vector<double> tensor(data.input.begin(), data.input.end());
+        for (int s = 0; s < problem.stage_count; ++s)
+            tensor = convolve(problem, s, tensor, data.stages[static_cast<std::size_t>(s)].weights);
+        CHECK(*result == tensor);
     }
 }
 
 TEST_CASE("reference: wrong spans are errors that name them") {
-    const SingleConv single = *SingleConv::parse("1x1x2x2:conv2o1+bias+prelu+scale+sum");
+    const ConvChain single = *ConvChain::parse("1x1x2x2:conv2o1+bias+prelu+scale+sum");
     const std::vector<float> four(4), one(1), wrong(3);
     const auto message = [&](const std::vector<float>& input, const StageWeights& stage,
                              const std::vector<float>& residual) {
         const auto result =
-            reference(single, {.input = input, .stages = {&stage, 1}, .residual = {residual, {}}});
+            reference(single, {.input = input, .stages = {&stage, 1}, .residual = {residual}});
         return result ? std::string("ok") : result.error().message;
     };
     CHECK(message(four, {four, one, one, one}, four) == "ok");
@@ -254,7 +259,7 @@ TEST_CASE("reference: wrong spans are errors that name them") {
 }
 
 TEST_CASE("reference: quantised stages take integers and their scales instead of weights, and check them") {
-    SingleConv single = *SingleConv::parse("1x1x2x2:conv2o1+sum");
+    ConvChain single = *ConvChain::parse("1x1x2x2:conv2o1+sum");
     single.dtype = DataType::u8;
     const std::vector<float> four(4), one(1);
     const std::vector<std::int8_t> integers(4), three(3);
@@ -262,35 +267,37 @@ TEST_CASE("reference: quantised stages take integers and their scales instead of
         StageWeights stage;
         stage.quantized_weights = integers;
         stage.weight_scales = one;
-        change(stage);
-        const auto result = reference(single, {.input = four, .stages = {&stage, 1}, .residual = {four, {}}});
+        Quantization input;
+        change(stage, input);
+        const auto result = reference(
+            single, {.input = four, .stages = {&stage, 1}, .residual = {four}, .input_quantization = input});
         return result ? std::string("ok") : result.error().message;
     };
-    CHECK(message([](StageWeights&) {}) == "ok");
-    CHECK(message([&](StageWeights& s) { s.weights = four; }) ==
+    CHECK(message([](StageWeights&, Quantization&) {}) == "ok");
+    CHECK(message([&](StageWeights& s, Quantization&) { s.weights = four; }) ==
           "stages[0].weights has 4 elements; 0 is accepted");
-    CHECK(message([&](StageWeights& s) { s.quantized_weights = three; }) ==
+    CHECK(message([&](StageWeights& s, Quantization&) { s.quantized_weights = three; }) ==
           "stages[0].quantized_weights has 3 elements; 4 is accepted");
-    CHECK(message([&](StageWeights& s) { s.weight_scales = four; }) ==
+    CHECK(message([&](StageWeights& s, Quantization&) { s.weight_scales = four; }) ==
           "stages[0].weight_scales has 4 elements; 1 is accepted");
-    CHECK(message([](StageWeights& s) { s.input.scale = 0; }) ==
-          "stages[0].input.scale is 0; a positive number is accepted");
-    CHECK(message([](StageWeights& s) { s.output.scale = HUGE_VALF; }) ==
+    CHECK(message([](StageWeights&, Quantization& q) { q.scale = 0; }) ==
+          "input_quantization.scale is 0; a positive number is accepted");
+    CHECK(message([](StageWeights& s, Quantization&) { s.output.scale = HUGE_VALF; }) ==
           "stages[0].output.scale is inf; a positive number is accepted");
-    CHECK(message([](StageWeights& s) { s.input.zero_point = 256; }) ==
-          "stages[0].input.zero_point is 256; 0 to 255 is accepted for u8");
-    CHECK(message([](StageWeights& s) { s.output.zero_point = -1; }) ==
+    CHECK(message([](StageWeights&, Quantization& q) { q.zero_point = 256; }) ==
+          "input_quantization.zero_point is 256; 0 to 255 is accepted for u8");
+    CHECK(message([](StageWeights& s, Quantization&) { s.output.zero_point = -1; }) ==
           "stages[0].output.zero_point is -1; 0 to 255 is accepted for u8");
-    CHECK(message([](StageWeights& s) { s.residual.scale = -1; }) ==
+    CHECK(message([](StageWeights& s, Quantization&) { s.residual.scale = -1; }) ==
           "stages[0].residual.scale is -1; a positive number is accepted");
-    single.output_dtype = DataType::s8;
-    CHECK(message([](StageWeights& s) { s.output.zero_point = 128; }) ==
+    single.output_dtypes[0] = DataType::s8;
+    CHECK(message([](StageWeights& s, Quantization&) { s.output.zero_point = 128; }) ==
           "stages[0].output.zero_point is 128; -128 to 127 is accepted for s8");
-    single.output_dtype = DataType::f32;
-    CHECK(message([](StageWeights& s) { s.output.scale = s.residual.scale = 0; }) ==
+    single.output_dtypes[0] = DataType::f32;
+    CHECK(message([](StageWeights& s, Quantization&) { s.output.scale = s.residual.scale = 0; }) ==
           "ok");  // they have no meaning
     single.dtype = DataType::bf16;
-    single.output_dtype = {};
-    CHECK(message([&](StageWeights& s) { s.weights = four; }) ==
+    single.output_dtypes[0] = {};
+    CHECK(message([&](StageWeights& s, Quantization&) { s.weights = four; }) ==
           "stages[0].quantized_weights has 4 elements; 0 is accepted");
 }

@@ -139,7 +139,7 @@ TEST_CASE("tile geometry: the intermediate's buffer") {
         mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Edge::recompute, 2, 4, Isa::avx2), 0);
     CHECK(narrow.width == 5);
     CHECK(narrow.strides.pixel == 32);
-    CHECK(mid_bytes(*make_problem(*SingleConv::parse("1x16x8x8:dw3")), plan_of(Edge::recompute, 2, 8)) == 0);
+    CHECK(mid_bytes(*make_problem(*ConvChain::parse("1x16x8x8:dw3")), plan_of(Edge::recompute, 2, 8)) == 0);
 }
 
 TEST_CASE("tile geometry: strides of tensors") {

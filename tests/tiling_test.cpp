@@ -6,14 +6,14 @@
 #include <random>
 
 #include "core/plan/tile_geometry.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "tools/suites.hpp"
 
 using namespace tandem;
 
 namespace {
 
-Stage stage_of(const char* text) { return make_problem(*SingleConv::parse(text))->stage(0); }
+Stage stage_of(const char* text) { return make_problem(*ConvChain::parse(text))->stage(0); }
 
 Machine machine_of(Isa isa) {
     Machine machine;

@@ -12,7 +12,7 @@
 
 #include "core/run/guarded_buffer.hpp"
 #include "core/run/verification_data.hpp"
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 #include "tandem/reference.hpp"
 
 using namespace tandem;
@@ -61,13 +61,14 @@ TEST_CASE("verification data: integers give results that a float holds exactly")
     std::mt19937_64 engine(6);
     int exact = 0;
     for (int i = 0; i < 100; ++i) {
-        const ConvPair pair = test::random_pair(engine, {.max_flops = 5e5, .exact_post_ops = true});
-        CAPTURE(to_string(pair));
-        const Problem problem = *make_problem(pair);
+        const ConvChain chain = test::random_chain(
+            engine,
+            {.max_flops = 5e5, .exact_post_ops = true, .min_stages = 1 + i % 4, .max_stages = 1 + i % 4});
+        CAPTURE(to_string(chain));
+        const Problem problem = *make_problem(chain);
         const VerificationData data = make_verification_data(problem, DataKind::integers, 7);
-        const StageWeights stages[] = {data.stages[0].view(), data.stages[1].view()};
-        const auto result = reference(
-            pair, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
+        const std::vector<StageWeights> stages = data.views(problem.stage_count);
+        const auto result = reference(chain, data.reference_args(stages));
         REQUIRE_MESSAGE(result.ok(), result.error().message);
         if (!data.exact) continue;
         ++exact;
@@ -80,9 +81,8 @@ TEST_CASE("verification data: integers give results that a float holds exactly")
 namespace {
 
 std::vector<double> reference_on(const ConvPair& pair, const VerificationData& data) {
-    const StageWeights stages[] = {data.stages[0].view(), data.stages[1].view()};
-    const auto result = reference(
-        pair, {.input = data.input, .stages = stages, .residual = {data.residual[0], data.residual[1]}});
+    const std::vector<StageWeights> stages = data.views(2);
+    const auto result = reference(pair, data.reference_args(stages));
     REQUIRE_MESSAGE(result.ok(), result.error().message);
     return *result;
 }
@@ -146,10 +146,10 @@ TEST_CASE("verification data: integers of bf16 and f16 are exact in f32, and the
             CHECK(std::ranges::none_of(output, [](double y) { return std::isnan(y) || std::isinf(y); }));
             // The first stage as f32 computes it, on numbers that fit the type.
             pair.dtype = DataType::f32;
-            const SingleConv first = first_of(pair);
+            const ConvChain first = stage_of(pair, 0);
             const StageWeights weights = data.stages[0].view();
             const auto sums = reference(
-                first, {.input = data.input, .stages = {&weights, 1}, .residual = {data.residual[0], {}}});
+                first, {.input = data.input, .stages = {&weights, 1}, .residual = {data.residual[0]}});
             REQUIRE(sums.ok());
             CHECK(std::ranges::all_of(*sums, [](double y) { return static_cast<float>(y) == y; }));
             rounding += std::ranges::any_of(
@@ -167,8 +167,8 @@ TEST_CASE("verification data: quantised outputs are spread over their range and 
     for (int i = 0; i < 100; ++i) {
         ConvPair pair = test::random_pair(engine, {.max_flops = 2e5});
         pair.layout = Layout::nhwc;
-        pair.first.post_op_count = pair.second.post_op_count = std::min(1, pair.first.post_op_count);
-        pair.first.post_ops[0] = pair.second.post_ops[0] = {};
+        pair.first().post_op_count = pair.second().post_op_count = std::min(1, pair.first().post_op_count);
+        pair.first().post_ops[0] = pair.second().post_ops[0] = {};
         pair.dtype = i % 2 == 0 ? DataType::u8 : DataType::s8;
         const VerificationData data =
             make_verification_data(*make_problem(pair), i % 4 < 2 ? DataKind::integers : DataKind::random, 7);

@@ -76,9 +76,9 @@ struct Field {
     std::vector<std::unique_ptr<Contender>> others;  // null where not comparable
 };
 
-Result<Field> prepare(const BenchReport& report, const Work& work, LayerResult& layer) {
+Result<Field> prepare(const BenchReport& report, const ConvChain& chain, LayerResult& layer) {
     Field field;
-    Result<std::unique_ptr<Workload>> workload = make_workload(work);
+    Result<std::unique_ptr<Workload>> workload = make_workload(chain);
     if (!workload) return workload.error();
     field.workload = std::move(*workload);
     field.ours = make_tandem_contender(report.setup);
@@ -180,13 +180,13 @@ LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlaceme
                         const Item& item) {
     LayerResult layer;
     layer.item = item;
-    const Result<Work> work = parse_work(item, report.setup.settings);
-    Result<Field> field = work ? prepare(report, *work, layer) : Result<Field>(work.error());
+    const Result<ConvChain> chain = parse_chain(item, report.setup.settings);
+    Result<Field> field = chain ? prepare(report, *chain, layer) : Result<Field>(chain.error());
     if (!field) {
         layer.error = field.error().message;
         return layer;
     }
-    const Result<Kernel> kernel = dispatch(*report.setup.context, *work, report.setup.settings.dispatch());
+    const Result<Kernel> kernel = report.setup.context->dispatch(*chain, report.setup.settings.dispatch());
     if (!kernel) {
         layer.error = kernel.error().message;
         return layer;

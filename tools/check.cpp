@@ -24,31 +24,27 @@ struct Outcome {
     std::string text;
 };
 
-Result<VerifyReport> verify_work(Context& context, const Work& work, const VerifyOptions& options) {
-    return std::visit([&](const auto& descriptor) { return verify(context, descriptor, options); }, work);
-}
-
 Outcome check(Context& context, const Item& item, const Settings& settings, std::uint64_t seed) {
-    const Result<Work> work = parse_work(item, settings);
-    if (!work) return {false, work.error().message};
+    const Result<ConvChain> chain = parse_chain(item, settings);
+    if (!chain) return {false, chain.error().message};
     VerifyOptions options;
     options.dispatch = settings.dispatch();
     options.threads = settings.threads;
     options.seed = seed;
     options.data = DataKind::integers;
-    const Result<VerifyReport> integers = verify_work(context, *work, options);
+    const Result<VerifyReport> integers = verify(context, *chain, options);
     if (!integers) return {false, integers.error().message};
     if (!integers->passed) return {false, integers->message};
     options.data = DataKind::random;
-    const Result<VerifyReport> random = verify_work(context, *work, options);
+    const Result<VerifyReport> random = verify(context, *chain, options);
     if (!random) return {false, random.error().message};
     if (!random->passed) return {false, random->message};
     const std::string on_integers = integers->data != DataKind::integers ? "not compared (Winograd)"
                                     : integers->exact                    ? "equal"
                                                       : fmt::format("error {:.1e}", integers->max_error);
-    const bool pair = std::holds_alternative<ConvPair>(*work);
+    const bool several = chain->conv_count > 1;
     return {true, fmt::format("integers {}, random error {:.1e}, {}", on_integers, random->max_error,
-                              !pair           ? "one convolution"
+                              !several        ? "one convolution"
                               : random->fused ? "fused"
                                               : "not fused")};
 }

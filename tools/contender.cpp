@@ -53,8 +53,9 @@ Result<std::vector<float>> as_nchw(std::span<const float> values, const TensorSh
 /// cost the least: symmetric s8, and u8 of numbers that are not negative. Weights get 7 bits, as oneDNN
 /// recommends: without VNNI it adds two products in 16 bits, where larger ones saturate.
 void make_comparable(VerificationData& data) {
+    data.input_quantization.zero_point = 0;
     for (VerificationData::Weights& weights : data.stages) {
-        weights.input.zero_point = weights.output.zero_point = weights.residual.zero_point = 0;
+        weights.output.zero_point = weights.residual.zero_point = 0;
         for (std::int8_t& weight : weights.quantized_weights)
             weight /= 2;
         for (float& scale : weights.weight_scales)
@@ -80,8 +81,8 @@ Result<std::shared_ptr<const Plan>> libxsmm_plan(const Problem& problem, const P
     return std::shared_ptr<const Plan>(std::move(plan));
 }
 
-/// Kernels in a row, each of which reads what the one before wrote: one for a fused pair, two for a
-/// separate one.
+/// Kernels in a row, each of which reads what the one before wrote: one for a fused chain, or one for each
+/// convolution.
 class KernelContender final : public Contender {
 public:
     KernelContender(const BenchSetup& setup, Form form) : setup_(setup), form_(form) {}
@@ -90,11 +91,11 @@ public:
         const Problem& problem = workload.problem;
         if (form_ == Form::separate && problem.stage_count < 2)
             return Error{ErrorCode::invalid_argument,
-                         "A single convolution has no two kernels to run after each other."};
+                         "A single convolution has no kernels to run after each other."};
         tensors_.emplace_back(problem.dtype, workload.data.input);
         if (const Status status = form_ == Form::separate
-                                      ? add_both(workload)
-                                      : add(workload.work, workload, 0, problem.stage_count);
+                                      ? add_each(workload)
+                                      : add(workload.chain, workload, 0, problem.stage_count);
             !status)
             return status.error();
         if (const Status status = run_all(); !status) return status.error();
@@ -118,26 +119,27 @@ private:
         Args args{};
     };
 
-    Status add_both(const Workload& workload) {
-        const ConvPair& pair = std::get<ConvPair>(workload.work);
-        if (const Status status = add(first_of(pair), workload, 0, 1); !status) return status;
-        return add(second_of(pair), workload, 1, 1);
+    Status add_each(const Workload& workload) {
+        for (int i = 0; i < workload.problem.stage_count; ++i)
+            if (const Status status = add(stage_of(workload.chain, i), workload, i, 1); !status)
+                return status;
+        return {};
     }
 
-    Result<Kernel> kernel_of(const Work& work, const Problem& problem) const {
+    Result<Kernel> kernel_of(const ConvChain& chain, const Problem& problem) const {
         DispatchOptions options = setup_.settings.dispatch();
-        Result<Kernel> own = dispatch(*setup_.context, work, options);
+        Result<Kernel> own = setup_.context->dispatch(chain, options);
         if (!own || form_ != Form::libxsmm) return own;
         const Result<std::shared_ptr<const Plan>> plan = libxsmm_plan(problem, own->plan());
         if (!plan) return plan.error();
         options.plan = *plan;
-        return dispatch(*setup_.context, work, options);
+        return setup_.context->dispatch(chain, options);
     }
 
     /// Appends the kernel of `count` stages from `first` on, which reads the last tensor and writes a new
     /// one.
-    Status add(const Work& work, const Workload& workload, int first, int count) {
-        const Result<Kernel> kernel = kernel_of(work, workload.problem);
+    Status add(const ConvChain& chain, const Workload& workload, int first, int count) {
+        const Result<Kernel> kernel = kernel_of(chain, workload.problem);
         if (!kernel) return kernel.error();
         std::vector<StageWeights> plain;
         Args args;
@@ -148,7 +150,7 @@ private:
             residuals_.emplace_back(workload.problem.output_dtype(i), workload.data.residual[stage]);
             args.residual[static_cast<std::size_t>(i - first)] = residuals_.back().data();
         }
-        Result<PackedWeights> packed = kernel->pack(plain);
+        Result<PackedWeights> packed = kernel->pack(plain, workload.data.input_of(first));
         if (!packed) return packed.error();
         const Problem& problem = workload.problem;
         args.input = tensors_.back().data();
@@ -177,10 +179,10 @@ private:
 
 }  // namespace
 
-Result<std::unique_ptr<Workload>> make_workload(const Work& work) {
+Result<std::unique_ptr<Workload>> make_workload(const ConvChain& chain) {
     auto workload = std::make_unique<Workload>();
-    workload->work = work;
-    const Result<Problem> problem = make_problem(work);
+    workload->chain = chain;
+    const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();
     workload->problem = *problem;
     workload->data = make_verification_data(*problem, DataKind::random, data_seed);

@@ -20,13 +20,13 @@ namespace tandem::tool {
 /// tensors' data types are, as in VerificationData; quantised ones have zero points of zero, and weights of
 /// 7 bits.
 struct Workload {
-    Work work{};
+    ConvChain chain{};
     Problem problem{};
     VerificationData data{};
     std::vector<float> input_nchw;
-    std::array<std::vector<float>, 2> residual_nchw;
+    std::array<std::vector<float>, max_stages> residual_nchw;
 };
-Result<std::unique_ptr<Workload>> make_workload(const Work& work);
+Result<std::unique_ptr<Workload>> make_workload(const ConvChain& chain);
 
 class Contender {
 public:
@@ -57,8 +57,8 @@ std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup);
 ///                oneDNN
 ///   onednn-auto  the same, but oneDNN chooses the algorithm, Winograd included; only in builds with oneDNN
 ///   libxsmm      Tandem's kernel with its own plan, but every dense stage direct and its GEMMs LIBXSMM's
-///   separate     Tandem's kernels of the two convolutions, run after each other with the intermediate in
-///                memory
+///   separate     Tandem's kernels of the single convolutions, run after each other with the intermediates
+///                in memory
 const std::vector<std::string>& contender_names();
 /// An error says why this build has to skip a contender of that name.
 Status contender_available(const std::string& name);

@@ -19,14 +19,14 @@ struct DispatchCost {
     std::size_t code_bytes = 0;
 };
 
-Result<DispatchCost> measure_dispatch(const Work& work, const DispatchOptions& options) {
+Result<DispatchCost> measure_dispatch(const ConvChain& chain, const DispatchOptions& options) {
     std::vector<double> emission, cold;
     Context context;
     DispatchCost cost;
     for (int i = 0; i < emissions; ++i) {
         context.clear_cache();
         const double before = context.cache_stats().emission_seconds, start = now_seconds();
-        const Result<Kernel> kernel = dispatch(context, work, options);
+        const Result<Kernel> kernel = context.dispatch(chain, options);
         cold.push_back(now_seconds() - start);
         if (!kernel) return kernel.error();
         emission.push_back(context.cache_stats().emission_seconds - before);
@@ -35,7 +35,7 @@ Result<DispatchCost> measure_dispatch(const Work& work, const DispatchOptions& o
     InterleaveOptions timing;
     timing.seconds = warm_seconds;
     const auto warm = [&] {
-        static_cast<void>(dispatch(context, work, options));
+        static_cast<void>(context.dispatch(chain, options));
     };
     cost.emission_us = quantile(emission, 0.5) * 1e6;
     cost.cold_us = quantile(cold, 0.5) * 1e6;
@@ -54,9 +54,9 @@ int run_dispatch_bench(const Settings& settings, const std::vector<Item>& items,
         "# medians; emission: generating the code; cold: a first dispatch; warm: one that finds its kernel "
         "in the cache\n");
     for (const Item& item : items) {
-        const Result<Work> work = parse_work(item, settings);
+        const Result<ConvChain> chain = parse_chain(item, settings);
         const Result<DispatchCost> cost =
-            work ? measure_dispatch(*work, settings.dispatch()) : Result<DispatchCost>(work.error());
+            chain ? measure_dispatch(*chain, settings.dispatch()) : Result<DispatchCost>(chain.error());
         if (!cost) {
             fmt::print("{:<12} FAILED: {}\n", item.name, cost.error().message);
             exit_code = exit_failed;

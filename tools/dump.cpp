@@ -43,10 +43,10 @@ int run_dump(const DumpOptions& options) {
         return complain("--raw writes bytes and needs -o FILE to write them to.", exit_usage);
     const Result<std::vector<Item>> items = read_items({{options.pair}, {}, {}});
     if (!items) return complain(items.error().message, exit_usage);
-    const Result<Work> work = parse_work(items->front(), *settings);
-    if (!work) return complain(work.error().message, exit_failed);
+    const Result<ConvChain> chain = parse_chain(items->front(), *settings);
+    if (!chain) return complain(chain.error().message, exit_failed);
     Context context;
-    const Result<Kernel> kernel = dispatch(context, *work, settings->dispatch());
+    const Result<Kernel> kernel = context.dispatch(*chain, settings->dispatch());
     if (!kernel) return complain(kernel.error().message, exit_failed);
     const std::span<const std::byte> code = kernel->code();
     const std::string text = options.raw

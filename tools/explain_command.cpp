@@ -19,13 +19,13 @@ struct ExplainOptions {
 };
 
 Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
-    const Result<Work> work = parse_work(item, setup.settings);
-    if (!work) return work.error();
-    const Result<Kernel> kernel = dispatch(*setup.context, *work, setup.settings.dispatch());
+    const Result<ConvChain> chain = parse_chain(item, setup.settings);
+    if (!chain) return chain.error();
+    const Result<Kernel> kernel = setup.context->dispatch(*chain, setup.settings.dispatch());
     if (!kernel) return kernel.error();
     std::optional<double> measured;
     if (seconds > 0) {
-        const Result<std::vector<Series>> series = time_plans(setup, *work, {kernel->plan()}, seconds);
+        const Result<std::vector<Series>> series = time_plans(setup, *chain, {kernel->plan()}, seconds);
         if (!series) return series.error();
         measured = series->front().median;
     }

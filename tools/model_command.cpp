@@ -146,9 +146,9 @@ Result<SavedTimes> read_times(const std::string& path) {
 
 Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRates& rates, const Item& item,
                                         const SavedTimes& saved, double seconds) {
-    const Result<Work> work = parse_work(item, setup.settings);
-    if (!work) return work.error();
-    const Result<Problem> problem = make_problem(*work);
+    const Result<ConvChain> chain = parse_chain(item, setup.settings);
+    if (!chain) return chain.error();
+    const Result<Problem> problem = make_problem(*chain);
     if (!problem) return problem.error();
     const int threads = setup.settings.threads;
     const Plan choice = choose_plan(*problem, setup.settings.machine, threads);
@@ -168,7 +168,7 @@ Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRa
     std::vector<Plan> plans;
     for (const Prediction& one : all)
         plans.push_back(one.plan);
-    const Result<std::vector<Series>> series = time_plans(setup, *work, plans, seconds);
+    const Result<std::vector<Series>> series = time_plans(setup, *chain, plans, seconds);
     if (!series) return series.error();
     for (std::size_t i = 0; i < all.size(); ++i) {
         all[i].even = fastest_of((*series)[i], 0);

@@ -71,6 +71,7 @@ struct PostOpData {
 struct Chain {
     dnnl::post_ops ops;
     float unit = 1;
+    Quantization input{};
     bool bias = false;  // the convolution's own
     bool sum = false;
     std::vector<PostOpData> data;
@@ -166,8 +167,10 @@ Status append_post_op(Chain& chain, const Stage& stage, int i, const StageWeight
     }
 }
 
-Result<Chain> make_chain(const Stage& stage, const StageWeights& weights, DataType type) {
+Result<Chain> make_chain(const Stage& stage, const Quantization& input, const StageWeights& weights,
+                         DataType type) {
     Chain chain;
+    chain.input = input;
     const bool early = std::ranges::all_of(stage.conv.chain(), scales_along);
     if (is_quantized(type) && early) chain.unit = 1 / weights.output.scale;
     for (int i = 0; i < stage.conv.post_op_count; ++i)
@@ -179,7 +182,7 @@ Result<Chain> make_chain(const Stage& stage, const StageWeights& weights, DataTy
 
 /// What the integer sums of a quantised stage are multiplied by.
 std::vector<float> sum_scales(const StageWeights& weights, const Chain& chain) {
-    return Chain::times(weights.weight_scales, weights.input.scale * chain.unit);
+    return Chain::times(weights.weight_scales, chain.input.scale * chain.unit);
 }
 
 /// oneDNN 2 adds the bias to the sums before it scales them, 3 afterwards.
@@ -283,7 +286,7 @@ private:
         static_cast<void>(args);
         attributes.set_output_scales(1 << 1, scales);
 #endif
-        zero_point(DNNL_ARG_SRC, weights.input.zero_point);
+        zero_point(DNNL_ARG_SRC, chain.input.zero_point);
         if (is_quantized(problem.output_dtype(i))) zero_point(DNNL_ARG_DST, weights.output.zero_point);
     }
 
@@ -318,7 +321,8 @@ private:
         const Problem& problem = workload.problem;
         const Stage& stage = problem.stage(i);
         const StageWeights weights = workload.data.stages[static_cast<std::size_t>(i)].view();
-        const Result<Chain> chain = make_chain(stage, weights, problem.output_dtype(i));
+        const Result<Chain> chain =
+            make_chain(stage, workload.data.input_of(i), weights, problem.output_dtype(i));
         if (!chain) return chain.error();
         std::unordered_map<int, memory> args;
         dnnl::primitive_attr attributes;

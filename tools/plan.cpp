@@ -42,13 +42,13 @@ int run_plan(const PlanOptions& options) {
     int exit_code = exit_ok;
     Context context;
     for (const Item& item : *items) {
-        const Result<Work> work = parse_work(item, *settings);
-        if (!work) {
-            exit_code = complain(fmt::format("{}: {}", item.name, work.error().message), exit_failed);
+        const Result<ConvChain> chain = parse_chain(item, *settings);
+        if (!chain) {
+            exit_code = complain(fmt::format("{}: {}", item.name, chain.error().message), exit_failed);
             continue;
         }
-        const Result<Kernel> kernel = dispatch(context, *work, settings->dispatch());
-        const Result<Problem> problem = make_problem(*work);
+        const Result<Kernel> kernel = context.dispatch(*chain, settings->dispatch());
+        const Result<Problem> problem = make_problem(*chain);
         if (!kernel || !problem) {
             exit_code = complain(
                 fmt::format("{}: {}", item.name, (!kernel ? kernel.error() : problem.error()).message),

@@ -1,7 +1,7 @@
 #include "tools/plan_timing.hpp"
 
+#include <algorithm>
 #include <deque>
-#include <map>
 #include <memory>
 
 #include "core/run/kernel_code.hpp"
@@ -28,13 +28,19 @@ struct Runner {
     const PackedWeights* weights = nullptr;
 };
 
+/// Plans that agree on the panels share them.
+struct Packed {
+    std::shared_ptr<const PanelSpecs> panels;
+    PackedWeights weights;
+};
+
 constexpr double settle_seconds = 1e-9;  // makes interleave() call once untimed before each sample
 
 }  // namespace
 
-Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work,
+Result<std::vector<Series>> time_plans(const BenchSetup& setup, const ConvChain& chain,
                                        const std::vector<Plan>& plans, double seconds) {
-    const Result<std::unique_ptr<Workload>> workload = make_workload(work);
+    const Result<std::unique_ptr<Workload>> workload = make_workload(chain);
     if (!workload) return workload.error();
     const Problem& problem = (*workload)->problem;
     const auto elements = [&](const TensorShape& shape) {
@@ -48,10 +54,8 @@ Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work
     if (!input || !output) return (!input ? input : output).error();
     std::vector<AlignedBuffer> residuals;
     Args args{.input = input->data(), .output = output->data()};
-    std::vector<StageWeights> plain;
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto stage = static_cast<std::size_t>(i);
-        plain.push_back(data.stages[stage].view());
         if (data.residual[stage].empty()) continue;
         Result<AlignedBuffer> residual = aligned(problem.output_dtype(i), data.residual[stage]);
         if (!residual) return residual.error();
@@ -59,19 +63,21 @@ Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work
         args.residual[stage] = residuals.back().data();
     }
     std::deque<Runner> runners;
-    std::map<std::size_t, PackedWeights> packed;  // plans that agree on the panels share them
+    std::deque<Packed> packed;
     for (const Plan& plan : plans) {
         DispatchOptions options = setup.settings.dispatch();
         options.plan = std::make_shared<const Plan>(plan);
-        const Result<Kernel> kernel = dispatch(*setup.context, work, options);
+        const Result<Kernel> kernel = setup.context->dispatch(chain, options);
         if (!kernel) return kernel.error();
-        const std::size_t signature = kernel->impl()->code->signature;
-        if (!packed.contains(signature)) {
-            Result<PackedWeights> fresh = kernel->pack(plain);
+        const auto& panels = kernel->impl()->code->panels;
+        auto same = std::ranges::find_if(packed, [&](const Packed& p) { return *p.panels == *panels; });
+        if (same == packed.end()) {
+            Result<PackedWeights> fresh =
+                kernel->pack(data.views(problem.stage_count), data.input_quantization);
             if (!fresh) return fresh.error();
-            packed.emplace(signature, std::move(*fresh));
+            same = packed.insert(packed.end(), {panels, std::move(*fresh)});
         }
-        runners.push_back({*kernel, &packed.at(signature)});
+        runners.push_back({*kernel, &same->weights});
     }
     Status failed;
     std::vector<std::function<void()>> functions;

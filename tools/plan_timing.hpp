@@ -11,7 +11,7 @@ namespace tandem::tool {
 
 /// One series a plan, in order. An error if any plan's kernel cannot be made or run. Every sample starts
 /// with an untimed call, so that no plan pays for what the one before left in the caches.
-Result<std::vector<Series>> time_plans(const BenchSetup& setup, const Work& work,
+Result<std::vector<Series>> time_plans(const BenchSetup& setup, const ConvChain& chain,
                                        const std::vector<Plan>& plans, double seconds);
 
 }  // namespace tandem::tool

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <tuple>
 
 #include "tools/suites.hpp"
 
@@ -48,51 +47,35 @@ Status append_suite(const std::string& name, std::vector<Item>& items) {
     return {};
 }
 
-// Each pair as its two convolutions; what is no pair stays as it is.
+// Each chain as its convolutions; what is none stays as it is.
 std::vector<Item> separated(const std::vector<Item>& items) {
     std::vector<Item> parts;
     for (const Item& item : items) {
-        const Result<ConvPair> pair = ConvPair::parse(item.text);
-        if (!pair || !validate(*pair)) {
+        const Result<ConvChain> chain = ConvChain::parse(item.text);
+        if (!chain || chain->conv_count == 1 || !validate(*chain)) {
             parts.push_back(item);
             continue;
         }
-        const bool named = item.name != item.text;
-        for (const auto& [suffix, single, which] : {std::tuple{"/first", first_of(*pair), Part::first},
-                                                    std::tuple{"/second", second_of(*pair), Part::second}}) {
+        for (int i = 0; i < chain->conv_count; ++i) {
             Item part = item;
-            part.part = which;
-            part.text = to_string(single);
-            part.name = named ? item.name + suffix : part.text;
+            part.chain = item.text;
+            part.stage = i;
+            part.text = to_string(stage_of(*chain, i));
+            part.name = item.name != item.text ? fmt::format("{}/{}", item.name, i + 1) : part.text;
             parts.push_back(part);
         }
     }
     return parts;
 }
 
-void set_dtypes(ConvPair& pair, Part, const Settings& settings) {
-    pair.dtype = settings.dtype;
-    pair.intermediate_dtype = settings.intermediate_dtype;
-    pair.output_dtype = settings.output_dtype;
-}
-
-void set_dtypes(SingleConv& single, Part part, const Settings& settings) {
-    ConvPair pair;
-    set_dtypes(pair, part, settings);
-    const SingleConv half = part == Part::second ? second_of(pair) : first_of(pair);
-    single.dtype = half.dtype;
-    single.output_dtype = part == Part::whole ? settings.output_dtype : half.output_dtype;
-}
-
-template <class Descriptor>
-Result<Work> with_settings(Result<Descriptor> parsed, Part part, const Settings& settings) {
-    if (!parsed) return parsed.error();
-    parsed->layout = settings.layout;
-    parsed->math = settings.math;
-    set_dtypes(*parsed, part, settings);
-    const Status valid = validate(*parsed);
-    if (!valid) return valid.error();
-    return Work{*parsed};
+void apply(const Settings& settings, ConvChain& chain) {
+    chain.layout = settings.layout;
+    chain.math = settings.math;
+    chain.dtype = settings.dtype;
+    if (chain.conv_count == 0) return;
+    const auto last = static_cast<std::size_t>(chain.conv_count - 1);
+    std::fill_n(chain.output_dtypes.begin(), last, settings.intermediate_dtype);
+    chain.output_dtypes[last] = settings.output_dtype;
 }
 
 }  // namespace
@@ -106,7 +89,7 @@ void add_problem_source(CLI::App& app, ProblemSource& source) {
                    "Every layer of a suite, or of several: NAME,NAME; see tandem suites")
         ->delimiter(',')
         ->allow_extra_args(false);
-    app.add_flag("--separate", source.separate, "Each convolution of a pair alone, as a kernel of its own");
+    app.add_flag("--separate", source.separate, "Each convolution of a chain alone, as a kernel of its own");
 }
 
 Result<std::vector<Item>> read_items(const ProblemSource& source) {
@@ -123,23 +106,17 @@ Result<std::vector<Item>> read_items(const ProblemSource& source) {
     return source.separate ? separated(items) : items;
 }
 
-Result<Work> parse_work(const Item& item, const Settings& settings) {
+Result<ConvChain> parse_chain(const Item& item, const Settings& settings) {
     if (item.text.find(':') == std::string::npos)
         return Error{ErrorCode::invalid_argument,
                      fmt::format("The pair is '{}'; a layer's name (tandem suites lists those) or a text "
                                  "like 1x32x112x112:dw3:conv1o64 is accepted.",
                                  item.text)};
-    if (std::count(item.text.begin(), item.text.end(), ':') == 1)
-        return with_settings(SingleConv::parse(item.text), item.part, settings);
-    return with_settings(ConvPair::parse(item.text), item.part, settings);
-}
-
-Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options) {
-    return std::visit([&](const auto& descriptor) { return context.dispatch(descriptor, options); }, work);
-}
-
-Result<Problem> make_problem(const Work& work) {
-    return std::visit([](const auto& descriptor) { return tandem::make_problem(descriptor); }, work);
+    Result<ConvChain> chain = ConvChain::parse(item.chain.empty() ? item.text : item.chain);
+    if (!chain) return chain;
+    apply(settings, *chain);
+    if (const Status valid = validate(*chain); !valid) return valid.error();
+    return item.chain.empty() ? chain : stage_of(*chain, item.stage);
 }
 
 }  // namespace tandem::tool

@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "core/plan/problem.hpp"
@@ -13,36 +12,28 @@
 
 namespace tandem::tool {
 
-/// One or two convolutions.
-using Work = std::variant<ConvPair, SingleConv>;
-
-/// What an item is of the pair that it was made of.
-enum class Part { whole, first, second };
-
 struct Item {
-    std::string name;         // of the layer; the text where it has none
-    std::string text;         // as given
-    std::string suite{};      // that brought it; empty where it was named otherwise
-    Part part = Part::whole;  // which tensors of the pair are its own: their data types may differ
+    std::string name;     // of the layer; the text where it has none
+    std::string text;     // as given
+    std::string suite{};  // that brought it; empty where it was named otherwise
+    /// Where it is one convolution of a chain: the chain's text, and which. Data types follow from those.
+    std::string chain{};
+    int stage = 0;
 };
 
 struct ProblemSource {
     std::vector<std::string> texts;
     std::string file;
     std::vector<std::string> suites;
-    bool separate = false;  // each convolution of a pair as an item of its own
+    bool separate = false;  // each convolution of a chain as an item of its own
 };
 void add_problem_source(CLI::App& app, ProblemSource& source);
 
-/// The items named, in order: texts (a layer's name, e.g. mv1_1, stands for its pair), then the file, then
+/// The items named, in order: texts (a layer's name, e.g. mv1_1, stands for its text), then the file, then
 /// the suites. An unreadable file, an unknown suite or nothing at all is an error.
 Result<std::vector<Item>> read_items(const ProblemSource& source);
 
-/// Parses a pair, or a single convolution where the text has one <conv> only, and gives it the settings'
-/// layout, types and math.
-Result<Work> parse_work(const Item& item, const Settings& settings);
-
-Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options);
-Result<Problem> make_problem(const Work& work);
+/// Parses an item, gives it the settings' layout, types and math, and validates it.
+Result<ConvChain> parse_chain(const Item& item, const Settings& settings);
 
 }  // namespace tandem::tool

@@ -76,9 +76,9 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item,
         fmt::print("{:<12} FAILED: {}\n", item.name, why);
         return false;
     };
-    const Result<Work> work = parse_work(item, run.settings);
-    if (!work) return fail(work.error().message);
-    const Result<Problem> problem = make_problem(*work);
+    const Result<ConvChain> chain = parse_chain(item, run.settings);
+    if (!chain) return fail(chain.error().message);
+    const Result<Problem> problem = make_problem(*chain);
     if (!problem) return fail(problem.error().message);
     const WisdomEntry* const entry =
         known.find(wisdom_key(*problem, run.settings.machine, run.settings.threads));

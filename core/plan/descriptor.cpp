@@ -1,6 +1,5 @@
-// Descriptors as values: building them, naming them and taking a pair apart. Reading text:
-// descriptor_text.cpp.
-// Checking: resolve.cpp.
+// Descriptors as values: building them, naming them and taking them apart. Reading text:
+// descriptor_text.cpp. Checking: resolve.cpp.
 #include "tandem/descriptor.hpp"
 
 #include <algorithm>
@@ -95,15 +94,6 @@ std::string to_string(const InputShape& input) {
     return out;
 }
 
-SingleConv alone(const InputShape& input, const Conv& conv, const ConvPair& pair) {
-    return {.input = input,
-            .conv = conv,
-            .dtype = pair.dtype,
-            .layout = pair.layout,
-            .math = pair.math,
-            .output_dtype = {}};
-}
-
 }  // namespace
 
 Conv Conv::depthwise(std::int64_t k, std::int64_t stride) {
@@ -142,6 +132,25 @@ bool Conv::has(PostOpKind kind) const noexcept {
 
 Padding Conv::resolved_padding() const noexcept { return padding ? *padding : same_padding(*this); }
 
+ConvChain ConvChain::of(const InputShape& input, std::initializer_list<Conv> convs) {
+    ConvChain chain;
+    chain.input = input;
+    for (const Conv& conv : convs)
+        chain = chain.then(conv);
+    return chain;
+}
+
+ConvChain ConvChain::then(const Conv& conv) const {
+    ConvChain copy = *this;
+    if (conv_count >= 0 && conv_count < max_stages) copy.conv(conv_count) = conv;
+    copy.conv_count = std::min(conv_count, max_stages) + 1;
+    return copy;
+}
+
+std::span<const Conv> ConvChain::stages() const noexcept {
+    return std::span(convs).first(static_cast<std::size_t>(std::clamp(conv_count, 0, max_stages)));
+}
+
 std::string to_string(const Conv& conv) {
     std::string out = conv.kind == ConvKind::depthwise ? "dw" : "conv";
     append(out, conv.kernel);
@@ -169,12 +178,11 @@ std::string to_string(const Conv& conv) {
     return out;
 }
 
-std::string to_string(const ConvPair& pair) {
-    return to_string(pair.input) + ':' + to_string(pair.first) + ':' + to_string(pair.second);
-}
-
-std::string to_string(const SingleConv& single) {
-    return to_string(single.input) + ':' + to_string(single.conv);
+std::string to_string(const ConvChain& chain) {
+    std::string out = to_string(chain.input);
+    for (const Conv& conv : chain.stages())
+        out += ':' + to_string(conv);
+    return out;
 }
 
 const char* to_string(Layout layout) noexcept {
@@ -200,22 +208,19 @@ const char* to_string(PostOpKind kind) noexcept {
     return static_cast<int>(kind) < post_op_kinds ? traits(kind).name : "unknown";
 }
 
-SingleConv first_of(const ConvPair& pair) {
-    SingleConv first = alone(pair.input, pair.first, pair);
-    first.output_dtype = pair.intermediate_dtype;
-    return first;
-}
-
-SingleConv second_of(const ConvPair& pair) {
-    SingleConv second = alone({pair.input.n, 0, 0, 0}, pair.second, pair);
-    second.dtype = pair.intermediate_dtype.value_or(pair.dtype);
-    second.output_dtype = pair.output_dtype;
-    if (!second.output_dtype && second.dtype != pair.dtype) second.output_dtype = pair.dtype;
-    if (const Result<Problem> problem = make_problem(pair)) {
-        const Stage& stage = problem->stage(1);
-        second.input = {pair.input.n, stage.in_channels, stage.in_h, stage.in_w};
-    }
-    return second;
+ConvChain stage_of(const ConvChain& chain, int i) {
+    ConvChain alone;
+    const Result<Problem> problem = make_problem(chain);
+    if (!problem) return alone;
+    const Stage& stage = problem->stage(i);
+    alone.input = {chain.input.n, stage.in_channels, stage.in_h, stage.in_w};
+    alone.convs[0] = chain.conv(i);
+    alone.conv_count = 1;
+    alone.dtype = problem->input_dtype(i);
+    alone.layout = chain.layout;
+    alone.math = chain.math;
+    if (problem->output_dtype(i) != alone.dtype) alone.output_dtypes[0] = problem->output_dtype(i);
+    return alone;
 }
 
 }  // namespace tandem

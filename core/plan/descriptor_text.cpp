@@ -24,13 +24,13 @@ class Parser {
 public:
     explicit Parser(std::string_view text) : text_(text) {}
 
-    bool input_shape(InputShape& input);
-    bool conv(Conv& conv);
-    bool expect(std::string_view literal, const char* what);
-    bool end();
+    bool chain(ConvChain& chain);
     Error error() && { return {ErrorCode::parse_error, std::move(message_)}; }
 
 private:
+    bool input_shape(InputShape& input);
+    bool conv(Conv& conv);
+    bool expect(std::string_view literal, const char* what);
     bool at(char c) const { return position_ < text_.size() && text_[position_] == c; }
     std::string_view rest() const { return text_.substr(position_); }
     bool accept(std::string_view literal);
@@ -67,12 +67,6 @@ bool Parser::accept(std::string_view literal) {
 }
 
 bool Parser::expect(std::string_view literal, const char* what) { return accept(literal) || fail(what); }
-
-bool Parser::end() {
-    return rest().empty() || fail(
-                                 "a field (m, s, p or d, each at most once, before the post-ops), a post-op "
-                                 "or the end of the text");
-}
 
 bool Parser::number(std::int64_t& value, const char* what) {
     if (rest().empty() || !is_digit(rest().front())) return fail(what);
@@ -112,6 +106,18 @@ bool Parser::input_shape(InputShape& input) {
     constexpr const char* form = "the input shape <N>x<C>x<H>x<W>";
     return number(input.n, form) && expect("x", form) && number(input.c, form) && expect("x", form) &&
            number(input.h, form) && expect("x", form) && number(input.w, form);
+}
+
+bool Parser::chain(ConvChain& chain) {
+    if (!input_shape(chain.input)) return false;
+    do {
+        if (chain.conv_count == max_stages) return fail("the end of the text after 4 convolutions");
+        if (!expect(":", "':' before a convolution") || !conv(chain.conv(chain.conv_count))) return false;
+        ++chain.conv_count;
+    } while (at(':'));
+    return rest().empty() || fail(
+                                 "a field (m, s, p or d, each at most once, before the post-ops), a "
+                                 "post-op, ':' before another convolution or the end of the text");
 }
 
 bool Parser::field(char name, Conv& conv) {
@@ -192,25 +198,21 @@ bool Parser::post_op_arguments(PostOp& op) {
 
 }  // namespace
 
-Result<ConvPair> ConvPair::parse(std::string_view text) {
-    ConvPair pair;
+Result<ConvChain> ConvChain::parse(std::string_view text) {
+    ConvChain chain;
     Parser parser(text);
-    const bool ok =
-        parser.input_shape(pair.input) && parser.expect(":", "':' before the first convolution") &&
-        parser.conv(pair.first) &&
-        parser.expect(":", "a field (m, s, p or d), a post-op, or ':' before the second convolution") &&
-        parser.conv(pair.second) && parser.end();
-    if (!ok) return std::move(parser).error();
-    return pair;
+    if (!parser.chain(chain)) return std::move(parser).error();
+    return chain;
 }
 
-Result<SingleConv> SingleConv::parse(std::string_view text) {
-    SingleConv single;
-    Parser parser(text);
-    const bool ok = parser.input_shape(single.input) && parser.expect(":", "':' before the convolution") &&
-                    parser.conv(single.conv) && parser.end();
-    if (!ok) return std::move(parser).error();
-    return single;
+Result<ConvPair> ConvPair::parse(std::string_view text) {
+    Result<ConvChain> chain = ConvChain::parse(text);
+    if (!chain) return chain.error();
+    if (chain->conv_count != 2)
+        return Error{ErrorCode::parse_error,
+                     fmt::format("descriptor text: found {} convolution{}; expected the 2 of a pair",
+                                 chain->conv_count, chain->conv_count == 1 ? "" : "s")};
+    return ConvPair(*chain);
 }
 
 }  // namespace tandem

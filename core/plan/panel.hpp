@@ -50,6 +50,7 @@ struct GroupRun {
     int residual_tail_lanes = 0;    // valid lanes of the last of them; 0 = all
     bool pads_block = false;        // the vector behind the last one is padding of the same channel block
     std::int64_t offset = 0;        // of the first group, from the panel's start, in bytes
+    bool operator==(const GroupRun&) const = default;
 };
 
 /// Numbers of a quantised stage that its code takes from the panel and broadcasts.
@@ -85,6 +86,7 @@ struct PanelLayout {
     std::int64_t taps = 0;             // weight vectors per output vector
     std::vector<GroupRun> runs;
     std::int64_t bytes = 0;
+    bool operator==(const PanelLayout&) const = default;
 
     std::int64_t input_zero_offset() const noexcept { return vector_bytes; }
     std::int64_t quant_offset(QuantNumber number) const noexcept {

@@ -25,16 +25,18 @@ private:
     std::uint64_t state_ = 0x2545f4914f6cdd1du;  // any odd number
 };
 
-/// Only what the rest of the stage follows from. Kernel and stride are below 16.
+/// Only what the rest of the stage follows from. Small numbers share words: whatever they are, equality
+/// decides.
 void add_stage(Hash& hash, const Stage& stage) noexcept {
     const Conv& conv = stage.conv;
-    std::uint64_t small = static_cast<std::uint64_t>(conv.kind);
+    std::uint64_t sizes = static_cast<std::uint64_t>(conv.kind);
     for (std::int64_t size : {conv.kernel.h, conv.kernel.w, conv.stride.h, conv.stride.w})
-        small = small << 4 | static_cast<std::uint64_t>(size);
-    static_assert(max_post_ops * 8 + 17 <= 64 && post_op_kinds < 0xff);
+        sizes = sizes << 8 | static_cast<std::uint64_t>(size);
+    std::uint64_t kinds = 0;
     for (const PostOp& op : conv.chain())
-        small = small << 8 | (1u + static_cast<std::uint64_t>(op.kind));
-    hash.add(small);
+        kinds = kinds << 8 | (static_cast<std::uint64_t>(op.kind) + 1);
+    hash.add(sizes);
+    hash.add(kinds);
     hash.add(conv.out_channels, conv.multiplier);
     hash.add(conv.dilation.h, conv.dilation.w);
     hash.add(stage.padding.top, stage.padding.left);
@@ -52,13 +54,6 @@ Conv written(const Stage& stage) {
     for (PostOp& op : conv.post_ops)
         if (op.kind == PostOpKind::sum && op.channels == stage.out_channels) op.channels = 0;
     return conv;
-}
-
-template <class Descriptor>
-Result<Problem> resolved(const Descriptor& descriptor) {
-    Result<Problem> result{std::in_place};
-    if (Status status = resolve(descriptor, *result); !status) result = status.error();
-    return result;  // the only return, so that nothing is copied
 }
 
 /// "f32", or the input's and every stage's output where they differ: "u8-u8-f32".
@@ -115,36 +110,41 @@ double Problem::flops() const noexcept {
 }
 
 std::string Problem::text() const {
-    if (stage_count == 1) return to_string(SingleConv{.input = input, .conv = written(stage(0))});
-    return to_string(ConvPair{.input = input, .first = written(stage(0)), .second = written(stage(1))});
+    ConvChain chain;
+    chain.input = input;
+    for (int i = 0; i < stage_count; ++i)
+        chain = chain.then(written(stage(i)));
+    return to_string(chain);
 }
 
 std::string Problem::name() const {
     return text() + '/' + to_string(layout) + '/' + dtypes_text(*this) + '/' + to_string(math);
 }
 
-Result<Problem> make_problem(const ConvPair& pair) { return resolved(pair); }
-Result<Problem> make_problem(const SingleConv& single) { return resolved(single); }
+Result<Problem> make_problem(const ConvChain& chain) {
+    Result<Problem> result{std::in_place};
+    if (Status status = resolve(chain, *result); !status) result = status.error();
+    return result;  // the only return, so that nothing is copied
+}
 
 Problem stage_alone(const Problem& problem, int i) {
     Problem alone = problem;
     const Stage& stage = problem.stage(i);
     alone.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w};
     alone.dtype = problem.input_dtype(i);
-    alone.output_dtypes = {problem.output_dtype(i), DataType{}};
+    alone.output_dtypes = {problem.output_dtype(i)};
     alone.stage_count = 1;
-    alone.stages = {stage, Stage{}};
+    alone.stages = {stage};
     return alone;
 }
 
 std::size_t hash_value(const Problem& problem) noexcept {
     Hash hash;
-    const std::uint64_t options = static_cast<std::uint64_t>(problem.dtype) << 16 |
-                                  static_cast<std::uint64_t>(problem.output_dtypes[0]) << 20 |
-                                  static_cast<std::uint64_t>(problem.output_dtypes[1]) << 24 |
-                                  static_cast<std::uint64_t>(problem.layout) << 8 |
-                                  static_cast<std::uint64_t>(problem.math) << 4 |
-                                  static_cast<std::uint64_t>(problem.stage_count);
+    std::uint64_t options = static_cast<std::uint64_t>(problem.layout) << 8 |
+                            static_cast<std::uint64_t>(problem.math) << 4 |
+                            static_cast<std::uint64_t>(problem.stage_count);
+    for (int i = 0; i <= problem.stage_count; ++i)
+        options = options << 4 | static_cast<std::uint64_t>(problem.input_dtype(i));
     hash.add(static_cast<std::uint64_t>(problem.input.n));
     hash.add(problem.input.c, problem.input.h);
     hash.add(static_cast<std::int64_t>(options), problem.input.w);

@@ -51,14 +51,13 @@ struct Problem {
     TensorShape residual_shape(int i) const noexcept;  // all zero without +sum
     double flops() const noexcept;                     // whole batch
 
-    std::string text() const;  // canonical pair text
+    std::string text() const;  // canonical text of the chain
     std::string name() const;  // text, then /layout/data types/math
     bool operator==(const Problem&) const = default;
 };
 
 /// Validates (see validate() in descriptor.hpp) and resolves.
-Result<Problem> make_problem(const ConvPair& pair);
-Result<Problem> make_problem(const SingleConv& single);
+Result<Problem> make_problem(const ConvChain& chain);
 /// A single-stage problem of stage i of `problem`.
 Problem stage_alone(const Problem& problem, int i);
 

@@ -52,7 +52,9 @@ std::int64_t packed_element_bytes(const Stage& stage, DataType dtype) noexcept {
     return is_quantized(dtype) && !stage.depthwise() ? 2 : 4;
 }
 
-/// Checks fields of one part of the descriptor ("input", "first", ...) and keeps the first failure.
+constexpr const char* stage_names[max_stages] = {"convs[0]", "convs[1]", "convs[2]", "convs[3]"};
+
+/// Checks fields of one part of the descriptor ("input", "convs[0]", ...) and keeps the first failure.
 class Checks {
 public:
     explicit Checks(const char* part) : part_(part) {}
@@ -274,24 +276,25 @@ Status resolve_stage(const char* name, const Conv& conv, Problem& problem, int i
     return std::move(check).status();
 }
 
-/// A data type that follows the input's, or is one of a quantised stage's choices.
-DataType resolve_dtype(Checks& check, const char* field, const std::optional<DataType>& stated,
-                       DataType input, bool or_f32) {
-    if (!stated) return input;
-    const bool accepted = is_quantized(input) ? is_quantized(*stated) || (or_f32 && *stated == DataType::f32)
-                                              : *stated == input;
+/// A stage's output type follows the input's, or is one of a quantised stage's choices.
+void resolve_dtype(Checks& check, const ConvChain& chain, int i, Problem& problem) {
+    const DataType input = chain.dtype;
+    const DataType stated = chain.output_dtypes[static_cast<std::size_t>(i)].value_or(input);
+    const bool last = i + 1 == problem.stage_count;
+    const bool accepted =
+        is_quantized(input) ? is_quantized(stated) || (last && stated == DataType::f32) : stated == input;
     if (!accepted)
-        check.fail(ErrorCode::invalid_argument, "{}.{} is {}; {} is accepted where dtype is {}", check.part(),
-                   field, to_string(*stated),
+        check.fail(ErrorCode::invalid_argument,
+                   "{}.output_dtypes[{}] is {}; {} is accepted where dtype is {}", check.part(), i,
+                   to_string(stated),
                    !is_quantized(input) ? to_string(input)
-                   : or_f32             ? "u8, s8 or f32"
+                   : last               ? "u8, s8 or f32"
                                         : "u8 or s8",
                    to_string(input));
-    return *stated;
+    problem.output_dtypes[static_cast<std::size_t>(i)] = stated;
 }
 
-template <class Descriptor>
-Status resolve_input(const Descriptor& descriptor, Problem& problem) {
+Status resolve_input(const ConvChain& descriptor, Problem& problem) {
     Checks options("descriptor");
     options.range("dtype", static_cast<int>(descriptor.dtype), 0, static_cast<int>(DataType::s8),
                   "f32, bf16, f16, u8 or s8");
@@ -328,35 +331,27 @@ Status resolve_input(const Descriptor& descriptor, Problem& problem) {
 
 }  // namespace
 
-Status resolve(const ConvPair& pair, Problem& problem) {
-    if (Status status = resolve_input(pair, problem); !status) return status;
-    problem.stage_count = 2;
+Status resolve(const ConvChain& chain, Problem& problem) {
+    if (Status status = resolve_input(chain, problem); !status) return status;
     Checks check("descriptor");
-    problem.output_dtypes = {
-        resolve_dtype(check, "intermediate_dtype", pair.intermediate_dtype, pair.dtype, false),
-        resolve_dtype(check, "output_dtype", pair.output_dtype, pair.dtype, true)};
+    check.range("conv_count", chain.conv_count, 1, max_stages, "a chain of 1 to 4 convolutions");
+    problem.stage_count = chain.conv_count;
+    for (int i = 0; check.ok() && i < problem.stage_count; ++i)
+        resolve_dtype(check, chain, i, problem);
     if (!check.ok()) return std::move(check).status();
-    if (Status status = resolve_stage("first", pair.first, problem, 0); !status) return status;
-    return resolve_stage("second", pair.second, problem, 1);
+    TensorShape tensor = problem.input_shape();
+    for (int i = 0; i < problem.stage_count; ++i) {
+        if (Status status = resolve_stage(stage_names[i], chain.conv(i), problem, i);
+            !status)
+            return status;
+        tensor = problem.output_shape(i);
+    }
+    return {};
 }
 
-Status resolve(const SingleConv& single, Problem& problem) {
-    if (Status status = resolve_input(single, problem); !status) return status;
-    problem.stage_count = 1;
-    Checks check("descriptor");
-    problem.output_dtypes[0] = resolve_dtype(check, "output_dtype", single.output_dtype, single.dtype, true);
-    if (!check.ok()) return std::move(check).status();
-    return resolve_stage("conv", single.conv, problem, 0);
-}
-
-Status validate(const ConvPair& pair) {
+Status validate(const ConvChain& chain) {
     Problem problem;
-    return resolve(pair, problem);
-}
-
-Status validate(const SingleConv& single) {
-    Problem problem;
-    return resolve(single, problem);
+    return resolve(chain, problem);
 }
 
 }  // namespace tandem

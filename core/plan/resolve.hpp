@@ -8,7 +8,6 @@ namespace tandem {
 
 /// Fills `problem`, which must be default-constructed; after an error its contents are unspecified.
 /// Does not allocate on success: dispatch does this on every call.
-Status resolve(const ConvPair& pair, Problem& problem);
-Status resolve(const SingleConv& single, Problem& problem);
+Status resolve(const ConvChain& chain, Problem& problem);
 
 }  // namespace tandem

@@ -41,6 +41,7 @@ struct WinogradPhases {
     std::int64_t used(std::int64_t m, std::int64_t axis_phase) const noexcept {
         return alpha(m) - axis_phase;
     }
+    bool operator==(const WinogradPhases&) const = default;
 };
 
 /// Transformed weights of one 3x3 kernel for one phase: alpha^2 values, row by row, in double.

@@ -78,18 +78,18 @@ struct Context::Impl {
         cache.erase(key);
     }
 
-    template <class Descriptor>
-    Result<Kernel> dispatch(const Descriptor& descriptor, const DispatchOptions& options) {
-        using Memo = DispatchMemo<Descriptor>;
-        if (auto kernel = Memo::find(cache, descriptor, options)) return Kernel(std::move(kernel));
-        auto found = find_or_compile(make_problem(descriptor), options);
+    Result<Kernel> dispatch(const ConvChain& chain, const DispatchOptions& options) {
+        if (auto kernel = DispatchMemo::find(cache, chain, options)) return Kernel(std::move(kernel));
+        auto found = find_or_compile(make_problem(chain), options);
         if (!found) return found.error();
-        Memo::remember(cache, descriptor, options, *found);
+        DispatchMemo::remember(cache, chain, options, *found);
         return Kernel(std::move(found->kernel));
     }
 
     Result<CodeCache::Found> find_or_compile(const Result<Problem>& problem, const DispatchOptions& options) {
         if (!problem) return problem.error();
+        if (problem->stage_count > 2)
+            return Error{ErrorCode::unsupported, "Chains of more than two convolutions cannot run yet."};
         auto machine = host_machine(options.plan ? std::optional(options.plan->isa) : options.isa);
         if (!machine) return machine.error();
         if (options.threads < 1)
@@ -116,11 +116,8 @@ Context& Context::shared() {
     return context;
 }
 
-Result<Kernel> Context::dispatch(const ConvPair& pair, const DispatchOptions& options) {
-    return impl_->dispatch(pair, options);
-}
-Result<Kernel> Context::dispatch(const SingleConv& single, const DispatchOptions& options) {
-    return impl_->dispatch(single, options);
+Result<Kernel> Context::dispatch(const ConvChain& chain, const DispatchOptions& options) {
+    return impl_->dispatch(chain, options);
 }
 Status Context::load_wisdom(const std::string& path) {
     Status status = impl_->planner.load(path);

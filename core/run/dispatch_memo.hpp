@@ -12,32 +12,30 @@
 
 namespace tandem {
 
-template <class Descriptor>
 class DispatchMemo {
 public:
     /// The kernel that `cache` gave this thread for the same descriptor and options, or null. Options with
     /// a plan are never found.
-    static std::shared_ptr<const KernelImpl> find(CodeCache& cache, const Descriptor& descriptor,
+    static std::shared_ptr<const KernelImpl> find(CodeCache& cache, const ConvChain& chain,
                                                   const DispatchOptions& options) noexcept {
-        const Slot& slot = slot_of(descriptor);
+        const Slot& slot = slot_of(chain);
         if (slot.cache != cache.id() || options.plan || slot.isa != options.isa ||
-            slot.threads != options.threads || slot.effort != options.effort ||
-            !(slot.descriptor == descriptor))
+            slot.threads != options.threads || slot.effort != options.effort || !(slot.chain == chain))
             return nullptr;
         return cache.touch(slot.entry, slot.kernel);
     }
 
-    static void remember(CodeCache& cache, const Descriptor& descriptor, const DispatchOptions& options,
+    static void remember(CodeCache& cache, const ConvChain& chain, const DispatchOptions& options,
                          const CodeCache::Found& found) {
         if (options.plan) return;
-        slot_of(descriptor) = {cache.id(),     descriptor,  options.isa, options.threads,
-                               options.effort, found.entry, found.kernel};
+        slot_of(chain) = {cache.id(),     chain,       options.isa, options.threads,
+                          options.effort, found.entry, found.kernel};
     }
 
 private:
     struct Slot {
         std::uint64_t cache = 0;  // id of the cache; 0: empty
-        Descriptor descriptor{};
+        ConvChain chain{};
         std::optional<Isa> isa{};
         int threads = 0;
         Effort effort = Effort::estimate;
@@ -46,20 +44,18 @@ private:
     };
     static constexpr std::size_t slot_count = 128;  // a network's worth of layers
 
-    static Slot& slot_of(const Descriptor& d) noexcept {
+    static Slot& slot_of(const ConvChain& chain) noexcept {
         thread_local std::array<Slot, slot_count> slots;
-        std::uint64_t h = static_cast<std::uint64_t>(d.input.c) * 0x9e3779b97f4a7c15u ^
-                          static_cast<std::uint64_t>(d.input.h) << 20 ^
-                          static_cast<std::uint64_t>(d.input.w) << 40 ^
-                          static_cast<std::uint64_t>(d.input.n) ^ static_cast<std::uint64_t>(d.layout) << 9;
-        h ^= conv_hash(last_conv(d)) * 31 + conv_hash(first_conv(d));
+        const InputShape& input = chain.input;
+        std::uint64_t h = static_cast<std::uint64_t>(input.c) * 0x9e3779b97f4a7c15u ^
+                          static_cast<std::uint64_t>(input.h) << 20 ^
+                          static_cast<std::uint64_t>(input.w) << 40 ^ static_cast<std::uint64_t>(input.n) ^
+                          static_cast<std::uint64_t>(chain.layout) << 9;
+        for (const Conv& conv : chain.stages())
+            h = h * 31 ^ conv_hash(conv);
         h *= 0xff51afd7ed558ccdu;
         return slots[h >> 57];
     }
-    static const Conv& first_conv(const ConvPair& d) noexcept { return d.first; }
-    static const Conv& last_conv(const ConvPair& d) noexcept { return d.second; }
-    static const Conv& first_conv(const SingleConv& d) noexcept { return d.conv; }
-    static const Conv& last_conv(const SingleConv& d) noexcept { return d.conv; }
     static std::uint64_t conv_hash(const Conv& c) noexcept {
         return static_cast<std::uint64_t>(c.out_channels) * 7 ^ static_cast<std::uint64_t>(c.kernel.h) << 16 ^
                static_cast<std::uint64_t>(c.stride.h) << 24 ^

@@ -46,15 +46,16 @@ Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* 
     if (packed == nullptr)
         return Error{ErrorCode::invalid_argument,
                      "weights is null or empty; the result of pack() is needed."};
-    if (packed->signature != kernel.code->signature)
+    if (!packed->serves(kernel.code->panels))
         return Error{
             ErrorCode::invalid_argument,
             fmt::format("weights were packed for another kernel; those of {} are needed.", kernel.name)};
     for (int i = 0; i < p.stage_count; ++i) {
         if (!p.stage(i).conv.has(PostOpKind::sum)) continue;
         const auto s = static_cast<std::size_t>(i);
-        const char* name = i == 0 ? "residual[0]" : "residual[1]";
-        if (auto status = check_buffer(name, args.residual[s], args.residual_bytes[s],
+        constexpr const char* names[max_stages] = {"residual[0]", "residual[1]", "residual[2]",
+                                                   "residual[3]"};
+        if (auto status = check_buffer(names[i], args.residual[s], args.residual_bytes[s],
                                        element_count(p.residual_shape(i), p.layout), p.output_dtype(i));
             !status)
             return status;
@@ -97,13 +98,14 @@ std::size_t PackedWeights::bytes() const noexcept { return data_ ? data_->buffer
 
 Result<PackedWeights> Kernel::pack(std::span<const float> w1, std::span<const float> b1,
                                    std::span<const float> w2, std::span<const float> b2) const {
-    const std::array<StageWeights, 2> stages{StageWeights{w1, b1, {}, {}}, StageWeights{w2, b2, {}, {}}};
+    const StageWeights stages[] = {{w1, b1, {}, {}}, {w2, b2, {}, {}}};
     return pack(stages);
 }
 
-Result<PackedWeights> Kernel::pack(std::span<const StageWeights> stages) const try {
+Result<PackedWeights> Kernel::pack(std::span<const StageWeights> stages, const Quantization& input) const
+    try {
     if (!impl_) return empty_kernel;
-    auto packed = pack_weights(impl_->code->problem, impl_->code->plan, stages);
+    auto packed = pack_weights(impl_->code->panels, stages, input);
     if (!packed) return packed.error();
     PackedWeights weights;
     weights.data_ = std::make_shared<const PackedData>(std::move(*packed));

@@ -36,7 +36,7 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
     code->code = std::move(chain->code);
     code->threads = threads;
     code->plan_reason = std::move(plan_reason);
-    code->signature = pack_signature(problem, plan);
+    code->panels = std::make_shared<const PanelSpecs>(panel_specs(problem, plan));
     for (std::size_t i = 0; i < segments.size(); ++i) {
         auto segment = SegmentCode::create(std::move(segments[i]), std::move(chain->segments[i]));
         if (!segment) return segment.error();

@@ -20,7 +20,7 @@ struct KernelCode {
     int threads = 1;                    // parts that the plan is meant to run in at once
     double emission_seconds = 0;
     std::string plan_reason;  // who chose the plan, and every fallback taken
-    std::size_t signature = 0;
+    std::shared_ptr<const PanelSpecs> panels{};  // that packed weights have to match
 
     /// Scratch of a part: first the tensors between segments, each of a whole image, then what the segments
     /// need, which take turns.

@@ -6,7 +6,8 @@
 #include <memory>
 #include <span>
 
-#include "core/plan/panel.hpp"
+#include "core/run/panel_spec.hpp"
+#include "tandem/kernel.hpp"
 
 namespace tandem {
 
@@ -26,20 +27,23 @@ private:
     std::size_t size_ = 0;
 };
 
-/// The panels of all stages of a problem, and what they were packed for.
+/// The panels of all stages, and what they were packed for.
 struct PackedData {
     AlignedBuffer buffer;
     std::array<std::size_t, max_stages> panel_offset{};
     std::array<std::uint8_t, max_stages>
-        fill{};                 // the byte that stands for zero in what each stage reads in scratch, for AMX
-    std::size_t signature = 0;  // pack_signature() of problem and plan
+        fill{};  // the byte that stands for zero in what each stage reads in scratch, for AMX
+    std::shared_ptr<const PanelSpecs> specs;
+
+    /// Whether a kernel whose panels are `wanted` may read these.
+    bool serves(const std::shared_ptr<const PanelSpecs>& wanted) const noexcept {
+        return specs == wanted || *specs == *wanted;
+    }
 };
 
-/// Equal for two (problem, plan) exactly when the same packed weights serve both (up to hash collisions).
-std::size_t pack_signature(const Problem& problem, const Plan& plan);
-
-/// Checks every span's size and packs. Errors name the stage and the span.
-Result<PackedData> pack_weights(const Problem& problem, const Plan& plan,
-                                std::span<const StageWeights> stages);
+/// Checks every span's size and packs. Errors name the stage and the span. `input`: the quantisation of what
+/// the first stage reads.
+Result<PackedData> pack_weights(std::shared_ptr<const PanelSpecs> specs, std::span<const StageWeights> stages,
+                                const Quantization& input);
 
 }  // namespace tandem

@@ -63,15 +63,14 @@ Status PlanTimer::run(const Runner& runner) noexcept {
 
 // Candidates differ in their weights' blocking only now and then: most share a panel.
 Result<std::shared_ptr<PackedWeights>> PlanTimer::packed_for(const Kernel& kernel) {
-    std::weak_ptr<PackedWeights>& slot = packed_[kernel.impl()->code->signature];
-    if (auto packed = slot.lock()) return packed;
-    std::vector<StageWeights> plain;
-    for (int i = 0; i < problem_.stage_count; ++i)
-        plain.push_back(data_.stages[static_cast<std::size_t>(i)].view());
-    Result<PackedWeights> packed = kernel.pack(plain);
+    const auto& panels = kernel.impl()->code->panels;
+    std::erase_if(packed_, [](const Packed& packed) { return packed.weights.expired(); });
+    for (const Packed& packed : packed_)
+        if (*packed.panels == *panels) return packed.weights.lock();
+    Result<PackedWeights> packed = kernel.pack(data_.views(problem_.stage_count), data_.input_quantization);
     if (!packed) return packed.error();
     auto shared = std::make_shared<PackedWeights>(std::move(*packed));
-    slot = shared;
+    packed_.push_back({panels, shared});
     return shared;
 }
 

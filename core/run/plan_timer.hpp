@@ -52,11 +52,15 @@ private:
     Problem problem_{};
     VerificationData data_;
     AlignedBuffer input_, output_;
-    std::array<AlignedBuffer, 2> residual_;
+    std::array<AlignedBuffer, max_stages> residual_;
     std::vector<float> expected_;
     float largest_ = 0;  // of |expected_|
     std::optional<ThreadPool> pool_;
-    std::map<std::size_t, std::weak_ptr<PackedWeights>> packed_;  // by KernelCode::signature
+    struct Packed {
+        std::shared_ptr<const PanelSpecs> panels;
+        std::weak_ptr<PackedWeights> weights;
+    };
+    std::vector<Packed> packed_;
     std::vector<Runner> runners_;
 };
 

@@ -114,12 +114,12 @@ void convolve_pixel(const Stage& stage, const double* image, const double* weigh
 }
 
 /// Stage i. A quantised input loses its zero point first: padding then counts as zero like everywhere else.
-Tensor run_stage(const Problem& problem, int i, Tensor input, const StageWeights& params,
-                 const Tensor& residual) {
+Tensor run_stage(const Problem& problem, int i, Tensor input, const Quantization& input_quantization,
+                 const StageWeights& params, const Tensor& residual) {
     const Stage& stage = problem.stage(i);
     if (problem.quantized())
         for (double& value : input)
-            value -= params.input.zero_point;
+            value -= input_quantization.zero_point;
     const std::vector<double> weights = multiplied_weights(problem, i, params);
     const std::int64_t image_size = stage.in_h * stage.in_w * stage.in_channels;
     const std::int64_t residual_channels = stage.residual_channels();
@@ -130,7 +130,8 @@ Tensor run_stage(const Problem& problem, int i, Tensor input, const StageWeights
             for (std::int64_t x = 0; x < stage.out_w; ++x, ++pixel) {
                 double* sums = output.data() + pixel * stage.out_channels;
                 convolve_pixel(stage, input.data() + n * image_size, weights.data(), y, x, sums);
-                finish_pixel(problem, i, params, residual.data() + pixel * residual_channels,
+                finish_pixel(problem, i, params, input_quantization.scale,
+                             residual.data() + pixel * residual_channels,
                              {sums, as_index(stage.out_channels)});
             }
     return output;
@@ -155,15 +156,13 @@ Status check_quantization(const std::string& name, const Quantization& quantizat
     return {};
 }
 
-/// Those that have a meaning: nothing but the input where the output is f32.
+/// Those that have a meaning: none where the output is f32.
 Status check_quantizations(const Problem& problem, int i, const StageWeights& params) {
     const auto check = [&](const char* what, const Quantization& quantization, DataType dtype) {
         return check_quantization(fmt::format("stages[{}].{}", i, what), quantization, dtype);
     };
     const DataType output = problem.output_dtype(i);
-    if (Status status = check("input", params.input, problem.input_dtype(i));
-        !status || !is_quantized(output))
-        return status;
+    if (!is_quantized(output)) return {};
     if (Status status = check("output", params.output, output); !status) return status;
     return problem.stage(i).conv.has(PostOpKind::sum) ? check("residual", params.residual, output) : Status();
 }
@@ -202,6 +201,10 @@ Status check_args(const Problem& problem, const ReferenceArgs& args) {
         !status)
         return status;
     if (Status status = check_span("stages", args.stages.size(), problem.stage_count); !status) return status;
+    if (problem.quantized())
+        if (Status status = check_quantization("input_quantization", args.input_quantization, problem.dtype);
+            !status)
+            return status;
     for (int i = 0; i < problem.stage_count; ++i)
         if (Status status = check_stage(problem, i, args); !status) return status;
     return {};
@@ -215,26 +218,19 @@ Result<std::vector<double>> run(const Result<Problem>& resolved, const Reference
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto at = static_cast<std::size_t>(i);
         const Tensor residual = to_nhwc(args.residual[at], problem.residual_shape(i), problem.layout);
-        tensor = run_stage(problem, i, std::move(tensor), args.stages[at], residual);
+        const Quantization& input = i == 0 ? args.input_quantization : args.stages[at - 1].output;
+        tensor = run_stage(problem, i, std::move(tensor), input, args.stages[at], residual);
     }
     return from_nhwc(tensor, problem.output_shape(problem.stage_count - 1), problem.layout);
 }
 
-Result<std::vector<double>> run_within_memory(const Result<Problem>& problem, const ReferenceArgs& args) try {
-    return run(problem, args);
+}  // namespace
+
+Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args) try {
+    return run(make_problem(chain), args);
 } catch (const std::bad_alloc&) {
     return Error{ErrorCode::system,
                  "The reference ran out of memory; more is needed for its tensors of doubles."};
-}
-
-}  // namespace
-
-Result<std::vector<double>> reference(const ConvPair& pair, const ReferenceArgs& args) {
-    return run_within_memory(make_problem(pair), args);
-}
-
-Result<std::vector<double>> reference(const SingleConv& single, const ReferenceArgs& args) {
-    return run_within_memory(make_problem(single), args);
 }
 
 }  // namespace tandem

@@ -92,15 +92,17 @@ float activate_f32(const PostOp& op, float x) {
 /// The chain of one channel of a quantised stage.
 class QuantizedChannel {
 public:
-    QuantizedChannel(const Problem& problem, int i, const StageWeights& params, std::size_t channel)
-        : conv_(problem.stage(i).conv), dtype_(problem.output_dtype(i)), params_(params), channel_(channel) {}
+    QuantizedChannel(const Problem& problem, int i, const StageWeights& params, float input_scale,
+                     std::size_t channel)
+        : conv_(problem.stage(i).conv), dtype_(problem.output_dtype(i)), params_(params),
+          input_scale_(input_scale), channel_(channel) {}
 
     /// From the sum of (input - zero point) * weight to what is stored. `residual`: the stored number; null
     /// where it has no such channel.
     double finish(double sum, const double* residual) const {
         const auto chain = conv_.chain();
         const bool starts_with_bias = !chain.empty() && chain.front().kind == PostOpKind::bias;
-        const float factor = params_.input.scale * params_.weight_scales[channel_],
+        const float factor = input_scale_ * params_.weight_scales[channel_],
                     integer = static_cast<float>(sum);
         float x = starts_with_bias ? std::fma(integer, factor, params_.bias[channel_]) : integer * factor;
         for (const PostOp& op : chain.subspan(starts_with_bias ? 1 : 0))
@@ -135,18 +137,19 @@ private:
     const Conv& conv_;
     DataType dtype_;
     const StageWeights& params_;
+    float input_scale_;
     std::size_t channel_;
 };
 
 }  // namespace
 
-void finish_pixel(const Problem& problem, int i, const StageWeights& params, const double* residual,
-                  std::span<double> pixel) {
+void finish_pixel(const Problem& problem, int i, const StageWeights& params, float input_scale,
+                  const double* residual, std::span<double> pixel) {
     const Stage& stage = problem.stage(i);
     if (problem.quantized()) {
         for (std::size_t o = 0; o < pixel.size(); ++o)
             pixel[o] =
-                QuantizedChannel(problem, i, params, o)
+                QuantizedChannel(problem, i, params, input_scale, o)
                     .finish(pixel[o], o < as_index(stage.residual_channels()) ? residual + o : nullptr);
         return;
     }

@@ -13,8 +13,9 @@ namespace tandem {
 double activate(const PostOp& op, double x);
 
 /// Turns the sums of one pixel of stage i into its outputs, in place. `residual`: the same pixel of the
-/// tensor of +sum. f32 outputs of stages that are not quantised stay as they are in double.
-void finish_pixel(const Problem& problem, int i, const StageWeights& params, const double* residual,
-                  std::span<double> pixel);
+/// tensor of +sum. `input_scale`: of a quantised stage's input. f32 outputs of stages that are not quantised
+/// stay as they are in double.
+void finish_pixel(const Problem& problem, int i, const StageWeights& params, float input_scale,
+                  const double* residual, std::span<double> pixel);
 
 }  // namespace tandem

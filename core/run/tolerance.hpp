@@ -2,6 +2,8 @@
 // the reasons.
 #pragma once
 
+#include <array>
+
 #include "core/plan/problem.hpp"
 #include "core/run/verification_data.hpp"
 
@@ -15,12 +17,12 @@ struct Tolerance {
 
 /// Largest absolute values of the reference.
 struct Magnitudes {
-    double output = 0;        // of the output, or before a post-op that bounds it if that is more
-    double intermediate = 0;  // of the first of two stages, where rounds_intermediate()
+    double output = 0;  // of the output, or before a post-op that bounds it if that is more
+    std::array<double, max_stages> intermediates{};  // of each stage before the last, where they are rounded
 };
 
-/// Whether last bits of the first stage's sums can turn into whole steps of the intermediate's data type.
-bool rounds_intermediate(const Problem& problem, const VerificationData& data) noexcept;
+/// Whether last bits of sums of a stage before the last can turn into whole steps of its output's data type.
+bool rounds_intermediates(const Problem& problem, const VerificationData& data) noexcept;
 
 /// Of so many outputs, how many may differ from the reference at all.
 std::size_t most_different(const Problem& problem, std::size_t count) noexcept;

@@ -73,8 +73,9 @@ Result<Buffers> make_buffers(const Problem& problem, const VerificationData& dat
         guarded_tensor(output_type(problem), static_cast<std::size_t>(outputs), placement);
     if (!output) return output.error();
     Buffers buffers{std::move(*input), std::move(*output), {}, {}};
-    for (std::size_t i = 0; i < data.residual.size(); ++i) {
-        Result<GuardedBuffer> residual = guarded_copy(problem.output_dtypes[i], data.residual[i], placement);
+    for (int i = 0; i < problem.stage_count; ++i) {
+        Result<GuardedBuffer> residual =
+            guarded_copy(problem.output_dtype(i), data.residual[static_cast<std::size_t>(i)], placement);
         if (!residual) return residual.error();
         buffers.residuals.push_back(std::move(*residual));
     }
@@ -92,7 +93,7 @@ Args make_args(const Buffers& buffers, const PackedWeights& weights) {
         .input = buffers.input.bytes().data(), .output = buffers.output.bytes().data(), .weights = &weights};
     args.input_bytes = buffers.input.bytes().size();
     args.output_bytes = buffers.output.bytes().size();
-    for (std::size_t i = 0; i < args.residual.size(); ++i) {
+    for (std::size_t i = 0; i < buffers.residuals.size(); ++i) {
         const auto bytes = buffers.residuals[i].bytes();
         args.residual[i] = bytes.empty() ? nullptr : bytes.data();
         args.residual_bytes[i] = bytes.size();
@@ -302,23 +303,19 @@ double max_abs(const std::vector<double>& values) {
     return largest;
 }
 
-/// The reference on a verification's data. It takes exactly what a descriptor needs: a post-op cut off
-/// takes its operand along.
-template <class Descriptor>
-Result<std::vector<double>> reference_of(const Descriptor& descriptor, const VerificationData& data,
-                                         std::span<const StageWeights> stages) {
-    const Result<Problem> problem = make_problem(descriptor);
-    if (!problem) return problem.error();
-    std::vector<StageWeights> used(stages.begin(), stages.end());
-    std::array<std::span<const float>, 2> residual{};
+/// The reference of a chain's first stages, or all, on the data of a verification of it. It takes exactly
+/// what a descriptor needs: a post-op cut off takes its operand along.
+Result<std::vector<double>> reference_of(const ConvChain& chain, const VerificationData& data) {
+    std::vector<StageWeights> used = data.views(chain.conv_count);
+    ReferenceArgs args = data.reference_args(used);
     for (std::size_t i = 0; i < used.size(); ++i) {
-        const Conv& conv = problem->stages[i].conv;
+        const Conv& conv = chain.convs[i];
         if (!conv.has(PostOpKind::bias)) used[i].bias = {};
         if (!conv.has(PostOpKind::prelu)) used[i].prelu = {};
         if (!conv.has(PostOpKind::scale)) used[i].scale = {};
-        if (conv.has(PostOpKind::sum)) residual[i] = data.residual[i];
+        if (!conv.has(PostOpKind::sum)) args.residual[i] = {};
     }
-    return reference(descriptor, {.input = data.input, .stages = used, .residual = residual});
+    return reference(chain, args);
 }
 
 /// The convolution without its last post-ops from the first that bounds its result on: those make outputs
@@ -329,62 +326,60 @@ Conv without_bounds(Conv conv) {
     conv.post_op_count = static_cast<int>(bounded - conv.chain().begin());
     return conv;
 }
-ConvPair without_bounds(ConvPair pair) {
-    pair.second = without_bounds(pair.second);
-    return pair;
-}
-SingleConv without_bounds(SingleConv single) {
-    single.conv = without_bounds(single.conv);
-    return single;
+
+ConvChain without_bounds(ConvChain chain) {
+    Conv& last = chain.conv(chain.conv_count - 1);
+    last = without_bounds(last);
+    return chain;
 }
 
-/// The first stage of a pair on its own, as its reference is needed for the intermediate's magnitude.
-SingleConv first_stage(const ConvPair& pair) { return first_of(pair); }
-SingleConv first_stage(const SingleConv& single) { return single; }
+/// The chain up to stage i, whose output has the data type of an intermediate.
+ConvChain up_to(ConvChain chain, int i) {
+    chain.conv_count = i + 1;
+    return chain;
+}
 
-template <class Descriptor>
-Result<Magnitudes> magnitudes_of(const Descriptor& descriptor, const Problem& problem,
-                                 const VerificationData& data, std::span<const StageWeights> stages,
+Result<Magnitudes> magnitudes_of(const ConvChain& chain, const Problem& problem, const VerificationData& data,
                                  const std::vector<double>& expected) {
     Magnitudes magnitudes{.output = max_abs(expected)};
-    if (const Descriptor sums = without_bounds(descriptor); !(sums == descriptor)) {
+    if (const ConvChain sums = without_bounds(chain); !(sums == chain)) {
         // Rounding is relative to the sums, so the bound is too (docs/math-modes.md).
-        const auto unbounded = reference_of(sums, data, stages);
+        const auto unbounded = reference_of(sums, data);
         if (!unbounded) return unbounded.error();
         magnitudes.output = std::max(magnitudes.output, max_abs(*unbounded));
     }
-    if (rounds_intermediate(problem, data) && !problem.quantized()) {
-        const auto intermediate = reference_of(first_stage(descriptor), data, stages.first(1));
+    if (!rounds_intermediates(problem, data) || problem.quantized()) return magnitudes;
+    for (int i = 0; i + 1 < problem.stage_count; ++i) {
+        const auto intermediate = reference_of(up_to(chain, i), data);
         if (!intermediate) return intermediate.error();
-        magnitudes.intermediate = max_abs(*intermediate);
+        magnitudes.intermediates[static_cast<std::size_t>(i)] = max_abs(*intermediate);
     }
     return magnitudes;
 }
 
-template <class Descriptor>
-Result<VerifyReport> verify_any(Context& context, const Descriptor& descriptor,
-                                const VerifyOptions& options) {
+}  // namespace
+
+Result<VerifyReport> verify(Context& context, const ConvChain& chain, const VerifyOptions& options) {
     if (options.threads < 1)
         return Error{ErrorCode::invalid_argument,
                      fmt::format("threads is {}; at least 1 is accepted", options.threads)};
-    const Result<Problem> problem = make_problem(descriptor);
+    const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();
     const Result<Kernel> kernel =
-        options.kernel ? Result<Kernel>(options.kernel) : context.dispatch(descriptor, options.dispatch);
+        options.kernel ? Result<Kernel>(options.kernel) : context.dispatch(chain, options.dispatch);
     if (!kernel) return kernel.error();
     VerifyOptions used = options;
     used.data = suitable_data(*problem, *kernel, options.data);
     const VerificationData data = make_verification_data(*problem, used.data, options.seed);
-    const std::array views{data.stages[0].view(), data.stages[1].view()};
-    const std::span stages = std::span(views).first(static_cast<std::size_t>(problem->stage_count));
-    const Result<std::vector<double>> expected = reference_of(descriptor, data, stages);
+    const Result<std::vector<double>> expected = reference_of(chain, data);
     if (!expected) return expected.error();
-    const Result<PackedWeights> weights = kernel->pack(stages);
+    const Result<PackedWeights> weights =
+        kernel->pack(data.views(problem->stage_count), data.input_quantization);
     if (!weights) return weights.error();
 
     Check check{*problem, used, *kernel, data, *expected, {.output = max_abs(*expected)}};
     if (!check.exact()) {
-        const Result<Magnitudes> magnitudes = magnitudes_of(descriptor, *problem, data, stages, *expected);
+        const Result<Magnitudes> magnitudes = magnitudes_of(chain, *problem, data, *expected);
         if (!magnitudes) return magnitudes.error();
         check.magnitudes = *magnitudes;
     }
@@ -400,16 +395,6 @@ Result<VerifyReport> verify_any(Context& context, const Descriptor& descriptor,
         if (!check.report.passed) break;
     }
     return check.report;
-}
-
-}  // namespace
-
-Result<VerifyReport> verify(Context& context, const ConvPair& pair, const VerifyOptions& options) {
-    return verify_any(context, pair, options);
-}
-
-Result<VerifyReport> verify(Context& context, const SingleConv& single, const VerifyOptions& options) {
-    return verify_any(context, single, options);
 }
 
 }  // namespace tandem

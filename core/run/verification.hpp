@@ -36,7 +36,6 @@ struct VerifyReport {
 
 /// An error means that there was nothing to compare: invalid descriptor, failed dispatch, packing, call or
 /// mapping.
-Result<VerifyReport> verify(Context& context, const ConvPair& pair, const VerifyOptions& options = {});
-Result<VerifyReport> verify(Context& context, const SingleConv& single, const VerifyOptions& options = {});
+Result<VerifyReport> verify(Context& context, const ConvChain& chain, const VerifyOptions& options = {});
 
 }  // namespace tandem

@@ -11,9 +11,9 @@ namespace tandem {
 
 namespace {
 
-// Integer data. 2^22 leaves two bits of a float's 24 for partial sums; 2^11 for the intermediate splits
-// that evenly between the stages. Few shapes reach either: those get zeros among their weights until they
-// keep within them.
+// Integer data. 2^22 leaves two bits of a float's 24 for partial sums; 2^11 in the middle of the chain
+// splits that evenly between the stages. Few shapes reach either: those get zeros among their weights until
+// they keep within them.
 constexpr double max_input = 4, max_weight = 2, max_bias = 8;
 constexpr double f16_max = 65504;
 
@@ -21,7 +21,15 @@ constexpr double f16_max = 65504;
 /// in their inputs: sums then have more bits than the type, and are rounded as exactly as they were added
 /// up. f16's stay within its range, and where they may be added up in f16, within the integers that it has.
 struct Grid {
-    double quantum, intermediate_limit, output_limit, exact_limit = 1 << 24;
+    double quantum, middle_limit, output_limit, exact_limit = 1 << 24;
+
+    /// Of stage i's output: from 1 at the input over the middle's to the output's by equal factors.
+    double limit(int i, int stage_count) const {
+        const double at = 2.0 * (i + 1) / stage_count;
+        const double bits = at <= 1 ? at * std::log2(middle_limit)
+                                    : std::lerp(std::log2(middle_limit), std::log2(output_limit), at - 1);
+        return std::floor(std::exp2(bits));
+    }
 };
 
 Grid grid_of(const Problem& problem) {
@@ -130,8 +138,7 @@ double make_integer_stage(const Problem& problem, int i, double input_bound, Num
                           VerificationData& data) {
     const Stage& stage = problem.stage(i);
     const Grid grid = grid_of(problem);
-    const double limit =
-        grid.quantum * (i + 1 == problem.stage_count ? grid.output_limit : grid.intermediate_limit);
+    const double limit = grid.quantum * grid.limit(i, problem.stage_count);
     const double taps = static_cast<double>(fan_in(stage));
     const double growth = std::max(1.0, chain_bound(stage.conv, limit).highest / limit);
     const double allowance =
@@ -281,11 +288,9 @@ void make_quantized_stage(const Problem& problem, int i, bool extremes, Numbers&
 void make_quantized(const Problem& problem, bool extremes, Numbers& numbers, VerificationData& data) {
     data.input =
         quantized_activations(problem.input_shape(), problem.layout, problem.dtype, extremes, numbers);
-    data.stages[0].input = quantization_of_input(problem.dtype, extremes, numbers);
+    data.input_quantization = quantization_of_input(problem.dtype, extremes, numbers);
     data.exact_intermediate = data.exact = true;
     for (int i = 0; i < problem.stage_count; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        if (i > 0) data.stages[at].input = data.stages[at - 1].output;
         if (i > 0) data.exact_intermediate = data.exact;
         make_quantized_stage(problem, i, extremes, numbers, data);
         data.exact = data.exact && std::ranges::none_of(problem.stage(i).conv.chain(), transcendental);
@@ -303,6 +308,19 @@ bool exact_before_last(const Problem& problem) {
 const char* to_string(DataKind kind) noexcept { return kind == DataKind::integers ? "integers" : "random"; }
 
 std::int64_t fan_in(const Stage& stage) noexcept { return stage.weight_count() / stage.out_channels; }
+
+std::vector<StageWeights> VerificationData::views(int stage_count) const {
+    std::vector<StageWeights> result;
+    for (int i = 0; i < stage_count; ++i)
+        result.push_back(stages[static_cast<std::size_t>(i)].view());
+    return result;
+}
+
+ReferenceArgs VerificationData::reference_args(std::span<const StageWeights> views) const noexcept {
+    ReferenceArgs args{.input = input, .stages = views, .input_quantization = input_quantization};
+    std::ranges::copy(residual, args.residual.begin());
+    return args;
+}
 
 VerificationData make_verification_data(const Problem& problem, DataKind kind, std::uint64_t seed) {
     VerificationData data;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/plan/problem.hpp"
-#include "tandem/kernel.hpp"
+#include "tandem/reference.hpp"
 
 namespace tandem {
 
@@ -24,17 +24,26 @@ struct VerificationData {
         std::vector<float> weights, bias, prelu, scale;
         std::vector<std::int8_t> quantized_weights{};
         std::vector<float> weight_scales{};
-        Quantization input{}, output{}, residual{};
+        Quantization output{}, residual{};
         StageWeights view() const noexcept {
-            return {weights, bias, prelu, scale, quantized_weights, weight_scales, input, output, residual};
+            return {weights, bias, prelu, scale, quantized_weights, weight_scales, output, residual};
         }
     };
 
     std::vector<float> input;  // in the problem's layout; padding channels are NaN, or any integers
-    std::array<std::vector<float>, 2> residual;  // likewise
+    Quantization input_quantization{};
+    std::array<std::vector<float>, max_stages> residual;  // like the input
     std::array<Weights, max_stages> stages;
     bool exact = false;               // results have to equal the reference
-    bool exact_intermediate = false;  // whatever the last stage's post-ops are, the intermediate has to
+    bool exact_intermediate = false;  // whatever the last stage's post-ops are, the intermediates have to
+
+    std::vector<StageWeights> views(int stage_count) const;
+    /// What stage i's input stands for.
+    const Quantization& input_of(int i) const noexcept {
+        return i == 0 ? input_quantization : stages[static_cast<std::size_t>(i - 1)].output;
+    }
+    /// For the reference: `stages` are views() of it.
+    ReferenceArgs reference_args(std::span<const StageWeights> stages) const noexcept;
 };
 
 /// Deterministic in (problem, kind, seed). Asked for integers, it makes random data all the same where a

@@ -66,8 +66,7 @@ public:
     /// A process-wide context, made at first use.
     static Context& shared();
 
-    Result<Kernel> dispatch(const ConvPair& pair, const DispatchOptions& options = {});
-    Result<Kernel> dispatch(const SingleConv& single, const DispatchOptions& options = {});
+    Result<Kernel> dispatch(const ConvChain& chain, const DispatchOptions& options = {});
 
     /// Wisdom: plans that measuring found best, by descriptor, machine and thread count (docs/tuning.md).
     /// The file at the default location, if there is one, is read at the first dispatch that has to

@@ -1,7 +1,7 @@
-// What to compute: two convolutions in a row, as plain values, and the one text form that names them
-// everywhere.
+// What to compute: one to four convolutions in a row, as plain values, and the one text form that names
+// them everywhere.
 //
-//   pair   = <N>x<C>x<H>x<W>:<conv>:<conv>            a single convolution has one <conv>
+//   chain  = <N>x<C>x<H>x<W> then one to four of :<conv>            a pair has two
 //   conv   = dw<k> | conv<k>o<OC>                     then, in this order, any of
 //            m<multiplier> s<stride> p<pad> d<dilation>     (m: depthwise only), then up to 4 post-ops
 //   postop = +bias +relu +relu6 +leaky(a) +clip(lo,hi) +sigmoid +tanh +swish +hsigmoid +hswish +elu(a)
@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -116,51 +117,62 @@ struct InputShape {
     bool operator==(const InputShape&) const = default;
 };
 
-struct ConvPair {
+/// One to four convolutions, each of which reads what the one before wrote. By hand:
+///
+///   ConvChain::of({1, 32, 56, 56}).then(Conv::depthwise(3)).then(Conv::dense(1, 64))
+struct ConvChain {
     InputShape input{};
-    Conv first{}, second{};
-    DataType dtype =
-        DataType::f32;  // of the input; of the intermediate and the output too, unless stated otherwise
+    std::array<Conv, max_stages> convs{};
+    int conv_count = 0;
+    DataType dtype = DataType::f32;  // of the input; of the stages' outputs too, unless stated otherwise
     Layout layout = Layout::nhwc;
     Math math = Math::fast;
-    // Quantised input only. What the numbers stand for is told to pack().
-    std::optional<DataType> intermediate_dtype{};  // u8 or s8
-    std::optional<DataType> output_dtype{};        // u8, s8 or f32
+    /// Of each stage's output. Quantised input only: u8 or s8, the last stage also f32. What the numbers
+    /// stand for is told to pack().
+    std::array<std::optional<DataType>, max_stages> output_dtypes{};
 
-    static Result<ConvPair> parse(
+    static ConvChain of(const InputShape& input, std::initializer_list<Conv> convs = {});
+    /// A copy with one more convolution at the end. A fifth one makes the descriptor invalid.
+    ConvChain then(const Conv& conv) const;
+
+    Conv& conv(int i) noexcept { return convs[static_cast<std::size_t>(i)]; }
+    const Conv& conv(int i) const noexcept { return convs[static_cast<std::size_t>(i)]; }
+    /// The convolutions in use, in order.
+    std::span<const Conv> stages() const noexcept;
+
+    static Result<ConvChain> parse(
         std::string_view text);  // the text form names neither data types, layout nor math
-    bool operator==(const ConvPair&) const = default;
+    bool operator==(const ConvChain&) const = default;
 };
 
-/// One convolution alone: the "separate" kernels, and what fusion is compared with.
-struct SingleConv {
-    InputShape input{};
-    Conv conv{};
-    DataType dtype = DataType::f32;
-    Layout layout = Layout::nhwc;
-    Math math = Math::fast;
-    std::optional<DataType> output_dtype{};  // quantised input only: u8, s8 or f32
+/// A chain of two.
+struct ConvPair : ConvChain {
+    ConvPair() { conv_count = 2; }
+    ConvPair(const InputShape& input, const Conv& first, const Conv& second)
+        : ConvChain(of(input, {first, second})) {}
+    /// The first two of a chain.
+    explicit ConvPair(const ConvChain& chain) : ConvChain(chain) { conv_count = 2; }
 
-    static Result<SingleConv> parse(std::string_view text);
-    bool operator==(const SingleConv&) const = default;
+    Conv& first() noexcept { return convs[0]; }
+    Conv& second() noexcept { return convs[1]; }
+    const Conv& first() const noexcept { return convs[0]; }
+    const Conv& second() const noexcept { return convs[1]; }
+
+    static Result<ConvPair> parse(std::string_view text);
 };
 
 /// Canonical text: parse(to_string(x)) == x up to data types, layout, math and an explicitly written "same"
 /// padding.
-std::string to_string(const ConvPair& pair);
-std::string to_string(const SingleConv& single);
+std::string to_string(const ConvChain& chain);
 std::string to_string(const Conv& conv);
 const char* to_string(Layout layout) noexcept;
 const char* to_string(Math math) noexcept;
 const char* to_string(PostOpKind kind) noexcept;
 
 /// Ok, or which field is wrong, its value and what is accepted. Every size computation is overflow-checked.
-Status validate(const ConvPair& pair);
-Status validate(const SingleConv& single);
+Status validate(const ConvChain& chain);
 
-/// The two convolutions of a pair on their own (the second reads what the first writes). The pair must be
-/// valid.
-SingleConv first_of(const ConvPair& pair);
-SingleConv second_of(const ConvPair& pair);
+/// Convolution i of a valid chain on its own: it reads what the one before wrote.
+ConvChain stage_of(const ConvChain& chain, int i);
 
 }  // namespace tandem

@@ -29,8 +29,9 @@ struct KernelImpl;  // core/run/kernel_code.hpp
 ///
 /// A quantised kernel takes `quantized_weights` instead of `weights`, and what all the integers stand for.
 /// Its stage computes, in this order: the exact integer sum of (input - zero point) * weight; f32 of it
-/// times input.scale * weight_scales[channel]; the post-ops in f32 on real numbers; nearest(x /
-/// output.scale + output.zero_point), clamped to the type (docs/math-modes.md).
+/// times the input's scale * weight_scales[channel]; the post-ops in f32 on real numbers; nearest(x /
+/// output.scale + output.zero_point), clamped to the type (docs/math-modes.md). Its input's quantisation
+/// is the output's of the stage before; the first stage's is told to pack().
 struct StageWeights {
     std::span<const float> weights;  // dense: OIHW; depthwise: [C*multiplier][1][H][W]
     std::span<const float> bias;     // output channels; empty if the stage has no +bias
@@ -40,8 +41,7 @@ struct StageWeights {
     std::span<const std::int8_t> quantized_weights{};  // in the order of `weights`
     std::span<const float>
         weight_scales{};      // output channels: real weight = weight_scales[channel] * quantised weight
-    Quantization input{};     // of the second stage: the first one's output
-    Quantization output{};    // not used where the output is f32
+    Quantization output{};    // the next stage's input; not used where the output is f32
     Quantization residual{};  // of +sum's tensor, whose data type is that of the stage's output; not used
                               // where it is f32
 };
@@ -81,11 +81,12 @@ public:
     explicit Kernel(std::shared_ptr<const KernelImpl> impl) : impl_(std::move(impl)) {}
     explicit operator bool() const noexcept { return impl_ != nullptr; }
 
-    /// Packs both stages' plain weights (kernels that are not quantised); spans are read during the call
-    /// only. Errors name the span and the size it should have.
+    /// Packs both stages' plain weights of a pair (not quantised); spans are read during the call only.
+    /// Errors name the span and the size it should have.
     Result<PackedWeights> pack(std::span<const float> w1, std::span<const float> b1,
                                std::span<const float> w2, std::span<const float> b2) const;
-    Result<PackedWeights> pack(std::span<const StageWeights> stages) const;
+    /// Packs one StageWeights a stage. `input`: what a quantised chain's input stands for.
+    Result<PackedWeights> pack(std::span<const StageWeights> stages, const Quantization& input = {}) const;
 
     /// Computes the whole output on the calling thread, in scratch of its own (one per thread, kept).
     Status operator()(const Args& args) const noexcept;
@@ -108,16 +109,16 @@ public:
     /// Independent output tiles, the most parts that can be busy at once.
     std::int64_t tiles() const noexcept;
 
-    /// Canonical name: pair text, layout, data type, math, ISA.
+    /// Canonical name: the chain's text, layout, data type, math, ISA.
     const std::string& name() const noexcept;
     const Plan& plan() const noexcept;
     std::span<const std::byte> code() const noexcept;
     std::span<const CodeLabel> labels() const noexcept;
     /// Why this kernel is the way it is, in sentences; names every fallback taken.
     std::string explain() const;
-    /// Both stages tile by tile, so that the intermediate is never there as a whole. False: one
-    /// convolution, or the first stage is complete before the second begins, as if two kernels ran (the
-    /// planner thought that faster, or the image is one tile).
+    /// All stages tile by tile, so that no intermediate is ever there as a whole. False: one convolution,
+    /// or a stage is complete before the next begins, as if two kernels ran (the planner thought that
+    /// faster, or the image is one tile).
     bool fused() const noexcept;
     TensorShape input_shape() const noexcept;
     TensorShape output_shape() const noexcept;

@@ -17,13 +17,13 @@ namespace tandem {
 /// and s8, the integers that are stored.
 struct ReferenceArgs {
     std::span<const float> input;
-    std::span<const StageWeights> stages;              // one a stage
-    std::array<std::span<const float>, 2> residual{};  // for +sum, in the descriptor's layout
+    std::span<const StageWeights> stages;                       // one a stage
+    std::array<std::span<const float>, max_stages> residual{};  // for +sum, in the descriptor's layout
+    Quantization input_quantization{};                          // of a quantised chain
 };
 
 /// The output in the descriptor's layout, padding channels zero: for f32 not rounded, else numbers of the
 /// output's data type; for u8 and s8, the integers that are stored. Slow: for checking only. Thread-safe.
-Result<std::vector<double>> reference(const ConvPair& pair, const ReferenceArgs& args);
-Result<std::vector<double>> reference(const SingleConv& single, const ReferenceArgs& args);
+Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args);
 
 }  // namespace tandem

@@ -24,18 +24,13 @@ public:
                 std::uint64_t seed = 1)
         : GuardedCall(problem, kernel, make_verification_data(problem, kind, seed)) {}
     GuardedCall(const Problem& problem, const Kernel& kernel, VerificationData data)
-        : kernel_(kernel), data_(std::move(data)),
-          input_(copy(problem.dtype, data_.input)), residual_{copy(problem.output_dtype(0),
-                                                                   data_.residual[0]),
-                                                              copy(problem.output_dtype(1),
-                                                                   data_.residual[1])},
+        : kernel_(kernel), data_(std::move(data)), input_(copy(problem.dtype, data_.input)),
           output_(tensor(kernel.output_dtype(),
                          static_cast<std::size_t>(element_count(kernel.output_shape(), problem.layout)))),
           scratch_(empty(kernel.scratch_bytes(), 64)) {
-        std::vector<StageWeights> stages;
         for (int i = 0; i < problem.stage_count; ++i)
-            stages.push_back(data_.stages[static_cast<std::size_t>(i)].view());
-        auto packed = kernel.pack(stages);
+            residuals_.push_back(copy(problem.output_dtype(i), data_.residual[static_cast<std::size_t>(i)]));
+        auto packed = kernel.pack(data_.views(problem.stage_count), data_.input_quantization);
         if (packed) weights_ = std::make_unique<PackedWeights>(std::move(*packed));
     }
 
@@ -44,9 +39,9 @@ public:
             .input = input_.bytes().data(), .output = output_.bytes().data(), .weights = weights_.get()};
         args.input_bytes = input_.bytes().size();
         args.output_bytes = output_.bytes().size();
-        for (std::size_t i = 0; i < 2; ++i) {
-            args.residual[i] = residual_[i].bytes().empty() ? nullptr : residual_[i].bytes().data();
-            args.residual_bytes[i] = residual_[i].bytes().size();
+        for (std::size_t i = 0; i < residuals_.size(); ++i) {
+            args.residual[i] = residuals_[i].bytes().empty() ? nullptr : residuals_[i].bytes().data();
+            args.residual_bytes[i] = residuals_[i].bytes().size();
         }
         return args;
     }
@@ -62,6 +57,7 @@ public:
     std::span<std::byte> scratch() const { return scratch_.bytes(); }
     /// Quantised ones as the integers that are stored.
     std::vector<float> output() const { return load_elements(kernel_.output_dtype(), output_.bytes()); }
+    const Kernel& kernel() const { return kernel_; }
     const PackedWeights& weights() const { return *weights_; }
     const VerificationData& data() const { return data_; }
 
@@ -82,7 +78,7 @@ private:
     Kernel kernel_;
     VerificationData data_;
     GuardedBuffer input_;
-    GuardedBuffer residual_[2];
+    std::vector<GuardedBuffer> residuals_;  // one a stage
     GuardedBuffer output_, scratch_;
     std::unique_ptr<PackedWeights> weights_;
 };

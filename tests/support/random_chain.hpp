@@ -8,20 +8,23 @@
 
 namespace tandem::test {
 
-enum class PairKinds {
-    depthwise_pointwise,  // a depthwise 3, 5 or 7 with stride 1 or 2, then a dense 1x1
+enum class ChainKinds {
+    depthwise_pointwise,  // a depthwise 3, 5 or 7 with stride 1 or 2, then a dense 1x1, and so on
     any,                  // every field anything that validates
 };
 
-struct RandomPairOptions {
-    PairKinds kinds = PairKinds::any;
+struct RandomChainOptions {
+    ChainKinds kinds = ChainKinds::any;
     double max_flops = 5e6;          // whole batch; the reference then takes a few milliseconds
     bool exact_post_ops = false;     // only post-ops that map integers to integers
     std::optional<Layout> layout{};  // nullopt: any of them
     DataType dtype =
-        DataType::f32;  // of the input; quantised pairs get any intermediate and output that go with it
+        DataType::f32;  // of the input; quantised chains get any intermediates and output that go with it
+    int min_stages = 2, max_stages = 2;
 };
 
-ConvPair random_pair(std::mt19937_64& engine, const RandomPairOptions& options = {});
+ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& options = {});
+/// The chain of two that random_chain() makes.
+ConvPair random_pair(std::mt19937_64& engine, RandomChainOptions options = {});
 
 }  // namespace tandem::test

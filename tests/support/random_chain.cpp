@@ -1,4 +1,4 @@
-#include "support/random_pair.hpp"
+#include "support/random_chain.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -15,20 +15,24 @@ constexpr std::int64_t max_channels = 1030, max_extent = 60;
 
 class Generator {
 public:
-    Generator(std::mt19937_64& engine, const RandomPairOptions& options)
+    Generator(std::mt19937_64& engine, const RandomChainOptions& options)
         : engine_(engine), options_(options) {}
 
-    ConvPair pair() {
-        ConvPair pair;
-        pair.input = {uniform(1, 3), log_uniform(max_channels), uniform(1, max_extent),
-                      uniform(1, max_extent)};
-        pair.layout = options_.layout.value_or(pick<Layout>({Layout::nhwc, Layout::nchw16c, Layout::nchw8c}));
-        pair.first = options_.kinds == PairKinds::any ? any_conv() : depthwise();
-        pair.second =
-            options_.kinds == PairKinds::any ? any_conv() : Conv::dense(1, log_uniform(max_channels));
-        pair.dtype = options_.dtype;
-        if (is_quantized(pair.dtype)) add_dtypes(pair);
-        return pair;
+    ConvChain chain() {
+        ConvChain chain = ConvChain::of(
+            {uniform(1, 3), log_uniform(max_channels), uniform(1, max_extent), uniform(1, max_extent)});
+        chain.layout =
+            options_.layout.value_or(pick<Layout>({Layout::nhwc, Layout::nchw16c, Layout::nchw8c}));
+        const std::int64_t stages = options_.min_stages == options_.max_stages
+                                        ? options_.min_stages
+                                        : uniform(options_.min_stages, options_.max_stages);
+        while (chain.conv_count < stages)
+            chain = chain.then(options_.kinds == ChainKinds::any ? any_conv()
+                               : chain.conv_count % 2 == 0       ? depthwise()
+                                                                 : Conv::dense(1, log_uniform(max_channels)));
+        chain.dtype = options_.dtype;
+        if (is_quantized(chain.dtype)) add_dtypes(chain);
+        return chain;
     }
 
     /// Post-ops come last, as the residual's channels depend on everything else.
@@ -44,20 +48,23 @@ public:
     }
 
     /// Makes the problem smaller by one step; false if there is none.
-    static bool shrink(ConvPair& pair) {
-        std::int64_t& side = pair.input.h > pair.input.w ? pair.input.h : pair.input.w;
-        std::int64_t* const sizes[] = {
-            &side,         &pair.input.n,           &pair.second.out_channels, &pair.first.out_channels,
-            &pair.input.c, &pair.second.multiplier, &pair.first.multiplier};
-        for (std::int64_t* size : sizes)
-            if (*size > 1) {
-                *size = (*size + 1) / 2;
-                return true;
-            }
+    static bool shrink(ConvChain& chain) {
+        InputShape& input = chain.input;
+        if (halve(input.h > input.w ? input.h : input.w) || halve(input.n)) return true;
+        for (int i = chain.conv_count; i-- > 0;)
+            if (halve(chain.conv(i).out_channels)) return true;
+        if (halve(input.c)) return true;
+        for (int i = chain.conv_count; i-- > 0;)
+            if (halve(chain.conv(i).multiplier)) return true;
         return false;
     }
 
 private:
+    static bool halve(std::int64_t& size) {
+        if (size <= 1) return false;
+        size = (size + 1) / 2;
+        return true;
+    }
     std::int64_t uniform(std::int64_t low, std::int64_t high) {
         return low + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(high - low + 1));
     }
@@ -76,10 +83,12 @@ private:
         return {h, one_in(3) ? uniform(1, high) : h};
     }
 
-    void add_dtypes(ConvPair& pair) {
+    void add_dtypes(ConvChain& chain) {
         using Type = std::optional<DataType>;
-        pair.intermediate_dtype = pick<Type>({std::nullopt, DataType::u8, DataType::s8});
-        pair.output_dtype = pick<Type>({std::nullopt, DataType::u8, DataType::s8, DataType::f32});
+        const auto last = static_cast<std::size_t>(chain.conv_count - 1);
+        for (std::size_t i = 0; i < last; ++i)
+            chain.output_dtypes[i] = pick<Type>({std::nullopt, DataType::u8, DataType::s8});
+        chain.output_dtypes[last] = pick<Type>({std::nullopt, DataType::u8, DataType::s8, DataType::f32});
     }
 
     Conv depthwise() {
@@ -130,23 +139,28 @@ private:
     }
 
     std::mt19937_64& engine_;
-    const RandomPairOptions& options_;
+    const RandomChainOptions& options_;
 };
 
 }  // namespace
 
-ConvPair random_pair(std::mt19937_64& engine, const RandomPairOptions& options) {
+ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& options) {
     Generator generator(engine, options);
     while (true) {
-        ConvPair pair = generator.pair();
-        Result<Problem> problem = make_problem(pair);
-        while (problem && problem->flops() > options.max_flops && Generator::shrink(pair))
-            problem = make_problem(pair);
+        ConvChain chain = generator.chain();
+        Result<Problem> problem = make_problem(chain);
+        while (problem && problem->flops() > options.max_flops && Generator::shrink(chain))
+            problem = make_problem(chain);
         if (!problem || problem->flops() > options.max_flops) continue;
-        generator.add_post_ops(pair.first, problem->stage(0).out_channels);
-        generator.add_post_ops(pair.second, problem->stage(1).out_channels);
-        return pair;
+        for (int i = 0; i < chain.conv_count; ++i)
+            generator.add_post_ops(chain.conv(i), problem->stage(i).out_channels);
+        return chain;
     }
+}
+
+ConvPair random_pair(std::mt19937_64& engine, RandomChainOptions options) {
+    options.min_stages = options.max_stages = 2;
+    return ConvPair(random_chain(engine, options));
 }
 
 }  // namespace tandem::test
