@@ -4,7 +4,7 @@
 #include <array>
 #include <random>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/choice.hpp"
 #include "core/plan/machine.hpp"

@@ -55,8 +55,13 @@ void randomise_blocks(const Stage& stage, Isa isa, StagePlan& plan, std::mt19937
 Plan random_plan(const Problem& problem, const Plan& own, std::mt19937_64& engine) {
     Plan plan = own;
     do {
-        for (int i = 0; i + 1 < problem.stage_count; ++i)
-            plan.edge(i) = engine() % 2 ? Edge::recompute : Edge::sliding;
+        for (int i = 0; i + 1 < problem.stage_count; ++i) {
+            plan.edge(i) = engine() % 4 == 0 ? Edge::stored : engine() % 2 ? Edge::recompute : Edge::sliding;
+            const Stage& stage = problem.stage(i);
+            Tiling& stored = plan.stored[static_cast<std::size_t>(i)];
+            stored = {.tile_h = pick(engine, 1, std::min<std::int64_t>(stage.out_h, 8)),
+                      .tile_w = engine() % 2 ? static_cast<int>(stage.out_w) : pick(engine, 1, stage.out_w)};
+        }
         plan.tile_h = pick(engine, 1, std::min<std::int64_t>(problem.last().out_h, engine() % 2 ? 4 : 60));
         plan.tile_w =
             engine() % 2 ? static_cast<int>(problem.last().out_w) : pick(engine, 1, problem.last().out_w);
@@ -85,13 +90,16 @@ Result<std::vector<float>> output_of(const Result<Kernel>& kernel, const Problem
 }
 
 /// Compares `count` random plans of one random pair with the planner's own.
-std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math) {
+std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math,
+                          int stages = 2) {
     std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
     const RandomChainOptions options{
         .kinds = seed % 3 == 0 ? ChainKinds::depthwise_pointwise : ChainKinds::any,
         .max_flops = 3e6,
-        .dtype = dtype};
-    ConvPair pair = random_pair(engine, options);
+        .dtype = dtype,
+        .min_stages = stages,
+        .max_stages = stages};
+    ConvChain pair = random_chain(engine, options);
     if (math) pair.math = *math;
     const Problem problem = *make_problem(pair);
     Context context;
@@ -127,7 +135,8 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         {"plan.tile_h is 11", [](Plan& p) { p.tile_h = 11; }, "1 to 10"},
         {"plan.tile_w is 0", [](Plan& p) { p.tile_w = 0; }, "1 to 12"},
         {"plan.tile_w is 13", [](Plan& p) { p.tile_w = 13; }, "1 to 12"},
-        {"plan.edges[0] is 7", [](Plan& p) { p.edges[0] = static_cast<Edge>(7); }, "recompute, sliding or stored"},
+        {"plan.edges[0] is 7", [](Plan& p) { p.edges[0] = static_cast<Edge>(7); },
+         "recompute, sliding or stored"},
         {"plan.stages[0].block_rows is 0", [](Plan& p) { p.stages[0].block_rows = 0; }, "1 to 4"},
         {"plan.stages[0].block_rows is 5", [](Plan& p) { p.stages[0].block_rows = 5; }, "1 to 4"},
         {"plan.stages[1].block_rows is 2", [](Plan& p) { p.stages[1].block_rows = 2; }, "1 to 1"},
@@ -196,7 +205,7 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
 TEST_CASE("plan: whatever a decision of a plan is, another one is another plan") {
     Plan plan;
     plan.tile_w = 7;
-    plan.stages[0].block_pixels = 3;
+    plan.stages[0].block_pixels = plan.stages[1].block_pixels = 3;
     void (*const changes[])(Plan&) = {
         [](Plan& p) { p.isa = Isa::avx512; },
         [](Plan& p) { p.edges[0] = Edge::sliding; },
@@ -225,6 +234,17 @@ TEST_CASE("plan: recompute or sliding, any tiles, blocks, channel splits and par
         sanitized ? 10 : 120, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f32, {}); });
     for (const JobFailure& failure : failures)
         FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+}
+
+TEST_CASE("plan: the same bits of chains of three and four") {
+    const int plans = sanitized ? 2 : 8;
+    for (const DataType dtype : {DataType::f32, DataType::u8}) {
+        const auto failures = run_forked(sanitized ? 10 : 80, 10, [&](std::int64_t i) {
+            return compare_plans(i, plans, dtype, {}, 3 + static_cast<int>(i % 2));
+        });
+        for (const JobFailure& failure : failures)
+            FAIL_CHECK("chain of seed " << failure.index << ": " << failure.message);
+    }
 }
 
 TEST_CASE("plan: the same bits where sums are f16, too") {

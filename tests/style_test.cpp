@@ -59,8 +59,7 @@ TEST_CASE("style: no line of a source or a script is longer than 120 columns") {
 
 TEST_CASE("style: no function is longer than 60 lines") {
     // Those still to be split. None may be added.
-    std::set<std::string> known{"Status check_plan(const Problem& problem, const Plan& plan)",
-                                "void DenseBody::emit_post_ops_and_store(const Block& block)",
+    std::set<std::string> known{"void DenseBody::emit_post_ops_and_store(const Block& block)",
                                 "void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const "
                                 "GroupRun& run, const BlockRun& block)"};
     std::size_t functions = 0;

@@ -341,9 +341,7 @@ Status resolve(const ConvChain& chain, Problem& problem) {
     if (!check.ok()) return std::move(check).status();
     TensorShape tensor = problem.input_shape();
     for (int i = 0; i < problem.stage_count; ++i) {
-        if (Status status = resolve_stage(stage_names[i], chain.conv(i), problem, i);
-            !status)
-            return status;
+        if (Status status = resolve_stage(stage_names[i], chain.conv(i), problem, i); !status) return status;
         tensor = problem.output_shape(i);
     }
     return {};

@@ -181,10 +181,12 @@ bool adjacent_rows(const TensorStrides& strides, std::int64_t width) noexcept {
     return strides.row == width * strides.pixel;
 }
 
-// The buffer holds every row of stage i's output at once, in order.
+// The buffer holds every row and column of stage i's output at once, in order.
 bool holds_image(const Problem& problem, const Plan& plan, int i) noexcept {
-    return tile_grid(problem, plan).tiles_y == 1 &&
-           held_rows(problem, plan, i, 0).size() == problem.stage(i).out_h;
+    const TileGrid grid = tile_grid(problem, plan);
+    if (grid.tiles_y != 1 || grid.tiles_x != 1) return false;
+    const TileSpans::Stage stage = tile_spans(problem, plan, 0, 0, true).stage(i);
+    return stage.held.size() == problem.stage(i).out_h && stage.cols.size() == problem.stage(i).out_w;
 }
 
 // The rows of stage i's output in scratch are adjacent: for the sake of a flat last stage, or of this one.
@@ -192,8 +194,8 @@ bool holds_image(const Problem& problem, const Plan& plan, int i) noexcept {
 bool has_flat_buffer(const Problem& problem, const Plan& plan, int i) noexcept {
     const bool for_last = i + 2 == problem.stage_count && is_flat(problem, plan, i + 1);
     const bool padded = uses_amx(plan.stage(i + 1).dot) && !problem.stage(i + 1).pointwise();
-    return for_last || (problem.stage(i).pointwise() && full_width(problem, plan) && !padded &&
-                        plan.backend == Backend::tandem && holds_image(problem, plan, i));
+    return for_last || (problem.stage(i).pointwise() && !padded && plan.backend == Backend::tandem &&
+                        holds_image(problem, plan, i));
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct KernelCode {
     std::vector<SegmentCode> segments;  // at least one
     int threads = 1;                    // parts that the plan is meant to run in at once
     double emission_seconds = 0;
-    std::string plan_reason;  // who chose the plan, and every fallback taken
+    std::string plan_reason;                     // who chose the plan, and every fallback taken
     std::shared_ptr<const PanelSpecs> panels{};  // that packed weights have to match
 
     /// Scratch of a part: first the tensors between segments, each of a whole image, then what the segments
