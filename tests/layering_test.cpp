@@ -7,6 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "support/source_text.hpp"
+
+using namespace tandem::test;
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -37,6 +41,20 @@ TEST_CASE("no file includes what comes after its folder") {
         }
     }
     CHECK(includes > 100);
+}
+
+TEST_CASE("a source includes its own header first, so that every header stands alone") {
+    int headers = 0;
+    for (const fs::path& source : source_files({"core", "jit", "tools"}, {".cpp"})) {
+        const fs::path header = fs::path(source).replace_extension(".hpp");
+        if (!fs::exists(header)) continue;
+        ++headers;
+        const std::string text = read_text(source),
+                          name = fs::relative(header, TANDEM_SOURCE_DIR).generic_string();
+        CAPTURE(name);
+        CHECK(text.find("#include") == text.find("#include \"" + name + '"'));
+    }
+    CHECK(headers > 50);
 }
 
 TEST_CASE("only one file each knows the assembler's allocator, hwloc's topology and LIBXSMM") {
