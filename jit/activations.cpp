@@ -51,6 +51,8 @@ struct Logistic {
     std::span<const float> g;  // empty: g = 1
 };
 
+constexpr float mish_lower = -50.0f;
+
 constexpr Logistic plain{-88.7228f, 87.3365f, {}};
 
 // 2 sqrt(2/pi) (1 + 0.044715 x^2): 1 + tanh(u) = 2 / (1 + e^-2u).
@@ -144,6 +146,20 @@ void emit_x_times_logistic(const Simd& simd, const Logistic& logistic, const Vec
     code.vdivps(x, x, t0);
 }
 
+/// x tanh(ln(1 + e^x)) = x (1 + 2 n) / (1 + 2 n + 2 n^2), n = e^-x. At mish_lower n^2 is +inf, the quotient
+/// 0.
+void emit_mish(const Simd& simd, const Vec& x, const Vec& t0, const Vec& t1, const Vec& t2) {
+    CodeBlock& code = simd.code;
+    emit_floor(simd, x, mish_lower, t0);
+    emit_at_most(simd, t0, x, plain.upper);
+    emit_exp_of_minus(simd, t0, t1, t2);
+    code.vaddps(t0, t1, t1);
+    code.vaddps(t2, t0, code.constant(1.0f));
+    code.vfmadd213ps(t1, t0, t2);
+    code.vmulps(x, x, t2);
+    code.vdivps(x, x, t1);
+}
+
 void emit_tanh(const Simd& simd, const Vec& x, const Vec& t0, const Vec& t1) {
     CodeBlock& code = simd.code;
     emit_floor(simd, x, -tanh_limit, t0);
@@ -226,6 +242,7 @@ void emit_activation(const Simd& simd, const PostOp& op, const Vec& x, std::span
         case PostOpKind::swish: return emit_x_times_logistic(simd, plain, x, t(0), t(1), t(2));
         case PostOpKind::gelu_erf: return emit_x_times_logistic(simd, gelu_erf, x, t(0), t(1), t(2));
         case PostOpKind::gelu_tanh: return emit_x_times_logistic(simd, gelu_tanh, x, t(0), t(1), t(2));
+        case PostOpKind::mish: return emit_mish(simd, x, t(0), t(1), t(2));
         case PostOpKind::elu: return emit_elu(simd, op.alpha, x, t(0), t(1), t(2));
         case PostOpKind::bias:
         case PostOpKind::prelu:

@@ -75,6 +75,7 @@ inline constexpr auto rows = std::to_array<PostOpTraits>({
     {prelu, "prelu",          homogeneous,    Has::none,     Reads::slopes,   false, {},     1,      3,  2},
     {scale, "scale",          homogeneous,    Has::none,     Reads::factors,  false, {},     1,      1,  0},
     {sum, "sum",              homogeneous,    Has::channels, Reads::residual, false, {},     1,      1,  2},
+    {mish, "mish",            transcendental, Has::none,     Reads::none,     false, {},     1.09f,  23, 3},
 });
 // clang-format on
 consteval bool in_order() {

@@ -33,6 +33,7 @@ double activate(const PostOp& op, double x) {
         case PostOpKind::elu: return x < 0 ? op.alpha * std::expm1(x) : x;
         case PostOpKind::gelu_erf: return gated(x, std::erfc(-x / std::numbers::sqrt2) / 2);
         case PostOpKind::gelu_tanh: return gated(x, sigmoid(2 * sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
+        case PostOpKind::mish: return gated(x, std::tanh(std::log1p(std::exp(x))));
         case PostOpKind::bias:
         case PostOpKind::prelu:
         case PostOpKind::scale:
