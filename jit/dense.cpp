@@ -19,9 +19,9 @@ std::optional<RegPool::Lease> lease_if(bool wanted, RegPool& pool, const char* n
 }  // namespace
 
 DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, PrefetchPlan prefetch)
-    : context_(std::move(context)), code_(context_.simd.code),
-      post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args), prefetch_(prefetch),
-      group_(gprs.lease("group panel")), rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
+    : context_(std::move(context)), code_(context_.simd.code), args_(args), prefetch_(prefetch),
+      group_(gprs.lease("group panel")), epilogue_(context_, context_.panel, group_),
+      rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
       residuals_(gprs.lease("residual rows")), out_(gprs.lease("output pixel")),
       residual_(gprs.lease("residual pixel")), column_(gprs.lease("input column")),
       table_(lease_if(!blocked(context_), gprs, "tap rows")),
@@ -44,10 +44,7 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     }
     for (const GroupRun& run : runs) {
         const Gpr scratch = count_;
-        if (context_.simd.avx512()) {
-            context_.simd.set_mask({context_.tail_vector(run.tail_lanes).lanes, output_mask}, scratch);
-            context_.simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
-        }
+        epilogue_.emit_opmasks(run, scratch);
         emit_loop(code_, code_.qword[args_ + local_offset(Local::groups)], run.count, [&] {
             emit_group(tile, run, first_row);
             emit_add(code_, group, context_.panel.group_bytes(run.vectors));
@@ -147,13 +144,13 @@ void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64
     const Axis axis = row_axis(*context_.stage);
     code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
     emit_add(code_, outs, first_row * 8);
-    if (post_ops_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
+    if (epilogue_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
     code_.mov(rows, code_.ptr[args_ + context_.source_rows]);
     emit_add(code_, rows, (axis.first_tap(tile.rows.begin) - tile.in_rows.begin) * 8);
     const auto advance = [&](std::int64_t count) {
         emit_add(code_, rows, count * axis.stride * 8);
         emit_add(code_, outs, count * 8);
-        if (post_ops_.has_sum()) emit_add(code_, residuals, count * 8);
+        if (epilogue_.has_sum()) emit_add(code_, residuals, count * 8);
     };
     std::int64_t at = 0;
     for (const RowRun& row_run : row_runs) {
@@ -179,7 +176,7 @@ void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass&
     const Axis axis = column_axis(*context_.stage);
     code_.mov(out, code_.ptr[outs_.operator Gpr()]);
     code_.add(out, code_.ptr[group + offsetof(GroupHeader, output)]);
-    if (post_ops_.has_sum()) {
+    if (epilogue_.has_sum()) {
         code_.mov(residual, code_.ptr[residuals_.operator Gpr()]);
         code_.add(residual, code_.ptr[group + offsetof(GroupHeader, residual)]);
     }
@@ -193,7 +190,7 @@ void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass&
             code_.call(routines_.get(block.key(), [this, block] { emit_block(block); }));
             emit_add(code_, out, block.run.width * context_.out.pixel);
             emit_add(code_, column, block.run.width * axis.stride * context_.in.pixel);
-            if (post_ops_.has_sum()) emit_add(code_, residual, block.run.width * context_.residual.pixel);
+            if (epilogue_.has_sum()) emit_add(code_, residual, block.run.width * context_.residual.pixel);
             if (has_k_blocks())
                 emit_add(code_, *parked_, block.run.width * block.vectors * context_.panel.vector_bytes);
         });

@@ -25,6 +25,7 @@
 #include <optional>
 
 #include "core/plan/k_blocks.hpp"
+#include "jit/epilogue.hpp"
 #include "jit/stage_body.hpp"
 
 namespace tandem::jit {
@@ -109,8 +110,7 @@ private:
     void emit_products(const TileRun& run, int vectors);
     void emit_finish(const Block& block);
     bool starts_from_bias() const;
-    void emit_f32_sums(const Block& block);
-    void emit_post_ops_and_store(const Block& block);
+    void emit_epilogue(const Block& block, bool biased);
     int unroll(const Block& block) const;
     bool has_column(const Block& block, std::int64_t pixel, std::int64_t kw) const;
     Vec acc(const Block& block, std::int64_t pixel, int vector) const;
@@ -123,10 +123,11 @@ private:
 
     StageContext context_;
     CodeBlock& code_;
-    PostOps post_ops_;
     Gpr args_;
     PrefetchPlan prefetch_;
-    RegPool::Lease group_, rows_, outs_, residuals_, out_, residual_, column_;
+    RegPool::Lease group_;
+    Epilogue epilogue_;
+    RegPool::Lease rows_, outs_, residuals_, out_, residual_, column_;
     std::optional<RegPool::Lease> table_, parked_;  // without K blocks, with them
     RegPool::Lease input_, weights_;
     std::optional<RegPool::Lease> taps_left_, ahead_;  // the same

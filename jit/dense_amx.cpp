@@ -122,7 +122,7 @@ void DenseBody::emit_finish_call(const TileRun& run, Block block) {
     const Gpr parked = parked_register();
     const auto advance = [&](std::int64_t pixels) {
         emit_add(code_, out_, pixels * context_.out.pixel);
-        if (post_ops_.has_sum()) emit_add(code_, residual_, pixels * context_.residual.pixel);
+        if (epilogue_.has_sum()) emit_add(code_, residual_, pixels * context_.residual.pixel);
     };
     code_.mov(parked, code_.qword[args_ + local_offset(Local::parked)]);
     for (const std::int64_t width : balanced_split(run.pixels, context_.plan.block_pixels)) {
@@ -252,10 +252,6 @@ void DenseBody::emit_finish(const Block& block) {
     for (std::int64_t p = 0; p < block.run.width; ++p) {
         for (int v = 0; v < block.vectors; ++v) {
             const Vec a = acc(block, p, v);
-            if (!context_.panel.quantized && post_ops_.starts_with_bias())
-                code_.vaddps(a, a,
-                             code_.ptr[group + static_cast<std::size_t>(context_.panel.params_offset() +
-                                                                        v * vector_bytes)]);
             for (std::int64_t kh = block.pass.kernel_rows.begin;
                  kh < block.pass.kernel_rows.end && context_.panel.zero_point_taps > 0; ++kh)
                 code_.vpaddd(
@@ -264,7 +260,7 @@ void DenseBody::emit_finish(const Block& block) {
                                                                kh * row_bytes + v * vector_bytes)]);
         }
     }
-    emit_post_ops_and_store(block);
+    emit_epilogue(block, false);
 }
 
 }  // namespace tandem::jit

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include "core/plan/ceil_div.hpp"
-#include "jit/quantize.hpp"
 
 namespace tandem::jit {
 namespace {
@@ -46,7 +45,7 @@ void DenseBody::emit_block(const Block& block) {
     }
     if (pass.kernel_rows.size() > 0) emit_sum(block);
     if (pass.ends) {
-        emit_post_ops_and_store(block);
+        emit_epilogue(block, starts_from_bias());
     } else {
         emit_park(block);
     }
@@ -54,7 +53,7 @@ void DenseBody::emit_block(const Block& block) {
 
 // Where the sums are f32 numbers.
 bool DenseBody::starts_from_bias() const {
-    return post_ops_.starts_with_bias() && !context_.panel.quantized && !sums_f16_pairs(context_.plan.dot);
+    return epilogue_.starts_with_bias() && !context_.panel.quantized && !sums_f16_pairs(context_.plan.dot);
 }
 
 // The only kernel row's zero points, which then cost no addition.
@@ -286,107 +285,30 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
     }
 }
 
-// Accumulators of two f16 become f32, whole registers whatever the width of their sums: the upper half of a
-// narrower one is zero.
-void DenseBody::emit_f32_sums(const Block& block) {
-    const Simd& simd = context_.simd;
-    const Vec order = simd.vec(first_free(block)), temp = simd.vec(first_free(block) + 1);
-    emit_pair_order(simd, order);
-    for (int i = 0; i < first_free(block); ++i)
-        emit_pair_sums(simd, simd.vec(i), order, temp);
-}
-
-void DenseBody::emit_post_ops_and_store(const Block& block) {
-    const Simd& simd = context_.simd;
-    const Gpr group = group_, out = out_, residual = residual_;
-    const auto panel = [&](std::int64_t offset) {
-        return code_.ptr[group + static_cast<std::size_t>(offset)];
-    };
-    const QuantAddress quant = [&](QuantNumber number) {
-        return panel(context_.panel.quant_offset(number));
-    };
-    const auto tail_lanes = [&](int v) {
-        return v == block.vectors - 1 ? block.tail_lanes : 0;
-    };
-    if (sums_f16_pairs(context_.plan.dot)) emit_f32_sums(block);
-    std::vector<int> temps;
-    for (int i = first_free(block); i < simd.registers(); ++i)
-        temps.push_back(i);
-    const std::string chain = post_ops_.text();
+// From sums to the output.
+void DenseBody::emit_epilogue(const Block& block, bool biased) {
+    const std::string chain = epilogue_.text();
     code_.note(fmt::format("{}: {}{}store", context_.name(), chain, chain.empty() ? "" : ", "));
-    for (int v = 0; v < block.vectors && context_.panel.quantized; ++v) {
-        std::vector<Vec> sums;
-        for (std::int64_t p = 0; p < block.run.width; ++p)
-            sums.push_back(acc(block, p, v));
-        const std::int64_t at = v * context_.panel.vector_bytes;
-        emit_real_numbers(context_, sums, panel(context_.panel.factors_offset(block.vectors) + at),
-                          post_ops_.starts_with_bias()
-                              ? std::optional(panel(context_.panel.params_offset() + at))
-                              : std::nullopt,
-                          temps);
-    }
-    for (std::int64_t p = 0; p < block.run.width; ++p) {
-        for (int v = 0; v < block.vectors; ++v) {
-            PostOpOperands operands;
-            operands.param = [&, v](int param) {
-                return panel(context_.panel.params_offset() +
-                             (std::int64_t{param} * block.vectors + v) * context_.panel.vector_bytes);
-            };
-            operands.residual = [&, v] {
-                return code_.ptr[residual + static_cast<std::size_t>(
-                                                p * context_.residual.pixel +
-                                                context_.residual.channel(std::int64_t{v} * simd.lanes))];
-            };
-            operands.has_residual = v < block.group.residual_vectors;
-            if (v == block.group.residual_vectors - 1)
-                operands.residual_lanes = {block.group.residual_tail_lanes, residual_mask};
-            operands.residual_element = element_of(context_.out_dtype);
-            operands.quant = quant;
-            const Vec a = acc(block, p, v);
-            if (sums_f16_pairs(context_.plan.dot))
-                post_ops_.apply_all(simd, a, temps, operands);
-            else
-                post_ops_.apply(simd, a, temps, operands);
-            emit_rounding(context_, a, temps);
-        }
-    }
-    for (const bool packs : {true, false}) {
-        std::vector<Vec> accs;
-        for (std::int64_t p = 0; p < block.run.width; ++p)
-            for (int v = 0; v < block.vectors; ++v)
-                if (packs_pixels(context_, tail_lanes(v)) == packs) accs.push_back(acc(block, p, v));
-        if (is_quantized(context_.out_dtype))
-            emit_quantization(context_, accs, packs, code_.qword[group + offsetof(GroupHeader, far)], quant,
-                              temps);
-    }
-    const int mask = simd.avx512() ? output_mask : temps[0];
-    if (!simd.avx512()) simd.set_mask({block.tail_lanes, mask}, group);
-    const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
-    const auto at = [&](std::int64_t p, int v) {
-        return code_.ptr[out + static_cast<std::size_t>(p * context_.out.pixel +
-                                                        context_.out.channel(std::int64_t{v} * simd.lanes))];
+    const auto address = [this](const Gpr& base, const TensorStrides& strides,
+                                const EpilogueBlock::Place& at) {
+        return base +
+               static_cast<std::size_t>(at.pixel * strides.pixel +
+                                        strides.channel(std::int64_t{at.vector} * context_.simd.lanes));
     };
-    std::vector<VectorStore> stores;
-    for (std::int64_t p = 0; p < block.run.width; ++p) {
-        for (int v = 0; v < block.vectors; ++v) {
-            if (!packs_pixels(context_, tail_lanes(v))) {
-                stores.push_back({at(p, v), acc(block, p, v), tail_lanes(v)});
-            } else if (p % packed_pixels == 0) {
-                std::vector<Vec> pixels;
-                for (std::int64_t i = p; i < std::min<std::int64_t>(p + packed_pixels, block.run.width); ++i)
-                    pixels.push_back(acc(block, i, v));
-                emit_packed_store(context_, at(p, v), pixels, tail_lanes(v), quant, free);
-            }
-        }
-    }
-    emit_stores(context_, stores, mask, free);
-    for (std::int64_t p = 0; p < block.run.width; ++p) {
-        const auto behind = p * context_.out.pixel +
-                            context_.out.channel(std::int64_t{block.vectors - 1} * simd.lanes) +
-                            simd.lanes * context_.out.element;
-        emit_pad_block(context_, block.group, code_.ptr[out + static_cast<std::size_t>(behind)],
-                       temps.back());
-    }
+    using Place = EpilogueBlock::Place;
+    EpilogueBlock epilogue{
+        .group = block.group,
+        .vectors = {0, block.vectors},
+        .rows = 1,
+        .pixels = block.run.width,
+        .acc = [&](const Place& at) { return acc(block, at.pixel, at.vector); },
+        .output = [&](const Place& at) { return address(out_, context_.out, at); },
+        .residual = [&](const Place& at) { return address(residual_, context_.residual, at); },
+        .temps = {},
+        .biased = biased};
+    for (int i = first_free(block); i < context_.simd.registers(); ++i)
+        epilogue.temps.push_back(i);
+    epilogue_.emit(epilogue);
 }
 
 int DenseBody::unroll(const Block& block) const {

@@ -13,6 +13,7 @@
 // touched.
 #pragma once
 
+#include "jit/epilogue.hpp"
 #include "jit/stage_body.hpp"
 
 namespace tandem::jit {
@@ -61,7 +62,7 @@ private:
     void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block,
                         std::size_t input_index);
     void emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns);
-    void emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_epilogue(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     bool by_windows() const { return context_.plan.dot == Dot::int8; }
     Simd::Lanes input_lanes(const GroupRun& run) const;
     int reserved_registers(const GroupRun& run) const;
@@ -81,9 +82,9 @@ private:
 
     StageContext context_;
     CodeBlock& code_;
-    PostOps post_ops_;
     Gpr args_;
     RegPool::Lease rows_, outs_, residuals_, panel_;
+    Epilogue epilogue_;
     std::vector<RegPool::Lease> input_, output_, residual_;  // pointers of the current pixel block, one a row
 };
 
