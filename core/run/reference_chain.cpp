@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
+
+#include "core/plan/arithmetic.hpp"
 
 namespace tandem {
 
@@ -114,8 +117,7 @@ private:
         switch (op.kind) {
             case PostOpKind::bias: return x + params_.bias[channel_];
             case PostOpKind::scale: return x * params_.scale[channel_];
-            case PostOpKind::prelu:
-                return std::fma(params_.prelu[channel_], std::min(x, 0.0f), std::max(x, 0.0f));
+            case PostOpKind::prelu: return x < 0 ? params_.prelu[channel_] * x : x;
             case PostOpKind::sum: return residual ? added(x, static_cast<float>(*residual)) : x;
             default: return activate_f32(op, x);
         }
@@ -127,7 +129,9 @@ private:
                         x);
     }
 
+    // A NaN becomes the lowest number that a closing clamp lets through.
     float quantized(float x) const {
+        if (const std::optional<Clamp> clamp = final_clamp(conv_); clamp && std::isnan(x)) x = clamp->low;
         const float stored =
             std::fma(x, 1.0f / params_.output.scale, static_cast<float>(params_.output.zero_point));
         return rounded(dtype_, std::isnan(stored) ? -HUGE_VALF : stored);
