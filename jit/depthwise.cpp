@@ -5,14 +5,12 @@
 #include <fmt/format.h>
 
 #include "core/plan/tiling.hpp"
-#include "jit/quantize.hpp"
 
 namespace tandem::jit {
 DepthwiseBody::DepthwiseBody(StageContext context, const Gpr& args, RegPool& gprs)
-    : context_(std::move(context)), code_(context_.simd.code),
-      post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args),
-      rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
-      residuals_(gprs.lease("residual rows")), panel_(gprs.lease("channel panel")) {
+    : context_(std::move(context)), code_(context_.simd.code), args_(args), rows_(gprs.lease("input rows")),
+      outs_(gprs.lease("output rows")), residuals_(gprs.lease("residual rows")),
+      panel_(gprs.lease("channel panel")), epilogue_(context_, context_.panel, panel_) {
     const int rows = context_.plan.block_rows;
     const bool looped = loops_kernel_rows(*context_.stage);
     const std::int64_t inputs = looped ? 1 : distinct_input_rows(*context_.stage, rows);
@@ -20,7 +18,7 @@ DepthwiseBody::DepthwiseBody(StageContext context, const Gpr& args, RegPool& gpr
         input_.push_back(gprs.lease(fmt::format("input row {}", i)));
     for (int i = 0; i < rows; ++i)
         output_.push_back(gprs.lease(fmt::format("output row {}", i)));
-    for (int i = 0; i < rows && post_ops_.has_sum(); ++i)
+    for (int i = 0; i < rows && epilogue_.has_sum(); ++i)
         residual_.push_back(gprs.lease(fmt::format("residual row {}", i)));
     if (looped)
         loop_.emplace(KernelRowLoop{gprs.lease("first kernel row"), gprs.lease("kernel rows"),
@@ -48,7 +46,7 @@ void DepthwiseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> r
     emit_add(code_, rows, (axis.first_tap(tile.rows.begin) - tile.in_rows.begin) * 8);
     code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
     emit_add(code_, outs, first_row * 8);
-    if (post_ops_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
+    if (epilogue_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
 
     const auto taps_at = [&](std::size_t row) {
         return std::span(tile.taps).subspan(
@@ -65,7 +63,7 @@ void DepthwiseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> r
             emit_group_call(group, taps.front());
             emit_add(code_, rows, static_cast<std::int64_t>(size) * axis.stride * 8);
             emit_add(code_, outs, static_cast<std::int64_t>(size) * 8);
-            if (post_ops_.has_sum()) emit_add(code_, residuals, static_cast<std::int64_t>(size) * 8);
+            if (epilogue_.has_sum()) emit_add(code_, residuals, static_cast<std::int64_t>(size) * 8);
         });
         row = end;
     }
@@ -113,11 +111,11 @@ void DepthwiseBody::emit_row_group(const RowGroup& group) {
     code_.mov(panel, code_.ptr[args_ + context_.panel_at]);
     emit_add(code_, panel, group.runs.front().offset);
     for (const GroupRun& run : group.runs) {
-        if (simd.avx512()) {
-            simd.set_mask({context_.tail_vector(run.tail_lanes).lanes, output_mask}, scratch);
-            simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
-        }
-        simd.set_mask(input_lanes(run), scratch);
+        epilogue_.emit_opmasks(run, scratch);
+        if (simd.avx512())
+            simd.set_opmask(input_lanes(run), scratch);
+        else
+            simd.load_mask(input_lanes(run));
         if (context_.plan.channels_inner) {
             emit_channels_inner(group, run);
         } else {
@@ -137,7 +135,7 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
                 emit_input_steps(group, block.width * axis.stride * context_.in.pixel);
                 for (std::size_t i = 0; i < group.taps.size(); ++i)
                     emit_add(code_, output_[i], block.width * context_.out.pixel);
-                for (std::size_t i = 0; i < group.taps.size() && post_ops_.has_sum(); ++i)
+                for (std::size_t i = 0; i < group.taps.size() && epilogue_.has_sum(); ++i)
                     emit_add(code_, residual_[i], block.width * context_.residual.pixel);
             });
         }
@@ -186,7 +184,7 @@ void DepthwiseBody::emit_pointers(const RowGroup& group, bool with_columns) {
     emit_input_pointers(group, with_columns);
     for (std::size_t i = 0; i < group.taps.size(); ++i) {
         point(output_[i], outs, i, offsetof(GroupHeader, output), Local::output_x);
-        if (post_ops_.has_sum())
+        if (epilogue_.has_sum())
             point(residual_[i], residuals, i, offsetof(GroupHeader, residual), Local::residual_x);
     }
 }
@@ -229,7 +227,7 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         for (std::int64_t p = 0; p < block.width; ++p) {
             const Vec a = acc(group, run, row, p);
-            if (!post_ops_.starts_with_bias() || context_.panel.quantized) {
+            if (!epilogue_.starts_with_bias() || context_.panel.quantized) {
                 context_.simd.zero(a);
             } else if (row == 0 && p == 0) {
                 code_.vmovups(a, panel_vector(context_.panel.params_offset()));
@@ -239,7 +237,7 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
         }
     }
     emit_sums(group, block, [&](std::size_t input_index) { emit_input_row(group, run, block, input_index); });
-    emit_post_ops_and_store(group, run, block);
+    emit_epilogue(group, run, block);
 }
 
 // `row` adds an input row to the accumulators; none where the block's columns are all padding.
@@ -359,72 +357,32 @@ void DepthwiseBody::emit_ahead(const RowGroup& group, std::size_t input_index, c
                     .ptr[input + static_cast<std::size_t>(column * context_.in.pixel + context_.rows_ahead)]);
 }
 
-void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRun& run,
-                                            const BlockRun& block) {
-    const Simd& simd = context_.simd;
-    std::vector<int> temps;
-    for (int i = first_free(group, block); i < simd.registers() - reserved_registers(run); ++i)
-        temps.push_back(i);
-    const QuantAddress quant = [&](QuantNumber number) {
-        return panel_vector(context_.panel.quant_offset(number));
+// From sums to the output.
+void DepthwiseBody::emit_epilogue(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
+    using Place = EpilogueBlock::Place;
+    const auto address = [](const RegPool::Lease& row, std::int64_t offset) {
+        return Gpr(row) + static_cast<std::size_t>(offset);
     };
-    const bool packs = packs_pixels(context_, run.tail_lanes);
-    const Gpr panel = panel_;
-    const Address far = code_.qword[panel + offsetof(GroupHeader, far)];
-    PostOpOperands operands;
-    operands.has_residual = run.residual_vectors > 0;
-    operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
-    operands.residual_element = element_of(context_.out_dtype);
-    operands.quant = quant;
-    operands.param = [&](int param) {
-        return panel_vector(context_.panel.params_offset() + param * context_.panel.vector_bytes);
-    };
-    std::vector<Vec> accs;
-    for (std::size_t row = 0; row < group.taps.size(); ++row)
-        for (std::int64_t p = 0; p < block.width; ++p)
-            accs.push_back(acc(group, run, row, p));
-    if (context_.panel.quantized)
-        emit_real_numbers(context_, accs, panel_vector(context_.panel.factors_offset(1)),
-                          post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt,
-                          temps);
-    for (std::size_t row = 0; row < group.taps.size(); ++row) {
-        for (std::int64_t p = 0; p < block.width; ++p) {
-            operands.residual = [&, row, p] {
-                const Gpr residual = residual_[row];
-                return code_.ptr[residual + static_cast<std::size_t>(p * context_.residual.pixel)];
-            };
-            const Vec a = acc(group, run, row, p);
-            post_ops_.apply(simd, a, temps, operands);
-            emit_rounding(context_, a, temps);
-        }
-    }
-    if (is_quantized(context_.out_dtype)) emit_quantization(context_, accs, packs, far, quant, temps);
-    const int mask = simd.avx512() ? output_mask : temps.front();
-    if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel_);
-    const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
-    for (std::size_t row = 0; row < group.taps.size(); ++row) {
-        const Gpr output = output_[row];
-        const auto at = [&](std::int64_t p) {
-            return code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)];
-        };
-        std::vector<VectorStore> stores;
-        for (std::int64_t p = 0; p < block.width; ++p) {
-            if (!packs) {
-                stores.push_back({at(p), acc(group, run, row, p), run.tail_lanes});
-            } else if (p % packed_pixels == 0) {
-                std::vector<Vec> pixels;
-                for (std::int64_t i = p; i < std::min<std::int64_t>(p + packed_pixels, block.width); ++i)
-                    pixels.push_back(acc(group, run, row, i));
-                emit_packed_store(context_, at(p), pixels, run.tail_lanes, quant, free);
-            }
-        }
-        emit_stores(context_, stores, mask, free);
-        for (std::int64_t p = 0; p < block.width && !packs; ++p)
-            emit_pad_block(context_, run,
-                           code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel +
-                                                                       simd.lanes * context_.out.element)],
-                           temps.back());
-    }
+    EpilogueBlock epilogue{
+        .group = run,
+        .vectors = {0, 1},
+        .rows = static_cast<std::int64_t>(group.taps.size()),
+        .pixels = block.width,
+        .acc = [&](const Place& at) { return acc(group, run, static_cast<std::size_t>(at.row), at.pixel); },
+        .output =
+            [&](const Place& at) {
+                return address(output_[static_cast<std::size_t>(at.row)], at.pixel * context_.out.pixel);
+            },
+        .residual =
+            [&](const Place& at) {
+                return address(residual_[static_cast<std::size_t>(at.row)],
+                               at.pixel * context_.residual.pixel);
+            },
+        .temps = {},
+        .biased = true};
+    for (int i = first_free(group, block); i < context_.simd.registers() - reserved_registers(run); ++i)
+        epilogue.temps.push_back(i);
+    epilogue_.emit(epilogue);
 }
 
 // Which lanes an input load may touch. Blocked tensors and scratch hold whole vectors.

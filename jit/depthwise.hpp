@@ -18,6 +18,7 @@
 //         for each kernel row: point at its input row and its weights; as above
 #pragma once
 
+#include "jit/epilogue.hpp"
 #include "jit/stage_body.hpp"
 
 namespace tandem::jit {
@@ -73,7 +74,7 @@ private:
     void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block,
                         std::size_t input_index);
     void emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns);
-    void emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_epilogue(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     bool by_windows() const { return context_.plan.dot == Dot::int8; }
     bool loops() const { return loop_.has_value(); }
     Simd::Lanes input_lanes(const GroupRun& run) const;
@@ -95,9 +96,9 @@ private:
 
     StageContext context_;
     CodeBlock& code_;
-    PostOps post_ops_;
     Gpr args_;
     RegPool::Lease rows_, outs_, residuals_, panel_;
+    Epilogue epilogue_;
     std::vector<RegPool::Lease> input_, output_, residual_;  // pointers of the current pixel block, one a row
     struct KernelRowLoop {
         RegPool::Lease first_weights, count;  // offset of the first kernel row's weights; kernel rows

@@ -52,7 +52,7 @@ void DepthwiseBody::emit_block_by_windows(const RowGroup& group, const GroupRun&
     emit_zero_points(group, run, block);
     emit_sums(group, block,
               [&](std::size_t input_index) { emit_input_row_by_windows(group, run, block, input_index); });
-    emit_post_ops_and_store(group, run, block);
+    emit_epilogue(group, run, block);
 }
 
 // Accumulators begin with what the sums of all kernel rows inside the image owe to the zero point.

@@ -17,7 +17,6 @@
 #include "core/plan/panel.hpp"
 #include "core/plan/stage_io.hpp"
 #include "jit/elements.hpp"
-#include "jit/post_ops.hpp"
 #include "jit/reg_pool.hpp"
 #include "jit/simd.hpp"
 #include "jit/tile_args.hpp"
@@ -127,29 +126,6 @@ void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t coun
 std::uint32_t immediate(std::int64_t value);
 /// reg += value, nothing for 0. Magnitudes as in immediate().
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
-
-/// Rounds an accumulator to bf16 or f16 where that is the output's data type (integers: jit/quantize.hpp).
-/// `temps`: element_temps of them.
-void emit_rounding(const StageContext& context, const Vec& acc, std::span<const int> temps);
-
-/// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width;
-/// `mask`: as in Simd::Lanes; `temps`: element_temps of them.
-void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask,
-                std::span<const int> temps);
-
-/// An accumulator and where it goes: see emit_store().
-struct VectorStore {
-    Address to;
-    Vec acc;
-    int tail_lanes;
-};
-/// Stores those of a block, two at once where that is cheaper.
-void emit_stores(const StageContext& context, std::span<const VectorStore> stores, int mask,
-                 std::span<const int> temps);
-
-/// Zeroes the vector at `to` where it is padding of the block that `run` ends in. `scratch`: a free vector
-/// register.
-void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch);
 
 inline constexpr int output_mask = 1, residual_mask = 2,
                      input_mask = 3;  // k registers, held through a stage; jit/elements.cpp uses k4

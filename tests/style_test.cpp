@@ -59,9 +59,7 @@ TEST_CASE("style: no line of a source or a script is longer than 120 columns") {
 
 TEST_CASE("style: no function is longer than 60 lines") {
     // Those still to be split. None may be added.
-    std::set<std::string> known{"void DenseBody::emit_post_ops_and_store(const Block& block)",
-                                "void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const "
-                                "GroupRun& run, const BlockRun& block)"};
+    std::set<std::string> known;
     std::size_t functions = 0;
     for (const fs::path& file : source_files(cpp_places, cpp_endings)) {
         for (const FunctionSize& function : functions_of(read_text(file))) {

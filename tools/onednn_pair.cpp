@@ -118,6 +118,7 @@ bool append_eltwise(Chain& chain, const PostOp& op) {
         case PostOpKind::elu: chain.eltwise(algorithm::eltwise_elu, op.alpha); return true;
         case PostOpKind::gelu_erf: chain.eltwise(algorithm::eltwise_gelu_erf); return true;
         case PostOpKind::gelu_tanh: chain.eltwise(algorithm::eltwise_gelu_tanh); return true;
+        case PostOpKind::mish: chain.eltwise(algorithm::eltwise_mish); return true;
         case PostOpKind::hsigmoid:  // 2.6 has no hardsigmoid
             chain.eltwise(algorithm::eltwise_linear, sixth, 0.5f);
             chain.eltwise(algorithm::eltwise_clip, 0, 1);

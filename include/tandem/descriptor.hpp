@@ -5,7 +5,7 @@
 //   conv   = dw<k> | conv<k>o<OC>                     then, in this order, any of
 //            m<multiplier> s<stride> p<pad> d<dilation>     (m: depthwise only), then up to 4 post-ops
 //   postop = +bias +relu +relu6 +leaky(a) +clip(lo,hi) +sigmoid +tanh +swish +hsigmoid +hswish +elu(a)
-//            +gelu_erf +gelu_tanh +prelu +scale +sum +sum(<channels>)
+//            +gelu_erf +gelu_tanh +prelu +scale +sum +sum(<channels>) +mish
 //   k, s, d = one number or HxW;  p = one number or TxLxBxR;  omitted: s1, d1, m1, p = "same"
 //            ((k-1)*d/2 before, the rest after)
 //
@@ -60,6 +60,7 @@ enum class PostOpKind : std::uint8_t {
     prelu,      // x < 0 ? slope[channel] * x : x
     scale,      // x * scale[channel]
     sum,        // + residual tensor of the stage's output height and width and `channels` channels
+    mish,       // x * tanh(log(1 + exp(x)))
 };
 
 struct PostOp {
