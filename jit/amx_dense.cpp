@@ -45,7 +45,7 @@ AmxDenseBody::AmxDenseBody(StageContext context, const Gpr& args, RegPool& gprs)
       weight_step_(gprs.lease("row of a weight tile")) {}
 
 void AmxDenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
-    if (runs.empty() || tile.taps.empty()) return;
+    if (runs.empty() || tile.taps.empty() || tile.segment.width == 0) return;
     const Gpr group = group_;
     code_.note(
         fmt::format("{}: GEMM, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
@@ -64,13 +64,17 @@ void AmxDenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> ru
     }
 }
 
-// All rows of the tile for one group of output vectors; neighbouring rows with equal taps are one loop.
+// All rows of the tile for one group of output vectors; neighbouring rows with equal taps are one loop. Where
+// all columns are padding, no kernel row matters.
 void AmxDenseBody::emit_group(const StageTile& tile, const GroupRun& group, std::int64_t first_row) {
     rows_.emit_begin(tile, first_row);
+    const auto taps_of = [&](std::size_t row) {
+        return tile.segment.columns.size() > 0 ? tile.taps[row] : Span{};
+    };
     for (std::size_t row = 0; row < tile.taps.size();) {
-        const Span taps = tile.taps[row];
+        const Span taps = taps_of(row);
         std::size_t end = row + 1;
-        while (end < tile.taps.size() && tile.taps[end] == taps)
+        while (end < tile.taps.size() && taps_of(end) == taps)
             ++end;
         emit_loop(code_, local(Local::rows), static_cast<std::int64_t>(end - row), [&] {
             emit_row(tile, group, taps);

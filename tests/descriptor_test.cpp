@@ -118,7 +118,7 @@ TEST_CASE("descriptor: parse errors name the place, what is there and what is ac
         {"1x32x8x8:dw3d-1:dw3", "expected a dilation"},
         {"1x32x8x8:dw3p1x2:dw3", "found ':dw3'; expected a padding: one number or TxLxBxR"},
         {"1x32x8x8:conv3o4m2:dw3", "expected m<multiplier> after dw only"},
-        {"1x32x8x8:dw3+mish:dw3", "found 'mish:dw3'; expected a post-op: one of bias, relu"},
+        {"1x32x8x8:dw3+softsign:dw3", "found 'softsign:dw3'; expected a post-op: one of bias, relu"},
         {"1x32x8x8:dw3+leaky:dw3", "'(' and a slope"},
         {"1x32x8x8:dw3+leaky(x):dw3", "a finite number that fits a float"},
         {"1x32x8x8:dw3+leaky(nan):dw3", "a finite number that fits a float"},
