@@ -32,6 +32,8 @@ enum class Local {
 /// Tables hold one pointer a row. Source rows point at the virtual column of the tile's first pixel,
 /// destination and residual rows at its first pixel. Intermediate rows point at their first stored column.
 struct TileArgs {
+    // The generated code's own, counters of outer loops: first, so that their displacements take a byte.
+    std::int64_t locals[static_cast<std::size_t>(Local::count)] = {};
     const void* const* source_rows = nullptr;  // rows [in_rows) of the first stage
     void* const* staged_rows =
         nullptr;  // their copies in scratch (core/plan/arithmetic.hpp), where there are any
@@ -46,8 +48,6 @@ struct TileArgs {
     const void* const* gemm_sources = &gemm_source;  // the same as tables of one row
     void* const* gemm_outputs = &gemm_output;
     const void* prefetch = nullptr;  // first input row that the next tile needs and this one does not
-    std::int64_t locals[static_cast<std::size_t>(Local::count)] =
-        {};  // the generated code's own: counters of outer loops
 
     TileArgs() = default;
     TileArgs(const TileArgs&) = delete;  // it points into itself
