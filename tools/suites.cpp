@@ -10,8 +10,8 @@
 //   VGG-16               Simonyan, Zisserman: Very deep convolutional networks, ICLR 2015 (arXiv:1409.1556)
 // Batch normalisation is folded into weights and bias. Inputs are 224x224 (BlazeFace 128x128, Inception-v3
 // 299x299), "same" padding is symmetric unless said otherwise, and a pair that a network has several times
-// is listed once. The residuals of the inverted bottlenecks are left out, as in the paper's layers;
-// BlazeFace has them, before its activation.
+// is listed once, but for MobileNet-V2's 17 blocks. Pairs leave the residuals of inverted bottlenecks out, as
+// the paper's layers do; BlazeFace has them, before its activation.
 #include "tools/suites.hpp"
 
 #include <algorithm>
@@ -151,6 +151,62 @@ constexpr std::array<Layer, 7> vgg_layers{{
     {"vgg_5", "VGG-16", "1x512x14x14:conv3o512+bias+relu:conv3o512+bias+relu"},
 }};
 
+// Whole blocks: chains of three, residuals included. Squeeze-and-excite cuts those of MNasNet-A1 behind their
+// depthwise stage.
+constexpr std::array<Layer, 17> mobilenetv2_blocks{{
+    {"mv2b_1", "MobileNet-V2", "1x32x112x112:dw3+bias+relu6:conv1o16+bias"},
+    {"mv2b_2", "MobileNet-V2", "1x16x112x112:conv1o96+bias+relu6:dw3s2+bias+relu6:conv1o24+bias"},
+    {"mv2b_3", "MobileNet-V2", "1x24x56x56:conv1o144+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum"},
+    {"mv2b_4", "MobileNet-V2", "1x24x56x56:conv1o144+bias+relu6:dw3s2+bias+relu6:conv1o32+bias"},
+    {"mv2b_5", "MobileNet-V2", "1x32x28x28:conv1o192+bias+relu6:dw3+bias+relu6:conv1o32+bias+sum"},
+    {"mv2b_6", "MobileNet-V2", "1x32x28x28:conv1o192+bias+relu6:dw3+bias+relu6:conv1o32+bias+sum"},
+    {"mv2b_7", "MobileNet-V2", "1x32x28x28:conv1o192+bias+relu6:dw3s2+bias+relu6:conv1o64+bias"},
+    {"mv2b_8", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum"},
+    {"mv2b_9", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum"},
+    {"mv2b_10", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum"},
+    {"mv2b_11", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o96+bias"},
+    {"mv2b_12", "MobileNet-V2", "1x96x14x14:conv1o576+bias+relu6:dw3+bias+relu6:conv1o96+bias+sum"},
+    {"mv2b_13", "MobileNet-V2", "1x96x14x14:conv1o576+bias+relu6:dw3+bias+relu6:conv1o96+bias+sum"},
+    {"mv2b_14", "MobileNet-V2", "1x96x14x14:conv1o576+bias+relu6:dw3s2+bias+relu6:conv1o160+bias"},
+    {"mv2b_15", "MobileNet-V2", "1x160x7x7:conv1o960+bias+relu6:dw3+bias+relu6:conv1o160+bias+sum"},
+    {"mv2b_16", "MobileNet-V2", "1x160x7x7:conv1o960+bias+relu6:dw3+bias+relu6:conv1o160+bias+sum"},
+    {"mv2b_17", "MobileNet-V2", "1x160x7x7:conv1o960+bias+relu6:dw3+bias+relu6:conv1o320+bias"},
+}};
+
+constexpr std::array<Layer, 10> mnasnet_blocks{{
+    {"mnab_2_1", "MNasNet-A1", "1x16x112x112:conv1o96+bias+relu:dw3s2+bias+relu:conv1o24+bias"},
+    {"mnab_2_2", "MNasNet-A1", "1x24x56x56:conv1o144+bias+relu:dw3+bias+relu:conv1o24+bias+sum"},
+    {"mnab_4_1", "MNasNet-A1", "1x40x28x28:conv1o240+bias+relu:dw3s2+bias+relu:conv1o80+bias"},
+    {"mnab_4_2", "MNasNet-A1", "1x80x14x14:conv1o480+bias+relu:dw3+bias+relu:conv1o80+bias+sum"},
+    {"mnab_7", "MNasNet-A1", "1x160x7x7:conv1o960+bias+relu:dw3+bias+relu:conv1o320+bias"},
+    {"mnab_3_1", "MNasNet-A1", "1x24x56x56:conv1o72+bias+relu:dw5s2+bias+relu"},
+    {"mnab_3_2", "MNasNet-A1", "1x40x28x28:conv1o120+bias+relu:dw5+bias+relu"},
+    {"mnab_5_1", "MNasNet-A1", "1x80x14x14:conv1o480+bias+relu:dw3+bias+relu"},
+    {"mnab_6_1", "MNasNet-A1", "1x112x14x14:conv1o672+bias+relu:dw5s2+bias+relu"},
+    {"mnab_6_2", "MNasNet-A1", "1x160x7x7:conv1o960+bias+relu:dw5+bias+relu"},
+}};
+
+constexpr std::array<Layer, 11> efficientnet_lite_blocks{{
+    {"effb_2_1", "EfficientNet-Lite0", "1x16x112x112:conv1o96+bias+relu6:dw3s2+bias+relu6:conv1o24+bias"},
+    {"effb_2_2", "EfficientNet-Lite0", "1x24x56x56:conv1o144+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum"},
+    {"effb_3_1", "EfficientNet-Lite0", "1x24x56x56:conv1o144+bias+relu6:dw5s2+bias+relu6:conv1o40+bias"},
+    {"effb_3_2", "EfficientNet-Lite0", "1x40x28x28:conv1o240+bias+relu6:dw5+bias+relu6:conv1o40+bias+sum"},
+    {"effb_4_1", "EfficientNet-Lite0", "1x40x28x28:conv1o240+bias+relu6:dw3s2+bias+relu6:conv1o80+bias"},
+    {"effb_4_2", "EfficientNet-Lite0", "1x80x14x14:conv1o480+bias+relu6:dw3+bias+relu6:conv1o80+bias+sum"},
+    {"effb_5_1", "EfficientNet-Lite0", "1x80x14x14:conv1o480+bias+relu6:dw5+bias+relu6:conv1o112+bias"},
+    {"effb_5_2", "EfficientNet-Lite0", "1x112x14x14:conv1o672+bias+relu6:dw5+bias+relu6:conv1o112+bias+sum"},
+    {"effb_6_1", "EfficientNet-Lite0", "1x112x14x14:conv1o672+bias+relu6:dw5s2+bias+relu6:conv1o192+bias"},
+    {"effb_6_2", "EfficientNet-Lite0", "1x192x7x7:conv1o1152+bias+relu6:dw5+bias+relu6:conv1o192+bias+sum"},
+    {"effb_7", "EfficientNet-Lite0", "1x192x7x7:conv1o1152+bias+relu6:dw3+bias+relu6:conv1o320+bias"},
+}};
+
+constexpr std::array<Layer, 4> resnet50_bottlenecks{{
+    {"rn50b_2", "ResNet-50", "1x256x56x56:conv1o64+bias+relu:conv3o64+bias+relu:conv1o256+bias+sum+relu"},
+    {"rn50b_3", "ResNet-50", "1x512x28x28:conv1o128+bias+relu:conv3o128+bias+relu:conv1o512+bias+sum+relu"},
+    {"rn50b_4", "ResNet-50", "1x1024x14x14:conv1o256+bias+relu:conv3o256+bias+relu:conv1o1024+bias+sum+relu"},
+    {"rn50b_5", "ResNet-50", "1x2048x7x7:conv1o512+bias+relu:conv3o512+bias+relu:conv1o2048+bias+sum+relu"},
+}};
+
 template <class Layers>
 std::vector<Layer> all_of(const Layers& layers) {
     return {layers.begin(), layers.end()};
@@ -173,6 +229,13 @@ const std::vector<Suite>& suites() {
         {"blazeface", "BlazeFace: depthwise 5x5, then 1x1 with a residual", all_of(blazeface_layers)},
         {"inception", "Inception-v3: 1x7 and 7x1, 3x3 and 3x3, 3x3 and 1x3 or 3x1", all_of(inception_layers)},
         {"vgg", "VGG-16: dense 3x3, then 3x3", all_of(vgg_layers)},
+        {"mobilenetv2-blocks", "MobileNet-V2's 17 inverted residuals", all_of(mobilenetv2_blocks)},
+        {"mnasnet-blocks", "MNasNet-A1's inverted residuals, cut at squeeze-and-excite",
+         all_of(mnasnet_blocks)},
+        {"efficientnet-lite-blocks", "EfficientNet-Lite0's inverted residuals",
+         all_of(efficientnet_lite_blocks)},
+        {"resnet50-bottlenecks", "ResNet-50's bottlenecks: 1x1, 3x3, 1x1, a residual",
+         all_of(resnet50_bottlenecks)},
     };
     return all;
 }
