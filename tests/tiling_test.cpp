@@ -127,3 +127,19 @@ TEST_CASE("tiling: on AMX the next band is prefetched where the tensors leave L2
     CHECK_FALSE(prefetches("1x64x28x28:dw3:conv1o64", Isa::amx));
     CHECK(prefetches("1x64x28x28:dw3:conv1o64", Isa::avx512));
 }
+
+TEST_CASE("tiling: errors of a chain's stages add up to less than math fast promises") {
+    Machine machine;
+    machine.isa = Isa::amx;
+    const auto split_stages = [&](const char* text) {
+        const Problem problem = *make_problem(*ConvChain::parse(text));
+        const Plan plan = rules_plan(problem, machine, 1);
+        int count = 0;
+        for (int i = 0; i < problem.stage_count; ++i)
+            count += plan.stage(i).dot == Dot::amx_x3;
+        return count;
+    };
+    CHECK(split_stages("1x64x14x14:conv3o64:conv3o64") == 2);
+    CHECK(split_stages("1x64x14x14:conv1o64:conv3o64:conv1o256") == 2);
+    CHECK(split_stages("1x64x14x14:conv1o64:conv3o64:conv3o64:conv1o256") == 2);
+}

@@ -72,6 +72,31 @@ Dot choose_dot(const Problem& problem, const Machine& machine, int i) {
     return first == applicable.end() ? Dot::f32 : *first;
 }
 
+// Of a stage's outputs, relative to their largest (docs/math-modes.md): the worst that each way of
+// multiplying measured.
+double stage_error(const StagePlan& stage) {
+    if (stage.algorithm == Algorithm::winograd4) return 3e-6;
+    if (stage.algorithm == Algorithm::winograd2) return 2e-6;
+    return stage.dot == Dot::amx_x3 ? 6e-6 : 1e-6;
+}
+
+// Math fast promises 1e-5 for what comes out of a chain. Errors of stages are independent, so that their
+// squares add up; where that is too much, the split stage with the least work multiplies exactly.
+void limit_error(const Problem& problem, Plan& plan) {
+    constexpr double promised = 1e-5;
+    while (problem.dtype == DataType::f32 && problem.math == Math::fast) {
+        double squares = 0;
+        int least = -1;
+        for (int i = 0; i < problem.stage_count; ++i) {
+            squares += stage_error(plan.stage(i)) * stage_error(plan.stage(i));
+            const bool split = plan.stage(i).dot == Dot::amx_x3;
+            if (split && (least < 0 || problem.stage(i).flops() < problem.stage(least).flops())) least = i;
+        }
+        if (squares <= promised * promised || least < 0) return;
+        plan.stage(least).dot = Dot::f32;
+    }
+}
+
 StagePlan plan_dense(const Stage& stage, Isa isa, int lanes) {
     StagePlan plan;
     // Two vectors use each broadcast twice and leave long rows of pixels per weight load.
@@ -339,6 +364,7 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
         plan.stage(i).algorithm = choose_algorithm(problem, machine.isa, i);
         if (plan.stage(i).algorithm == Algorithm::direct) plan.stage(i).dot = choose_dot(problem, machine, i);
     }
+    limit_error(problem, plan);
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
     const auto budget = static_cast<std::int64_t>(machine.caches.l2);

@@ -230,41 +230,18 @@ std::optional<std::pair<std::size_t, std::string>> first_difference(const Tensor
 /// 0 where they are equal, which infinities may be.
 double distance(double a, double b) { return a == b ? 0 : std::abs(a - b); }
 
-struct Differences {
-    std::size_t outputs = 0, different = 0;
-};
-
-/// How many outputs are not the reference's. Outputs that read nothing but padding are all alike: a run of
-/// equal ones along a channel counts as one.
-Differences count_differences(const Check& check, const std::vector<float>& output) {
-    const TensorShape shape = check.shape();
-    Differences result;
-    for (std::int64_t n = 0; n < shape.n; ++n) {
-        for (std::int64_t c = 0; c < shape.c; ++c) {
-            std::optional<std::pair<float, double>> before;
-            for (std::int64_t pixel = 0; pixel < shape.h * shape.w; ++pixel) {
-                const auto i = static_cast<std::size_t>(
-                    element_index(shape, check.problem.layout, n, c, pixel / shape.w, pixel % shape.w));
-                const std::pair here{output[i], check.reference[i]};
-                if (here == before) continue;
-                before = here;
-                ++result.outputs;
-                result.different += distance(here.first, here.second) != 0;
-            }
-        }
-    }
-    return result;
-}
-
 /// Records the largest error and, where it is too large, the first element out of tolerance.
 void compare_with_reference(Check& check, const Output& bytes) {
     const std::vector<float> output = load_elements(check.type(), bytes);
+    // Of numbers that small, as in the tails of gelu, f32 arithmetic leaves fewer bits than the types have.
+    const double scale = check.magnitudes.output, negligible = 1e-6 * scale;
     double largest = 0;
+    std::size_t different = 0;
     for (std::size_t i = 0; i < output.size(); ++i) {
         const double error = distance(output[i], check.reference[i]);
+        different += error > negligible;
         largest = std::isnan(error) ? HUGE_VAL : std::max(largest, error);
     }
-    const double scale = check.magnitudes.output;
     check.report.exact = check.report.exact && largest == 0;
     check.report.max_error = std::max(check.report.max_error, scale > 0 ? largest / scale : largest);
     const auto [absolute, relative] = check.tolerance();
@@ -284,13 +261,11 @@ void compare_with_reference(Check& check, const Output& bytes) {
         const auto& [index, where] = *difference;
         check.fail(fmt::format("output {} is {}, the reference has {}; a difference of {} is accepted", where,
                                output[index], check.reference[index], accepted(index, in_padding)));
-        return;
-    }
-    const Differences counted = count_differences(check, output);
-    if (const std::size_t most = most_different(check.judged(), counted.outputs); counted.different > most)
+    } else if (const std::size_t most = most_different(check.judged(), output.size()); different > most) {
         check.fail(
             fmt::format("{} of {} outputs are not the reference's, if within tolerance; {} are accepted",
-                        counted.different, counted.outputs, most));
+                        different, output.size(), most));
+    }
 }
 
 void compare_bitwise(Check& check, const Output& whole, const Output& parts, Schedule schedule) {
