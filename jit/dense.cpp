@@ -35,7 +35,7 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     const Gpr group = group_, next = next_;
     code_.note(
         fmt::format("{}: GEMM, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
-    code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
+    code_.mov(group, code_.ptr[args_ + panel_offset(context_.dense_panel())]);
     emit_add(code_, group, runs.front().offset);
     if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
     if (on_amx()) {

@@ -5,6 +5,7 @@
 // are asked for while the tile functions are emitted, shared between them, and emitted behind them.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -37,12 +38,15 @@ struct TailVector {
     int lanes = 0;  // of that register; 0 = all
 };
 
+/// Which of TileArgs::panels is that of Winograd's current point: the last.
+inline constexpr int winograd_panel = static_cast<int>(sizeof(TileArgs::panels) / sizeof(void*)) - 1;
+
 /// What one stage's code is emitted for. Members are decided before any instruction.
 struct StageContext {
     Simd simd;
     const Stage* stage;
     StagePlan plan;
-    int index;  // 0 or 1: which panel and residual table
+    int index;  // of the stage: which panel and residual table
     PanelLayout panel;
     TensorStrides in, out, residual;
     Element in_element, out_element;
@@ -52,6 +56,7 @@ struct StageContext {
     std::size_t output_rows;  // offset in TileArgs of the table of output rows
     std::int64_t weights_ahead =
         0;  // Winograd's GEMMs: bytes from the weights being read to those to prefetch to L2; 0: none
+    bool winograd_gemm = false;  // the GEMM of a Winograd stage: the panel is that of the current point
     std::int64_t rows_ahead =
         0;  // depthwise: the same for the input rows that the next tile reads and this one does not
 
@@ -61,7 +66,12 @@ struct StageContext {
             return {true, tail_lanes % 8};
         return {false, tail_lanes};
     }
-    std::string name() const { return index == 0 ? "first" : "second"; }
+    /// Which panel of TileArgs a dense body reads.
+    int dense_panel() const noexcept { return winograd_gemm ? winograd_panel : index; }
+    std::string name() const {
+        constexpr std::array<const char*, 4> names{"first", "second", "third", "fourth"};
+        return names[static_cast<std::size_t>(index)];
+    }
 };
 
 /// Inner routines by key, each emitted once.
@@ -73,6 +83,7 @@ public:
 
 private:
     struct Routine {
+        std::string key;
         Label label;
         std::function<void()> emit;
     };

@@ -48,8 +48,10 @@ enum class Local {
     k_input,
     park_next,
     parked,
-    mxcsr
+    mxcsr,
+    count
 };
+static_assert(sizeof(TileArgs::locals) == static_cast<std::size_t>(Local::count) * sizeof(std::int64_t));
 
 using TileFunction = void (*)(TileArgs*);
 

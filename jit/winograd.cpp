@@ -12,7 +12,7 @@ namespace {
 StageContext gemm_context(const StageContext& stage, const WinogradLayout& layout, const Stage* gemm) {
     StageContext context = stage;
     context.stage = gemm;
-    context.index = 2;
+    context.winograd_gemm = true;
     context.panel = layout.gemm;
     context.in = layout.inputs;
     context.out = layout.products;
@@ -211,7 +211,7 @@ void WinogradBody::emit_gemms(std::int64_t tiles) {
     code_.mov(field(offsetof(TileArgs, gemm_output)), scratch);
     code_.mov(scratch, field(panel_offset(context_.index)));
     emit_add(code_, scratch, layout_.gemm_offset);
-    code_.mov(field(panel_offset(2)), scratch);
+    code_.mov(field(panel_offset(winograd_panel)), scratch);
     StageTile gemm;
     gemm.rows = gemm.grid_rows = gemm.in_rows = {0, 1};
     gemm.cols = {0, tiles};
@@ -221,7 +221,7 @@ void WinogradBody::emit_gemms(std::int64_t tiles) {
         gemm_->emit_tile(gemm, layout_.gemm.runs, 0);
         code_.add(field(offsetof(TileArgs, gemm_source)), immediate(layout_.inputs.row));
         code_.add(field(offsetof(TileArgs, gemm_output)), immediate(layout_.products.row));
-        code_.add(field(panel_offset(2)), immediate(layout_.gemm.bytes));
+        code_.add(field(panel_offset(winograd_panel)), immediate(layout_.gemm.bytes));
     });
 }
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <tuple>
 
+#include "core/run/compile.hpp"
 #include "tools/suites.hpp"
 
 namespace tandem::tool {
@@ -136,6 +137,13 @@ Result<Work> parse_work(const Item& item, const Settings& settings) {
 
 Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options) {
     return std::visit([&](const auto& descriptor) { return context.dispatch(descriptor, options); }, work);
+}
+
+Result<Kernel> kernel_to_show(Context& context, const Work& work, const Settings& settings) {
+    if (!settings.foreign) return dispatch(context, work, settings.dispatch());
+    const Result<Problem> problem = make_problem(work);
+    if (!problem) return problem.error();
+    return kernel_for(*problem, settings.machine, settings.threads);
 }
 
 Result<Problem> make_problem(const Work& work) {

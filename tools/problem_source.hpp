@@ -43,6 +43,8 @@ Result<std::vector<Item>> read_items(const ProblemSource& source);
 Result<Work> parse_work(const Item& item, const Settings& settings);
 
 Result<Kernel> dispatch(Context& context, const Work& work, const DispatchOptions& options);
+/// The kernel to look at: dispatched, or, where the settings' machine is another, made without running it.
+Result<Kernel> kernel_to_show(Context& context, const Work& work, const Settings& settings);
 Result<Problem> make_problem(const Work& work);
 
 }  // namespace tandem::tool

@@ -74,9 +74,9 @@ std::size_t hash_value(const Plan& plan) noexcept {
     const auto mix = [&h](std::uint64_t v) {
         h = (h ^ v) * 0xff51afd7ed558ccdu, h ^= h >> 32;
     };
-    mix(static_cast<std::uint64_t>(plan.isa) | static_cast<std::uint64_t>(plan.fusion) << 8 |
-        static_cast<std::uint64_t>(plan.backend) << 16 |
-        static_cast<std::uint64_t>(plan.prefetch_next) << 24);
+    mix(static_cast<std::uint64_t>(plan.isa.bits()) | static_cast<std::uint64_t>(plan.fusion) << 32 |
+        static_cast<std::uint64_t>(plan.backend) << 40 |
+        static_cast<std::uint64_t>(plan.prefetch_next) << 48);
     mix(static_cast<std::uint64_t>(plan.tile_h) << 32 | static_cast<std::uint32_t>(plan.tile_w));
     mix(static_cast<std::uint64_t>(plan.channel_splits));
     for (const StagePlan& s : plan.stages) {

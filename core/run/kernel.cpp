@@ -105,6 +105,11 @@ Status Kernel::operator()(const Args& args) const noexcept {
 
 Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept {
     if (!impl_) return empty_kernel;
+    if (impl_->code->foreign)
+        return Error{ErrorCode::unsupported,
+                     fmt::format("the kernel was made for another machine ('{}') and is to be looked at; one "
+                                 "that dispatch() returned is needed.",
+                                 to_string(impl_->code->plan.isa))};
     const PackedData* packed = args.weights ? args.weights->data_.get() : nullptr;
     if (auto status = check_args(*impl_, args, packed); !status) return status;
     if (nparts < 1 || part < 0 || part >= nparts)
@@ -138,8 +143,9 @@ const Plan& Kernel::plan() const noexcept {
 std::span<const std::byte> Kernel::code() const noexcept {
     return impl_ ? impl_->code->pair.code.memory->bytes() : std::span<const std::byte>{};
 }
-std::span<const CodeLabel> Kernel::labels() const noexcept {
-    return impl_ ? std::span<const CodeLabel>(impl_->code->pair.code.labels) : std::span<const CodeLabel>{};
+std::span<const CodeSymbol> Kernel::symbols() const noexcept {
+    return impl_ ? std::span<const CodeSymbol>(impl_->code->pair.code.symbols)
+                 : std::span<const CodeSymbol>{};
 }
 std::string Kernel::explain() const { return impl_ ? tandem::explain(*impl_) : empty_kernel.message; }
 bool Kernel::fused() const noexcept { return impl_ && impl_->code->fused(); }

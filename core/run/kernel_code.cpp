@@ -39,7 +39,8 @@ void derive(KernelCode& code) {
 }  // namespace
 
 Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& problem, const Plan& plan,
-                                                             std::string plan_reason, int threads) {
+                                                             std::string plan_reason,
+                                                             const Options& options) {
     const auto begin = std::chrono::steady_clock::now();
     if (auto status = check_backend(plan); !status) return status.error();
     auto pair = jit::emit_pair_kernel(problem, plan);
@@ -50,9 +51,14 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
                                                         .plan = plan,
                                                         .pair = std::move(*pair),
                                                         .runner = std::move(*runner),
-                                                        .threads = threads,
-                                                        .plan_reason = std::move(plan_reason)});
+                                                        .threads = options.threads,
+                                                        .plan_reason = std::move(plan_reason),
+                                                        .name = kernel_name(problem, plan),
+                                                        .foreign = options.foreign});
     derive(*code);
+    const jit::EmittedCode& emitted = code->pair.code;
+    code->announcement =
+        CodeAnnouncement({emitted.memory->bytes(), emitted.symbols, code->name}, options.observer);
     code->emission_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return std::shared_ptr<const KernelCode>(std::move(code));
 }
@@ -73,8 +79,12 @@ std::size_t KernelCode::scratch_bytes() const noexcept {
 
 std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem,
                                                      std::shared_ptr<const KernelCode> code) {
-    std::string name = problem.name() + "/" + to_string(code->plan.isa);
+    std::string name = kernel_name(problem, code->plan);
     return std::make_shared<const KernelImpl>(KernelImpl{problem, std::move(code), std::move(name)});
+}
+
+std::string kernel_name(const Problem& problem, const Plan& plan) {
+    return problem.name() + "/" + to_string(plan.isa);
 }
 
 std::int64_t KernelImpl::tiles() const noexcept { return problem.input.n * code->grid.count(); }

@@ -3,12 +3,15 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/run/code_announcement.hpp"
 #include "core/run/packing.hpp"
 #include "core/run/tile_runner.hpp"
 #include "jit/pair_kernel.hpp"
+#include "tandem/kernel.hpp"
 
 namespace tandem {
 
@@ -20,6 +23,7 @@ struct KernelCode {
     int threads = 1;  // parts that the plan is meant to run in at once
     double emission_seconds = 0;
     std::string plan_reason;  // who chose the plan, and every fallback taken
+    std::string name;         // at batch 1
 
     // Derived, so that a call computes nothing of it.
     TileGrid grid{};  // of one image
@@ -33,9 +37,17 @@ struct KernelCode {
     std::int64_t source_rows = 0;                       // most rows of the source table
     std::size_t signature = 0;
 
-    /// Emits a problem under a checked plan.
+    std::optional<Machine> foreign{};  // emitted for this machine, which is not the host
+    CodeAnnouncement announcement{};   // the last member: observers are told before anything ends
+
+    struct Options {
+        int threads = 1;
+        std::shared_ptr<CodeObserver> observer{};
+        std::optional<Machine> foreign{};
+    };
+    /// Emits a problem under a checked plan, for any ISA: running the code is what needs the host to have it.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan,
-                                                            std::string plan_reason, int threads = 1);
+                                                            std::string plan_reason, const Options& options);
     /// Two stages, tile by tile: the intermediate is never there as a whole.
     bool fused() const noexcept;
     std::size_t scratch_bytes() const noexcept;
@@ -52,6 +64,9 @@ struct KernelCode {
     }
     std::size_t runner_offset() const noexcept;
 };
+
+/// Kernel::name(): the canonical text of what is computed, and the ISA.
+std::string kernel_name(const Problem& problem, const Plan& plan);
 
 struct KernelImpl {
     Problem problem;

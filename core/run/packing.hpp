@@ -7,6 +7,7 @@
 #include <span>
 
 #include "core/plan/panel.hpp"
+#include "tandem/kernel.hpp"
 
 namespace tandem {
 
