@@ -102,10 +102,8 @@ public:
         const StageContext context = stage_context(i);
         for (const GroupRun& run : context.panel.runs) {
             for (const RowSums sums : {RowSums::present, RowSums::none}) {
-                code_.align(64);
                 const bool needed = sums == RowSums::none || needs_row_finish(context, run);
-                offsets.push_back(needed ? code_.getSize() : no_code);
-                if (needed) emit_row_finish(context, run, sums);
+                offsets.push_back(needed ? emit_row_finish(context, run, sums) : no_code);
             }
         }
         return offsets;
@@ -154,7 +152,6 @@ private:
     }
 
     void emit_prologue() {
-        code_.align(64);
         code_.note("prologue");
         for (const int reg : saved_)
             code_.push(Gpr(reg));
@@ -238,9 +235,7 @@ std::vector<std::size_t> emit_tile_functions(ChainEmitter& emitter, CodeBlock& b
                         offsets.push_back(offsets.back());
                         continue;
                     }
-                    block.align(64);
-                    block.note(describe(shape, split, reuse));
-                    offsets.push_back(block.getSize());
+                    offsets.push_back(block.begin_function(describe(shape, split, reuse)));
                     emitter.emit_function(shape, split, reuse);
                 }
             }

@@ -7,6 +7,8 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <new>
+#include <stdexcept>
 
 #include <fmt/format.h>
 
@@ -22,6 +24,13 @@ Error system_error(const char* what, std::size_t bytes) {
             fmt::format("{} of {} bytes for generated code failed: {}; a process that may map executable "
                         "memory is needed.",
                         what, bytes, std::strerror(errno))};
+}
+
+// Too much code is a limit; anything else the assembler refuses is a bug of an emitter.
+Error assembler_error(const Xbyak::Error& error) {
+    const bool too_big = static_cast<int>(error) == Xbyak::ERR_CODE_IS_TOO_BIG;
+    return {too_big ? ErrorCode::unsupported : ErrorCode::internal,
+            fmt::format("Emitting the kernel failed in the assembler: {}.", error.what())};
 }
 
 }  // namespace
@@ -41,6 +50,42 @@ Result<std::shared_ptr<const ExecutableMemory>> ExecutableMemory::create(std::sp
 }
 
 ExecutableMemory::~ExecutableMemory() { munmap(base_, mapped_); }
+
+std::size_t CodeBlock::begin(CodeSymbolKind kind, std::string name) {
+    end_open();
+    align(64);
+    open_ = symbols_.size();
+    symbols_.push_back({getSize(), 0, kind, std::move(name)});
+    return getSize();
+}
+
+void CodeBlock::end_open() {
+    if (open_) symbols_[*open_].size = getSize() - symbols_[*open_].offset;
+    open_.reset();
+}
+
+void CodeBlock::note(std::string text) {
+    CodeSymbol* const last = symbols_.empty() ? nullptr : &symbols_.back();
+    if (last && last->kind == CodeSymbolKind::routine && last->offset == getSize())
+        last->name = std::move(text);
+    else
+        symbols_.push_back({getSize(), 0, CodeSymbolKind::note, std::move(text)});
+}
+
+std::vector<CodeSymbol> CodeBlock::take_symbols() {
+    end_open();
+    std::size_t end = getSize();  // of the function or routine that the symbol lies in
+    for (std::size_t i = 0; i < symbols_.size(); ++i) {
+        CodeSymbol& symbol = symbols_[i];
+        if (symbol.kind != CodeSymbolKind::note) {
+            end = symbol.offset + symbol.size;
+            continue;
+        }
+        const std::size_t next = i + 1 < symbols_.size() ? symbols_[i + 1].offset : end;
+        symbol.size = std::min(next, end) - symbol.offset;
+    }
+    return std::move(symbols_);
+}
 
 Address CodeBlock::constant_line(const std::array<std::uint32_t, 16>& words) {
     for (const Constant& c : constants_)
@@ -65,8 +110,7 @@ Address CodeBlock::lane_mask(int lanes) {
 
 void CodeBlock::emit_constants() {
     if (constants_.empty()) return;
-    align(64);
-    note("constants");
+    begin(CodeSymbolKind::constants, "constants");
     for (const Constant& c : constants_) {
         L(*c.label);
         for (const std::uint32_t word : c.words)
@@ -87,15 +131,32 @@ Result<EmittedCode> emit_code(const std::function<void(CodeBlock&)>& emit) {
             code.emit_constants();
             auto memory = ExecutableMemory::create({static_cast<const std::byte*>(staging), code.getSize()});
             if (!memory) return memory.error();
-            return EmittedCode{std::move(*memory), code.take_labels()};
+            return EmittedCode{std::move(*memory), code.take_symbols()};
         } catch (const Xbyak::Error& e) {
             if (static_cast<int>(e) == Xbyak::ERR_CODE_IS_TOO_BIG && size < last_staging_bytes) continue;
-            return Error{ErrorCode::unsupported,
-                         fmt::format("Emitting the kernel failed in the assembler: {}.", e.what())};
+            return assembler_error(e);
+        } catch (const std::overflow_error& e) {
+            return Error{ErrorCode::overflow, fmt::format("Emitting the kernel failed: {}.", e.what())};
+        } catch (const std::bad_alloc& e) {
+            return Error{ErrorCode::system, fmt::format("Emitting the kernel failed: {}.", e.what())};
         } catch (const std::exception& e) {
-            return Error{ErrorCode::unsupported, fmt::format("Emitting the kernel failed: {}.", e.what())};
+            return Error{ErrorCode::internal, fmt::format("Emitting the kernel failed: {}.", e.what())};
         }
     }
 }
 
 }  // namespace tandem::jit
+
+namespace tandem {
+
+const char* to_string(CodeSymbolKind kind) noexcept {
+    switch (kind) {
+        case CodeSymbolKind::function: return "function";
+        case CodeSymbolKind::routine: return "routine";
+        case CodeSymbolKind::constants: return "constants";
+        case CodeSymbolKind::note: return "note";
+    }
+    return "?";
+}
+
+}  // namespace tandem

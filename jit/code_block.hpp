@@ -10,11 +10,12 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "tandem/kernel.hpp"
+#include "tandem/code_symbol.hpp"
 #include "tandem/result.hpp"
 
 namespace tandem::jit {
@@ -47,8 +48,12 @@ class CodeBlock : public Xbyak::CodeGenerator {
 public:
     CodeBlock(void* staging, std::size_t size) : CodeGenerator(size, staging) {}
 
-    /// Records what the code from here on does, for listings.
-    void note(std::string text) { labels_.push_back({getSize(), std::move(text)}); }
+    /// Begins, aligned, a function or a routine, and ends the one before. Its offset.
+    std::size_t begin_function(std::string name) { return begin(CodeSymbolKind::function, std::move(name)); }
+    std::size_t begin_routine(std::string name) { return begin(CodeSymbolKind::routine, std::move(name)); }
+    /// Records what the code from here on does, for listings. A routine's first instructions' note is the
+    /// routine's name.
+    void note(std::string text);
 
     /// The vector-wide constant `bits` in every lane, as a memory operand; stored once behind the code.
     Address constant_bits(std::uint32_t bits);
@@ -60,20 +65,25 @@ public:
     /// Writes the constants; call once after the last instruction.
     void emit_constants();
 
-    std::vector<CodeLabel> take_labels() { return std::move(labels_); }
+    /// What was begun and noted, with sizes; call once everything is emitted.
+    std::vector<CodeSymbol> take_symbols();
 
 private:
     struct Constant {
         std::array<std::uint32_t, 16> words;
         std::unique_ptr<Label> label;
     };
-    std::vector<CodeLabel> labels_;
+    std::size_t begin(CodeSymbolKind kind, std::string name);
+    void end_open();
+
+    std::vector<CodeSymbol> symbols_;
+    std::optional<std::size_t> open_{};  // the function, routine or constants being emitted
     std::vector<Constant> constants_;
 };
 
 struct EmittedCode {
     std::shared_ptr<const ExecutableMemory> memory;
-    std::vector<CodeLabel> labels;
+    std::vector<CodeSymbol> symbols;
 };
 
 /// Runs `emit` on a fresh CodeBlock (again on a larger one if it did not fit) and makes the bytes

@@ -81,13 +81,13 @@ bool needs_row_finish(const StageContext& context, const GroupRun& run) noexcept
     return context.stage->conv.post_op_count > 0 || padding;
 }
 
-void emit_row_finish(const StageContext& context, const GroupRun& run, RowSums sums) {
-    context.simd.code.align(64);
-    context.simd.code.note(
+std::size_t emit_row_finish(const StageContext& context, const GroupRun& run, RowSums sums) {
+    const std::size_t offset = context.simd.code.begin_function(
         fmt::format("{}: post-ops of a row, {} vectors{}{}", context.name(), run.vectors,
                     run.tail_lanes ? fmt::format(" (tail of {} channels)", run.tail_lanes) : "",
                     sums == RowSums::none ? ", no taps" : ""));
     RowFinishEmitter(context, run, sums).emit();
+    return offset;
 }
 
 }  // namespace tandem::jit

@@ -24,7 +24,7 @@ using RowFinish = void (*)(void* output, const void* residual, const void* group
 /// False where present sums are already what the output tensor wants.
 bool needs_row_finish(const StageContext& context, const GroupRun& run) noexcept;
 
-/// Emits the function for a group of `run`.
-void emit_row_finish(const StageContext& context, const GroupRun& run, RowSums sums);
+/// Emits the function for a group of `run`; its offset.
+std::size_t emit_row_finish(const StageContext& context, const GroupRun& run, RowSums sums);
 
 }  // namespace tandem::jit

@@ -14,6 +14,7 @@ Label& Routines::get(const std::string& key, std::function<void()> emit) {
     const auto [it, fresh] = by_key_.try_emplace(key, routines_.size());
     if (fresh) {
         routines_.emplace_back();
+        routines_.back().key = key;
         routines_.back().emit = std::move(emit);
     }
     return routines_[it->second].label;
@@ -21,7 +22,7 @@ Label& Routines::get(const std::string& key, std::function<void()> emit) {
 
 void Routines::emit_pending(CodeBlock& code) {
     for (; emitted_ < routines_.size(); ++emitted_) {  // a routine may ask for further ones
-        code.align(64);
+        code.begin_routine(routines_[emitted_].key);
         code.L(routines_[emitted_].label);
         routines_[emitted_].emit();
         code.ret();

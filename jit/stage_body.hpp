@@ -70,6 +70,7 @@ public:
 
 private:
     struct Routine {
+        std::string key;
         Label label;
         std::function<void()> emit;
     };

@@ -145,7 +145,7 @@ int probe_kernel(const Problem& problem, const Kernel& kernel) {
     const std::vector<jit::TileFunction>& functions = kernel.impl()->code->last().code.functions;
     for (std::size_t i = 0; i < functions.size(); ++i) {
         const Plan& plan = kernel.plan();
-        auto fresh = KernelCode::create(kernel.impl()->code->problem, plan, "probed");
+        auto fresh = KernelCode::create(kernel.impl()->code->problem, plan, "probed", {});
         REQUIRE(fresh);
         probed_function = functions[i];
         const auto code = std::const_pointer_cast<KernelCode>(*fresh);

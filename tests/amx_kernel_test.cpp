@@ -63,7 +63,7 @@ Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot) {
     const Plan plan = amx_plan(image, dot);
     if (Status status = check_plan(image, plan); !status) return status.error();
     REQUIRE(uses_amx(image, plan));
-    auto code = KernelCode::create(image, plan, "a test", 1);
+    auto code = KernelCode::create(image, plan, "a test", {});
     if (!code) return code.error();
     return Kernel(KernelImpl::create(problem, std::move(*code)));
 }

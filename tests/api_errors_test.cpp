@@ -274,7 +274,7 @@ TEST_CASE("API errors: an empty kernel says so everywhere") {
     CHECK(empty.scratch_bytes() == 0);
     CHECK(empty.tiles() == 0);
     CHECK(empty.code().empty());
-    CHECK(empty.labels().empty());
+    CHECK(empty.symbols().empty());
     CHECK(empty.name() == "empty kernel");
     CHECK_FALSE(empty.explain().empty());
     CHECK_FALSE(empty.fused());
@@ -302,11 +302,21 @@ TEST_CASE("API errors: dispatch refuses descriptors and options that are out of 
     check_error(context.dispatch(single).error(), ErrorCode::invalid_argument, {"stride", "0"});
 }
 
+TEST_CASE("API errors: error() of what is no error says so") {
+    const Result<int> number = 7;
+    check_error(number.error(), ErrorCode::internal, {"error() was asked of a result that is ok"});
+    CHECK(*number == 7);
+    check_error(Status().error(), ErrorCode::internal, {"error() was asked of a result that is ok"});
+    CHECK(&Status().error() == &number.error());
+    const Status failed = Error{ErrorCode::system, "no"};
+    CHECK(failed.error().message == "no");
+    CHECK(std::string(to_string(ErrorCode::internal)) == "internal");
+}
+
 TEST_CASE("API errors: an ISA that the machine lacks") {
-    const std::vector<Isa> only_avx2{Isa::avx2};
-    check_error(choose_isa(Isa::avx512, std::nullopt, only_avx2).error(), ErrorCode::unsupported,
+    check_error(choose_isa(Isa::avx512, std::nullopt, Isa::avx2).error(), ErrorCode::unsupported,
                 {"avx512", "avx2"});
-    check_error(choose_isa(std::nullopt, "sse4", only_avx2).error(), ErrorCode::invalid_argument,
+    check_error(choose_isa(std::nullopt, "sse4", Isa::avx2).error(), ErrorCode::invalid_argument,
                 {"TANDEM_ISA is 'sse4'", "avx2"});
     const bool has_avx512 = is_avx512(host_isas(DataType::f32).back());
     Context context;
@@ -326,6 +336,6 @@ TEST_CASE("API errors: a kernel describes its tensors") {
     CHECK(f.kernel.layout() == Layout::nhwc);
     CHECK_FALSE(f.kernel.fused());  // six rows of five pixels are one tile
     CHECK(f.kernel.name().starts_with("1x8x6x5:dw3+bias+sum:conv1o9"));
-    for (const CodeLabel& label : f.kernel.labels())
-        CHECK(label.offset <= f.kernel.code().size());
+    for (const CodeSymbol& symbol : f.kernel.symbols())
+        CHECK(symbol.offset + symbol.size <= f.kernel.code().size());
 }

@@ -106,18 +106,19 @@ TEST_CASE("code block: constants are aligned, shared when equal, and hold what w
         block.ret();
     });
     REQUIRE(code.ok());
-    REQUIRE_FALSE(code->labels.empty());
-    const CodeLabel& label = code->labels.back();
-    CHECK(label.text == "constants");
-    CHECK(label.offset % 64 == 0);
+    REQUIRE_FALSE(code->symbols.empty());
+    const CodeSymbol& constants = code->symbols.back();
+    CHECK(constants.kind == CodeSymbolKind::constants);
+    CHECK(constants.offset % 64 == 0);
+    CHECK(constants.size == 2 * 64);
     const auto bytes = code->memory->bytes();
-    CHECK(bytes.size() == label.offset + 2 * 64);
+    CHECK(bytes.size() == constants.offset + constants.size);
     float lanes[16];
-    std::memcpy(lanes, bytes.data() + label.offset, sizeof lanes);
+    std::memcpy(lanes, bytes.data() + constants.offset, sizeof lanes);
     for (const float lane : lanes)
         CHECK(lane == 1.5f);
     std::uint32_t mask[16];
-    std::memcpy(mask, bytes.data() + label.offset + 64, sizeof mask);
+    std::memcpy(mask, bytes.data() + constants.offset + 64, sizeof mask);
     for (int lane = 0; lane < 16; ++lane)
         CHECK(mask[lane] == (lane < 3 ? 0xffffffffu : 0));
     if (!host_isas().empty()) {
@@ -126,6 +127,63 @@ TEST_CASE("code block: constants are aligned, shared when equal, and hold what w
         for (int lane = 0; lane < 8; ++lane)
             CHECK(result[lane] == (lane < 3 ? 3.0f : 0.0f));
     }
+}
+
+TEST_CASE("code block: functions, routines and constants are told apart, with sizes; notes lie in them") {
+    const auto code = emit_code([](CodeBlock& block) {
+        const auto nops = [&](int count) {
+            for (int i = 0; i < count; ++i)
+                block.nop();
+        };
+        CHECK(block.begin_function("one") == 0);
+        block.note("prologue");
+        nops(10);
+        block.note("body");
+        block.vmovups(Xbyak::Ymm(0), block.constant(1.5f));
+        nops(2);
+        CHECK(block.begin_routine("key") == 64);
+        block.note("a routine's name");
+        nops(3);
+        block.note("its end");
+        block.ret();
+        block.begin_routine("unnoted");
+        block.ret();
+    });
+    REQUIRE(code.ok());
+    using enum CodeSymbolKind;
+    const std::size_t body = 8 + 2;  // vmovups ymm, [rip + d32] and the nops
+    const std::vector<CodeSymbol> expected{
+        {0, 10 + body, function, "one"},      {0, 10, note, "prologue"}, {10, body, note, "body"},
+        {64, 4, routine, "a routine's name"}, {67, 1, note, "its end"},  {128, 1, routine, "unnoted"},
+        {192, 64, constants, "constants"}};
+    CHECK(code->symbols == expected);
+}
+
+TEST_CASE("code block: the symbols of a kernel are sorted, do not overlap, and are named by stage") {
+    Context context;
+    ConvPair pair = *ConvPair::parse("1x64x20x20:conv3o64+bias+relu:conv3o64+bias");  // Winograd, both
+    const auto kernel = context.dispatch(pair, {.isa = Isa::avx2});
+    REQUIRE(kernel.ok());
+    std::size_t end = 0, at = 0;
+    int functions = 0, first_gemms = 0, second_gemms = 0;
+    for (const CodeSymbol& symbol : kernel->symbols()) {
+        CHECK(symbol.offset >= at);
+        CHECK(symbol.size > 0);
+        at = symbol.offset;
+        if (symbol.kind == CodeSymbolKind::note) {
+            CHECK(symbol.offset + symbol.size <= end);
+            continue;
+        }
+        CHECK(symbol.offset >= end);
+        end = symbol.offset + symbol.size;
+        functions += symbol.kind == CodeSymbolKind::function;
+        first_gemms += symbol.name.starts_with("first: GEMM");
+        second_gemms += symbol.name.starts_with("second: GEMM");
+    }
+    CHECK(end == kernel->code().size());
+    CHECK(functions > 0);
+    CHECK(first_gemms > 0);
+    CHECK(second_gemms > 0);
 }
 
 TEST_CASE("code block: code that does not fit is emitted again on more room") {
@@ -141,8 +199,8 @@ TEST_CASE("code block: code that does not fit is emitted again on more room") {
     REQUIRE(code.ok());
     CHECK(attempts == 2);
     CHECK(code->memory->bytes().size() > 3u << 20);
-    REQUIRE(code->labels.size() == 1);  // those of the first attempt are gone
-    CHECK(code->labels[0].offset == 3u << 20);
+    REQUIRE(code->symbols.size() == 1);  // those of the first attempt are gone
+    CHECK(code->symbols[0] == CodeSymbol{3u << 20, 6, CodeSymbolKind::note, "the end"});
     CHECK(function_of<int()>(*code)() == 42);
 }
 
@@ -162,9 +220,10 @@ TEST_CASE("code block: too much code, the assembler's errors and those of the em
         block.L(nowhere);
     });
     REQUIRE_FALSE(wrong.ok());
-    CHECK(wrong.error().code == ErrorCode::unsupported);
+    CHECK(wrong.error().code == ErrorCode::internal);
     const auto thrown = emit_code([](CodeBlock&) { throw std::runtime_error("no register is left"); });
     REQUIRE_FALSE(thrown.ok());
+    CHECK(thrown.error().code == ErrorCode::internal);
     CHECK(thrown.error().message == "Emitting the kernel failed: no register is left.");
 }
 
@@ -181,6 +240,7 @@ TEST_CASE("a step that does not fit an immediate is an error, not a wrong addres
     for (const std::int64_t value : {most + 1, -most - 1, std::int64_t{1} << 32}) {
         const auto code = add(value);
         REQUIRE(!code.ok());
+        CHECK(code.error().code == ErrorCode::overflow);
         CHECK(code.error().message.find(std::to_string(std::abs(value))) != std::string::npos);
     }
 }

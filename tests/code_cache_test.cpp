@@ -9,6 +9,7 @@
 #include <optional>
 #include <thread>
 
+#include "core/plan/choice.hpp"
 #include "support/guarded_call.hpp"
 #include "tandem/context.hpp"
 
@@ -104,6 +105,22 @@ TEST_CASE(
     if (!std::getenv("TANDEM_ISA"))
         CHECK(context.dispatch(pair, {.isa = best})->code().data() == context.dispatch(pair)->code().data());
     CHECK(context.cache_stats().misses == 5 + host_isas(DataType::f32).size() - 1);
+}
+
+TEST_CASE("code cache: ISAs that differ in one feature are different keys") {
+    CodeCache cache(8);
+    CacheKey key = key_of(numbered_pair(16));
+    int compiles = 0;
+    const auto compile = [&] {
+        ++compiles;
+        return KernelCode::create(key.problem, choose_plan(key.problem, Machine{}, 1), "a test", {});
+    };
+    const Isa vnni = Isa::avx512_vnni;
+    for (const Isa isa : {vnni, vnni.with(IsaFeature::vbmi), vnni.with(IsaFeature::fp16), vnni}) {
+        key.isa = isa;
+        REQUIRE(cache.get(key, key.problem, compile).ok());
+    }
+    CHECK(compiles == 3);
 }
 
 TEST_CASE("code cache: the batch size is not part of the key") {

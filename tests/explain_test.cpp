@@ -18,7 +18,7 @@ std::string explanation(const char* text, const Machine& machine, DataType dtype
     pair.dtype = dtype;
     pair.math = math;
     const Problem problem = *make_problem(pair);
-    auto code = KernelCode::create(problem, choose_plan(problem, machine, 1), plan_reason, 1);
+    auto code = KernelCode::create(problem, choose_plan(problem, machine, 1), plan_reason, {});
     REQUIRE(code.ok());
     return explain(*KernelImpl::create(problem, std::move(*code)), default_rates(machine));
 }

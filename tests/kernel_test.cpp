@@ -189,12 +189,12 @@ TEST_CASE("kernels: every tile function of the paper's layers computes both stag
             CHECK(kernel->fused() == (kernel->tiles() > 1));
             int functions = 0;
             bool first = false, second = false, inside = false;
-            for (const CodeLabel& label : kernel->labels()) {
-                if (label.text.starts_with("tile function")) inside = true, first = second = false;
+            for (const CodeSymbol& symbol : kernel->symbols()) {
+                if (symbol.kind == CodeSymbolKind::function) inside = true, first = second = false;
                 if (!inside) continue;
-                first = first || label.text.starts_with("first:");
-                second = second || label.text.starts_with("second:");
-                if (label.text != "epilogue") continue;
+                first = first || symbol.name.starts_with("first:");
+                second = second || symbol.name.starts_with("second:");
+                if (symbol.name != "epilogue") continue;
                 CHECK(first);
                 CHECK(second);
                 inside = false;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,28 @@ TEST_CASE("a source includes its own header first, so that every header stands a
         CHECK(text.find("#include") == text.find("#include \"" + name + '"'));
     }
     CHECK(headers > 50);
+}
+
+// What plans and emits knows the API's plain values, none of its handles.
+TEST_CASE("core/plan and jit include plain-value headers of the API only") {
+    const std::set<std::string> values{"descriptor", "data_type", "layout", "result", "isa"};
+    int includes = 0;
+    for (const char* folder : {"core/plan", "jit"}) {
+        for (const auto& entry : fs::recursive_directory_iterator(fs::path(TANDEM_SOURCE_DIR) / folder)) {
+            std::ifstream file(entry.path());
+            for (std::string line; std::getline(file, line);) {
+                const std::string prefix = "#include \"tandem/";
+                if (!line.starts_with(prefix)) continue;
+                ++includes;
+                const std::string name = line.substr(prefix.size(), line.find(".hpp") - prefix.size());
+                CAPTURE(entry.path().string());
+                CAPTURE(line);
+                const bool symbols = name == "code_symbol" && std::string(folder) == "jit";
+                CHECK((values.contains(name) || symbols));
+            }
+        }
+    }
+    CHECK(includes > 5);
 }
 
 TEST_CASE("only one file each knows the assembler's allocator, hwloc's topology and LIBXSMM") {

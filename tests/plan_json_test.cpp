@@ -64,6 +64,21 @@ TEST_CASE("plan json: members have names, not positions") {
     CHECK(plan_from_json(reversed).ok());
 }
 
+TEST_CASE("plan json: ISAs by the names of presets, as ever, and with features behind") {
+    Json json = plan_to_json(sample());
+    for (const char* name : {"avx2", "avx2_vnni", "avx512", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+                             "amx", "avx512_vnni+vbmi"}) {
+        json["isa"] = name;
+        const Result<Plan> plan = plan_from_json(json);
+        REQUIRE_MESSAGE(plan.ok(), name);
+        CHECK(plan_to_json(*plan)["isa"] == name);
+    }
+    json["isa"] = "avx9";
+    CHECK(contains(error_of(json), "plan.isa: ISA 'avx9' is not known; accepted: avx2, "));
+    json["isa"] = 3;
+    CHECK(error_of(json) == "plan.isa is 3; the name of an ISA is accepted.");
+}
+
 TEST_CASE("plan json: errors name the field, its value and what is accepted") {
     const Json good = plan_to_json(sample());
     Json json = good;

@@ -176,6 +176,49 @@ TEST_CASE("tool: dump shows notes, offsets and a return; raw bytes are what the 
     CHECK(tandem("dump 1x16x12x12:nonsense").code == 1);
 }
 
+TEST_CASE("tool: plan, dump and explain know machines that this is not") {
+    const Outcome plan = tandem("plan " + small_pair + " --isa amx+amx_fp16 --dtype bf16");
+    CHECK(plan.code == 0);
+    CHECK(plan.contains("/amx\n"));
+    const Outcome dump = tandem("dump " + small_pair + " --isa amx --dtype bf16");
+    CHECK(dump.contains("tdpbf16ps"));
+    const TemporaryFile file("machine.json");
+    std::ofstream(file.path())
+        << R"({"format": 1, "cpu": "a Zen 4", "vendor": "AuthenticAMD", "family": 25, "model": 97, "stepping": 2,
+               "core_kind": "", "features": ["avx2", "avx512", "vnni", "bf16", "vbmi"],
+               "caches": {"l1": 32768, "l2": 1048576, "l3": 33554432, "l3_cores": 8},
+               "topology": {"cores": 16, "threads_per_core": 2}})";
+    const std::string there = " --dtype u8 --machine " + file.path();
+    CHECK(tandem("dump " + small_pair + there).contains("vpermb"));
+    CHECK_FALSE(tandem("dump " + small_pair + there + " --isa avx512_vnni").contains("vpermb"));
+    const Outcome explained = tandem("explain " + small_pair + there);
+    CHECK(explained.code == 0);
+    CHECK(explained.contains("/avx512_vnni+vbmi"));
+    CHECK(explained.contains("Not measured: the kernel is for another machine."));
+    const Outcome lacking = tandem("plan " + small_pair + there + " --isa amx");
+    CHECK(lacking.code == 2);
+    CHECK(lacking.contains("--isa is 'amx', which the machine of " + file.path() + " does not offer"));
+    CHECK(tandem("plan " + small_pair + " --machine /nonexistent.json").contains("cannot be read"));
+    CHECK(tandem("check " + small_pair + there).code != 0);  // what runs kernels knows this machine only
+    const Outcome unknown = tandem("check " + small_pair + " --isa avx512+avx10_2+amx_fp16");
+    if (unknown.code != 0) CHECK(unknown.contains("does not offer; accepted here: avx2"));
+}
+
+TEST_CASE("tool: machine --json describes this machine as --machine reads it") {
+    const TemporaryFile file("machine.json");
+    REQUIRE(tandem("machine --json " + file.path()).code == 0);
+    CHECK(nlohmann::json::parse(file.text()).at("caches").at("l1").get<int>() > 0);
+    const Outcome here = tandem("plan " + small_pair),
+                  there = tandem("plan " + small_pair + " --machine " + file.path());
+    CHECK(there.code == 0);
+    const auto plan_line = [](const Outcome& outcome) {
+        const std::size_t at = outcome.output.find("\nplan ");
+        return outcome.output.substr(at, outcome.output.find('\n', at + 1) - at);
+    };
+    CHECK(plan_line(here) == plan_line(there));
+    CHECK(tandem("machine --json /nonexistent/machine.json").code == 1);
+}
+
 TEST_CASE("tool: plan, suites and machine say what they are for") {
     const Outcome plan = tandem("plan " + small_pair);
     CHECK(plan.code == 0);

@@ -13,6 +13,7 @@
 
 #include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/run/planner.hpp"
 #include "core/run/wisdom_file.hpp"
 #include "tandem/tandem.hpp"
 
@@ -404,6 +405,28 @@ TEST_CASE("wisdom: dispatch uses it and says so; the caller's plan goes before")
     }
     SUBCASE("a missing file that was asked for is an error") {
         CHECK(!context.load_wisdom(directory / "none.json"));
+    }
+}
+
+TEST_CASE("wisdom: what was measured for quantised kernels before VBMI was told apart is still used") {
+    const TemporaryDirectory directory;
+    const Machine machine = machine_with(Machine{}, Isa::avx512_vnni.with(IsaFeature::vbmi));
+    ConvPair pair = *ConvPair::parse(pair_text);
+    pair.dtype = DataType::u8;
+    const Problem problem = *make_problem(pair);
+    for (const Isa before : {Isa::avx512_vnni, Isa::avx512_fp16}) {
+        Machine then = machine;
+        then.isa = before;
+        WisdomEntry entry{
+            .key = wisdom_key(problem, then, 1), .plan = choose_plan(problem, then, 1), .microseconds = 5};
+        entry.plan.tile_h = entry.plan.tile_h == 3 ? 4 : 3;
+        REQUIRE(save_wisdom(directory / to_string(before), wisdom_of(entry)));
+        Planner planner;
+        REQUIRE(planner.load(directory / to_string(before)));
+        const PlanChoice choice = planner.choose(problem, machine, 1, Effort::estimate);
+        CHECK(choice.wisdom);
+        CHECK(choice.plan.isa == machine.isa);
+        CHECK(choice.plan.tile_h == entry.plan.tile_h);
     }
 }
 

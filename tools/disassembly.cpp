@@ -23,26 +23,27 @@ struct Line {
 
 class Disassembly {
 public:
-    Disassembly(std::span<const std::byte> code, std::span<const CodeLabel> labels);
+    Disassembly(std::span<const std::byte> code, std::span<const CodeSymbol> symbols);
     std::string text(bool with_bytes) const;
 
 private:
     Line decode(std::size_t offset, std::size_t end) const;
     Line data(std::size_t offset, std::size_t end) const;
     void decode_all();
+    const CodeSymbol* callee_at(std::size_t offset) const;
     void name_targets();
 
     std::span<const std::byte> code_;
-    std::multimap<std::size_t, std::string> notes_;
+    std::multimap<std::size_t, const CodeSymbol*> symbols_;
     std::vector<Line> lines_;
     std::map<std::size_t, std::string> targets_;
     ZydisDecoder decoder_{};
     ZydisFormatter formatter_{};
 };
 
-Disassembly::Disassembly(std::span<const std::byte> code, std::span<const CodeLabel> labels) : code_(code) {
-    for (const CodeLabel& label : labels)
-        notes_.emplace(label.offset, label.text);
+Disassembly::Disassembly(std::span<const std::byte> code, std::span<const CodeSymbol> symbols) : code_(code) {
+    for (const CodeSymbol& symbol : symbols)
+        symbols_.emplace(symbol.offset, &symbol);
     ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     ZydisFormatterInit(&formatter_, ZYDIS_FORMATTER_STYLE_INTEL);
     ZydisFormatterSetProperty(&formatter_, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
@@ -85,34 +86,43 @@ Line Disassembly::decode(std::size_t offset, std::size_t end) const {
     return line;
 }
 
-// An instruction never runs past a note: after data, decoding starts afresh where the emitter says that
-// code does.
+// An instruction never runs past a symbol: decoding starts afresh where the emitter says that code begins.
 void Disassembly::decode_all() {
-    bool in_data = false;
+    std::size_t data_end = 0;
     for (std::size_t offset = 0; offset < code_.size();) {
-        const auto here = notes_.equal_range(offset);
-        for (auto note = here.first; note != here.second; ++note)
-            in_data = note->second.starts_with("constant");
-        const auto next = notes_.upper_bound(offset);
-        const std::size_t end = next == notes_.end() ? code_.size() : std::min(next->first, code_.size());
-        lines_.push_back(in_data ? data(offset, end) : decode(offset, end));
+        const auto here = symbols_.equal_range(offset);
+        for (auto symbol = here.first; symbol != here.second; ++symbol)
+            if (symbol->second->kind == CodeSymbolKind::constants) data_end = offset + symbol->second->size;
+        const auto next = symbols_.upper_bound(offset);
+        const std::size_t end = next == symbols_.end() ? code_.size() : std::min(next->first, code_.size());
+        lines_.push_back(offset < data_end ? data(offset, end) : decode(offset, end));
         offset += lines_.back().size;
     }
 }
 
-// A target is called by the note there, if there is one and no other target has the same, else L1, L2, ...
-// in order of offsets.
+// The function or routine that begins there.
+const CodeSymbol* Disassembly::callee_at(std::size_t offset) const {
+    const auto here = symbols_.equal_range(offset);
+    for (auto symbol = here.first; symbol != here.second; ++symbol)
+        if (symbol->second->kind == CodeSymbolKind::function ||
+            symbol->second->kind == CodeSymbolKind::routine)
+            return symbol->second;
+    return nullptr;
+}
+
+// A target is called by the function or routine there, if there is one and no other target has the same
+// name, else L1, L2, ... in order of offsets.
 void Disassembly::name_targets() {
     for (const Line& line : lines_)
         if (line.target) targets_[*line.target];
     std::map<std::string, int> uses;
     for (const auto& [offset, name] : targets_)
-        if (const auto note = notes_.find(offset); note != notes_.end()) ++uses[note->second];
+        if (const CodeSymbol* const callee = callee_at(offset)) ++uses[callee->name];
     int unnamed = 0;
     for (auto& [offset, name] : targets_) {
-        const auto note = notes_.find(offset);
-        const bool by_note = note != notes_.end() && uses[note->second] == 1;
-        name = by_note ? fmt::format("<{}>", note->second) : fmt::format("L{}", ++unnamed);
+        const CodeSymbol* const callee = callee_at(offset);
+        const bool by_name = callee && uses[callee->name] == 1;
+        name = by_name ? fmt::format("<{}>", callee->name) : fmt::format("L{}", ++unnamed);
     }
 }
 
@@ -120,9 +130,9 @@ std::string Disassembly::text(bool with_bytes) const {
     std::string result;
     const auto out = std::back_inserter(result);
     for (const Line& line : lines_) {
-        const auto here = notes_.equal_range(line.offset);
-        for (auto note = here.first; note != here.second; ++note)
-            fmt::format_to(out, "; --- {} ---\n", note->second);
+        const auto here = symbols_.equal_range(line.offset);
+        for (auto symbol = here.first; symbol != here.second; ++symbol)
+            fmt::format_to(out, "; --- {} ---\n", symbol->second->name);
         const auto label = targets_.find(line.offset);
         if (label != targets_.end() && label->second.front() == 'L')
             fmt::format_to(out, "{}:\n", label->second);
@@ -141,8 +151,8 @@ std::string Disassembly::text(bool with_bytes) const {
 
 }  // namespace
 
-std::string disassemble(std::span<const std::byte> code, std::span<const CodeLabel> labels, bool bytes) {
-    return Disassembly(code, labels).text(bytes);
+std::string disassemble(std::span<const std::byte> code, std::span<const CodeSymbol> symbols, bool bytes) {
+    return Disassembly(code, symbols).text(bytes);
 }
 
 }  // namespace tandem::tool

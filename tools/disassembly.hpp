@@ -1,5 +1,5 @@
-// Disassembly of generated code: Intel syntax, offsets for addresses, the emitter's notes and jump targets
-// in between.
+// Disassembly of generated code: Intel syntax, offsets for addresses, the emitter's symbols and jump
+// targets in between.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@
 
 namespace tandem::tool {
 
-/// One instruction a line. From a note that begins with "constant" to the next note, bytes are shown as
-/// 32-bit data. With `bytes`, each instruction's bytes stand before it.
-std::string disassemble(std::span<const std::byte> code, std::span<const CodeLabel> labels, bool bytes);
+/// One instruction a line; constants are shown as 32-bit data. With `bytes`, each instruction's bytes stand
+/// before it.
+std::string disassemble(std::span<const std::byte> code, std::span<const CodeSymbol> symbols, bool bytes);
 
 }  // namespace tandem::tool

@@ -33,11 +33,11 @@ std::string listing(const Kernel& kernel, bool bytes) {
     return fmt::format("; {}\n; plan: {}\n{}; {} tiles, {} bytes of scratch, {} bytes of code\n\n{}",
                        kernel.name(), to_string(kernel.plan()), as_comments(kernel.explain()), kernel.tiles(),
                        kernel.scratch_bytes(), kernel.code().size(),
-                       disassemble(kernel.code(), kernel.labels(), bytes));
+                       disassemble(kernel.code(), kernel.symbols(), bytes));
 }
 
 int run_dump(const DumpOptions& options) {
-    const Result<Settings> settings = resolve(options.common);
+    const Result<Settings> settings = resolve_anywhere(options.common);
     if (!settings) return complain(settings.error().message, exit_usage);
     if (options.raw && options.output.empty())
         return complain("--raw writes bytes and needs -o FILE to write them to.", exit_usage);
@@ -46,7 +46,7 @@ int run_dump(const DumpOptions& options) {
     const Result<ConvChain> chain = parse_chain(items->front(), *settings);
     if (!chain) return complain(chain.error().message, exit_failed);
     Context context;
-    const Result<Kernel> kernel = context.dispatch(*chain, settings->dispatch());
+    const Result<Kernel> kernel = kernel_to_show(context, *chain, *settings);
     if (!kernel) return complain(kernel.error().message, exit_failed);
     const std::span<const std::byte> code = kernel->code();
     const std::string text = options.raw
@@ -76,6 +76,7 @@ void add_dump(CLI::App& app, int& exit_code) {
             "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1")
         ->required();
     add_common_options(*command, options->common);
+    add_machine_option(*command, options->common);
     command->add_option("-o,--output", options->output, "File to write to instead of the terminal");
     command->add_flag("--raw", options->raw,
                       "Write the bytes themselves, e.g. for objdump -D -b binary -m i386:x86-64");

@@ -21,8 +21,12 @@ struct ExplainOptions {
 Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
     const Result<ConvChain> chain = parse_chain(item, setup.settings);
     if (!chain) return chain.error();
-    const Result<Kernel> kernel = setup.context->dispatch(*chain, setup.settings.dispatch());
+    const Result<Kernel> kernel = kernel_to_show(*setup.context, *chain, setup.settings);
     if (!kernel) return kernel.error();
+    if (setup.settings.foreign) {
+        fmt::print("{}Not measured: the kernel is for another machine.\n", explain(*kernel->impl()));
+        return {};
+    }
     std::optional<double> measured;
     if (seconds > 0) {
         const Result<std::vector<Series>> series = time_plans(setup, *chain, {kernel->plan()}, seconds);
@@ -34,7 +38,7 @@ Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
 }
 
 int run_explain(const ExplainOptions& options) {
-    const Result<Settings> settings = resolve(options.common);
+    const Result<Settings> settings = resolve_anywhere(options.common);
     if (!settings) return complain(settings.error().message, exit_usage);
     const Result<std::vector<Item>> items = read_items(options.source);
     if (!items) return complain(items.error().message, exit_usage);
@@ -43,7 +47,7 @@ int run_explain(const ExplainOptions& options) {
     setup.settings = *settings;
     setup.context = &context;
     Result<ThreadPool> pool = Error{ErrorCode::system, "One thread needs no pool."};
-    if (settings->threads > 1) {
+    if (settings->threads > 1 && !settings->foreign) {
         PoolOptions pool_options;
         pool_options.threads = settings->threads;
         pool = ThreadPool::create(pool_options);
@@ -68,6 +72,7 @@ void add_explain(CLI::App& app, int& exit_code) {
     const auto options = std::make_shared<ExplainOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
+    add_machine_option(*command, options->common);
     command->add_option("--seconds", options->seconds, "To spend on measuring (0: do not measure)")
         ->capture_default_str();
     command->callback([options, &exit_code] { exit_code = run_explain(*options); });

@@ -5,7 +5,9 @@
 #include <memory>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/isa_text.hpp"
 #include "core/run/amx_permission.hpp"
+#include "core/run/machine_json.hpp"
 #include "core/run/probes.hpp"
 #include "core/run/topology.hpp"
 #include "tools/commands.hpp"
@@ -73,17 +75,22 @@ void print_speed(const Machine& machine) {
                    bytes / 1024);
 }
 
-int run_machine(const std::string& isa_text) {
+struct MachineOptions {
+    std::string isa, json;
+};
+
+int run_machine(const MachineOptions& options) {
     CommonOptions common;
-    common.isa = isa_text;
+    common.isa = options.isa;
     const Result<Machine> host = chosen_machine(common);
     if (!host) return complain(host.error().message, exit_usage);
     const Machine& machine = *host;
-    std::string isas;
-    for (const Isa isa : host_isas())
-        isas += fmt::format("{}{}", isas.empty() ? "" : ", ", to_string(isa));
+    if (!options.json.empty()) {
+        if (const Status saved = save_machine(options.json, machine); !saved)
+            return complain("--json: " + saved.error().message, exit_failed);
+    }
     fmt::print("CPU         {}\n", machine.cpu_name);
-    fmt::print("ISAs        {}; generating for {}\n", isas, to_string(machine.isa));
+    fmt::print("ISAs        {}; generating for {}\n", list_of(host_isas()), to_string(machine.isa));
     if (machine.fast_ymm) fmt::print("            a 256-bit FMA costs half a 512-bit one\n");
     if (machine.slow_bf16)
         fmt::print("            vdpbf16ps multiplies at half the rate of f32 FMAs, which are used instead\n");
@@ -99,10 +106,12 @@ int run_machine(const std::string& isa_text) {
 void add_machine(CLI::App& app, int& exit_code) {
     CLI::App* const command = app.add_subcommand("machine", "Describe this machine and measure its peaks");
     command->footer("Example: tandem machine --isa avx2");
-    const auto isa = std::make_shared<std::string>();
-    command->add_option("--isa", *isa,
+    const auto options = std::make_shared<MachineOptions>();
+    command->add_option("--isa", options->isa,
                         "Instruction set to measure with (default: TANDEM_ISA, else the best here)");
-    command->callback([isa, &exit_code] { exit_code = run_machine(*isa); });
+    command->add_option("--json", options->json,
+                        "File to describe the machine in, for --machine of plan, dump and explain");
+    command->callback([options, &exit_code] { exit_code = run_machine(*options); });
 }
 
 }  // namespace tandem::tool

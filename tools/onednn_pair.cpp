@@ -367,19 +367,13 @@ std::string onednn_version() {
 
 Status limit_onednn(Isa isa) {
     using dnnl::cpu_isa;
-    const auto level = [isa] {
-        switch (isa) {
-            case Isa::avx2: return cpu_isa::avx2;
-            case Isa::avx2_vnni: return cpu_isa::avx2_vnni;
-            case Isa::avx512: return cpu_isa::avx512_core;
-            case Isa::avx512_vnni: return cpu_isa::avx512_core_vnni;
-            case Isa::avx512_bf16:
-            case Isa::avx512_fp16: return cpu_isa::avx512_core_bf16;
-            case Isa::amx: return cpu_isa::avx512_core_amx;
-        }
-        return cpu_isa::avx2;
-    };
-    if (dnnl::set_max_cpu_isa(level()) == dnnl::status::success) return {};
+    const cpu_isa level = has_amx(isa)                      ? cpu_isa::avx512_core_amx
+                          : has_bf16(isa)                   ? cpu_isa::avx512_core_bf16
+                          : is_avx512(isa) && has_vnni(isa) ? cpu_isa::avx512_core_vnni
+                          : is_avx512(isa)                  ? cpu_isa::avx512_core
+                          : has_vnni(isa)                   ? cpu_isa::avx2_vnni
+                                                            : cpu_isa::avx2;
+    if (dnnl::set_max_cpu_isa(level) == dnnl::status::success) return {};
     return Error{
         ErrorCode::unsupported,
         fmt::format(

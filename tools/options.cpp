@@ -6,6 +6,8 @@
 #include <array>
 #include <cstdio>
 
+#include "core/run/machine_json.hpp"
+
 namespace tandem::tool {
 
 namespace {
@@ -58,7 +60,8 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
     app.add_option(
         "--isa", options.isa,
         "Instruction set to generate for: avx2, avx2_vnni, avx512, avx512_vnni, avx512_bf16, avx512_fp16 or "
-        "amx (default: TANDEM_ISA, else the best here); what the data type has no use for is left out");
+        "amx, and further features behind a +, as in avx512_vnni+vbmi (default: TANDEM_ISA, else the best "
+        "here); what the data type has no use for is left out");
     app.add_option("--layout", options.layout,
                    "Of the tensors: nhwc, blocked (nchw16c or nchw8c, as fits the ISA), nchw16c, nchw8c")
         ->capture_default_str();
@@ -77,6 +80,12 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
 
+void add_machine_option(CLI::App& app, CommonOptions& options) {
+    app.add_option("--machine", options.machine,
+                   "File that describes the machine to plan and emit for, as tandem machine --json wrote it "
+                   "there (default: this one). Without it, too, --isa may name what this machine lacks");
+}
+
 Result<Machine> chosen_machine(const CommonOptions& options) {
     if (options.isa.empty()) return host_machine();
     const Result<Isa> parsed = parse_isa(options.isa);
@@ -84,8 +93,9 @@ Result<Machine> chosen_machine(const CommonOptions& options) {
     return host_machine(*parsed);
 }
 
-Result<Settings> resolve(const CommonOptions& options) {
-    const Result<Machine> machine = chosen_machine(options);
+namespace {
+
+Result<Settings> settings_for(const Result<Machine>& machine, const CommonOptions& options) {
     if (!machine) return machine.error();
     Settings settings;
     if (const Status status = read_dtypes(options, settings); !status) return status.error();
@@ -102,6 +112,36 @@ Result<Settings> resolve(const CommonOptions& options) {
     if (options.threads < 0 || options.threads > max_threads)
         return invalid("--threads", std::to_string(options.threads), "0 (one) to 1024");
     settings.threads = options.threads == 0 ? 1 : options.threads;
+    return settings;
+}
+
+Result<Machine> described_machine(const CommonOptions& options) {
+    Result<Machine> machine = read_machine(options.machine);
+    if (!machine) return Error{machine.error().code, "--machine: " + machine.error().message};
+    if (options.isa.empty()) return machine;
+    const Result<Isa> isa = parse_isa(options.isa);
+    if (!isa) return Error{isa.error().code, "--isa: " + isa.error().message};
+    if (!machine->features.includes(*isa))
+        return Error{ErrorCode::unsupported,
+                     fmt::format("--isa is '{}', which the machine of {} does not offer; it has {}.",
+                                 options.isa, options.machine, to_string(machine->features))};
+    machine->isa = *isa;
+    return machine;
+}
+
+}  // namespace
+
+Result<Settings> resolve(const CommonOptions& options) {
+    return settings_for(chosen_machine(options), options);
+}
+
+Result<Settings> resolve_anywhere(const CommonOptions& options) {
+    const Result<Isa> isa = parse_isa(options.isa);
+    const bool described = !options.machine.empty(), imagined = isa && !host_offers(*isa);
+    if (!described && !imagined) return resolve(options);
+    Result<Settings> settings =
+        settings_for(described ? described_machine(options) : imagined_machine(*isa), options);
+    if (settings) settings->foreign = true;
     return settings;
 }
 

@@ -18,10 +18,12 @@ inline constexpr int exit_ok = 0, exit_failed = 1, exit_usage = 2;
 
 /// As written on the command line.
 struct CommonOptions {
-    std::string isa, layout = "nhwc", dtype = "f32", intermediate_dtype, output_dtype, math = "fast";
+    std::string isa, machine, layout = "nhwc", dtype = "f32", intermediate_dtype, output_dtype, math = "fast";
     int threads = 1;
 };
 void add_common_options(CLI::App& app, CommonOptions& options);
+/// --machine, of subcommands that look at code and plans without running them: see resolve_anywhere().
+void add_machine_option(CLI::App& app, CommonOptions& options);
 
 /// What they mean here. machine.isa is the least that has what kernels of the data type use.
 struct Settings {
@@ -31,6 +33,7 @@ struct Settings {
     std::optional<DataType> intermediate_dtype{}, output_dtype{};  // nullopt: as dtype
     Math math = Math::fast;
     int threads = 1;
+    bool foreign = false;  // the machine is not this one: nothing for it can be run or measured
 
     Isa isa() const noexcept { return machine.isa; }
     DispatchOptions dispatch() const {
@@ -41,6 +44,8 @@ struct Settings {
     }
 };
 Result<Settings> resolve(const CommonOptions& options);
+/// The same where nothing is run: any ISA, and the machine of --machine, are accepted.
+Result<Settings> resolve_anywhere(const CommonOptions& options);
 /// The host as --isa has it.
 Result<Machine> chosen_machine(const CommonOptions& options);
 /// "f32", or "u8, output f32".

@@ -35,7 +35,7 @@ void print_kernel(const Item& item, const Kernel& kernel, const Problem& problem
 }
 
 int run_plan(const PlanOptions& options) {
-    const Result<Settings> settings = resolve(options.common);
+    const Result<Settings> settings = resolve_anywhere(options.common);
     if (!settings) return complain(settings.error().message, exit_usage);
     const Result<std::vector<Item>> items = read_items(options.source);
     if (!items) return complain(items.error().message, exit_usage);
@@ -47,7 +47,7 @@ int run_plan(const PlanOptions& options) {
             exit_code = complain(fmt::format("{}: {}", item.name, chain.error().message), exit_failed);
             continue;
         }
-        const Result<Kernel> kernel = context.dispatch(*chain, settings->dispatch());
+        const Result<Kernel> kernel = kernel_to_show(context, *chain, *settings);
         const Result<Problem> problem = make_problem(*chain);
         if (!kernel || !problem) {
             exit_code = complain(
@@ -70,6 +70,7 @@ void add_plan(CLI::App& app, int& exit_code) {
     const auto options = std::make_shared<PlanOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
+    add_machine_option(*command, options->common);
     command->callback([options, &exit_code] { exit_code = run_plan(*options); });
 }
 

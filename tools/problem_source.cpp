@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "core/run/compile.hpp"
 #include "tools/suites.hpp"
 
 namespace tandem::tool {
@@ -117,6 +118,13 @@ Result<ConvChain> parse_chain(const Item& item, const Settings& settings) {
     apply(settings, *chain);
     if (const Status valid = validate(*chain); !valid) return valid.error();
     return item.chain.empty() ? chain : stage_of(*chain, item.stage);
+}
+
+Result<Kernel> kernel_to_show(Context& context, const ConvChain& chain, const Settings& settings) {
+    if (!settings.foreign) return context.dispatch(chain, settings.dispatch());
+    const Result<Problem> problem = make_problem(chain);
+    if (!problem) return problem.error();
+    return kernel_for(*problem, settings.machine, settings.threads);
 }
 
 }  // namespace tandem::tool

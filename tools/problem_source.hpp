@@ -36,4 +36,7 @@ Result<std::vector<Item>> read_items(const ProblemSource& source);
 /// Parses an item, gives it the settings' layout, types and math, and validates it.
 Result<ConvChain> parse_chain(const Item& item, const Settings& settings);
 
+/// The kernel to look at: dispatched, or, where the settings' machine is another, made without running it.
+Result<Kernel> kernel_to_show(Context& context, const ConvChain& chain, const Settings& settings);
+
 }  // namespace tandem::tool

@@ -112,11 +112,12 @@ std::optional<Clamp> final_clamp(const Conv& conv) noexcept;
 
 /// The ISA has the instruction.
 constexpr bool has_dot(Isa isa, Dot dot) noexcept {
-    return uses_amx(dot)      ? has_amx(isa)
-           : dot == Dot::bf16 ? has_bf16(isa)
-           : dot == Dot::f16  ? has_fp16(isa)
-           : dot == Dot::int8 ? has_vnni(isa)
-                              : true;
+    return dot == Dot::amx_int8 ? isa.has(IsaFeature::amx_int8)
+           : uses_amx(dot)      ? isa.has(IsaFeature::amx_bf16)
+           : dot == Dot::bf16   ? has_bf16(isa)
+           : dot == Dot::f16    ? has_fp16(isa)
+           : dot == Dot::int8   ? has_vnni(isa)
+                                : true;
 }
 /// Whether stage i of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;

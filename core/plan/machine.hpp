@@ -1,26 +1,20 @@
-// Machine: what planning and emission need to know of the CPU, as a value. machine.cpp is the only file
-// that asks the CPU.
+// Machine: what planning and emission need to know of a CPU, as a value: this one's or any other's. Running
+// what was emitted is what needs a CPU that has the ISA.
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "tandem/context.hpp"
+#include "core/plan/cpuid.hpp"
+#include "tandem/descriptor.hpp"
+#include "tandem/isa.hpp"
 
 namespace tandem {
 
-/// zmm registers, masks and the 32 registers of EVEX.
-constexpr bool is_avx512(Isa isa) noexcept { return isa >= Isa::avx512; }
-constexpr bool has_vnni(Isa isa) noexcept { return isa == Isa::avx2_vnni || isa >= Isa::avx512_vnni; }
-constexpr bool has_bf16(Isa isa) noexcept { return isa >= Isa::avx512_bf16; }
-constexpr bool has_fp16(Isa isa) noexcept { return isa >= Isa::avx512_fp16; }
-/// vpermb. Ice Lake and Zen 4 have it as well, but no ISA here tells them from Cooper Lake, which does not.
-constexpr bool has_vbmi(Isa isa) noexcept { return isa >= Isa::avx512_fp16; }
-constexpr bool has_amx(Isa isa) noexcept { return isa == Isa::amx; }
-
 /// The least ISA with every instruction that Tandem would use for tensors of this type on `isa`: kernels
-/// are named and kept by it.
+/// are named and kept by it. Features that CPUs bring together stay together, so that most are presets.
 Isa least_isa(DataType dtype, Math math, Isa isa) noexcept;
 
 /// Data caches in bytes. l2 is per core; l3 is the whole slice that the process's first core sees, l3_cores
@@ -31,8 +25,13 @@ struct CacheSizes {
     bool operator==(const CacheSizes&) const = default;
 };
 
+struct CoreCounts {
+    int cores = 1, threads_per_core = 1;
+    bool operator==(const CoreCounts&) const = default;
+};
+
 struct Machine {
-    Isa isa = Isa::avx2;  // what to generate for
+    Isa isa = Isa::avx2;  // what to generate for, of `features`
     CacheSizes caches{};
     std::string cpu_name{};   // brand string
     bool fast_ymm = false;    // a 256-bit FMA costs half a 512-bit one (AMD Zen 4 and kin)
@@ -40,16 +39,32 @@ struct Machine {
                               // Sapphire Rapids)
     std::string core_kind{};  // hybrid processors: "core" or "atom", of the first core this process may use;
                               // else empty
+    Isa features = Isa::avx2;  // all that CPU and OS offer
+    CpuIdentity identity{};
+    CoreCounts cores{};  // of the whole machine
     bool operator==(const Machine&) const = default;
 };
 
-/// ISAs that both the CPU and the OS (XCR0) offer, weakest first. Empty on a CPU without AVX2+FMA.
+/// The presets that a machine with these features offers, weakest first, and behind them all that kernels
+/// may use of the features where that is no preset.
+std::vector<Isa> isas_of(Isa features);
+
+/// The machine as one that generates for `isa`, which need not be among its features: what is known of its
+/// kind (fast_ymm, slow_bf16) is decided anew.
+Machine machine_with(Machine machine, Isa isa);
+
+/// isas_of() what the CPU and the OS (XCR0) offer here. Empty on a CPU without AVX2+FMA.
 const std::vector<Isa>& host_isas();
 /// The distinct least ISAs among them: those whose code differs for tensors of this type.
 std::vector<Isa> host_isas(DataType dtype, Math math = Math::fast);
+/// Code for `isa` can run here.
+bool host_offers(Isa isa);
 
 /// The host as a Machine that generates for `isa`, or why it cannot. nullopt: TANDEM_ISA if set (an unknown
 /// or unavailable value is an error that lists what would be accepted), else the best of host_isas().
 Result<Machine> host_machine(std::optional<Isa> isa = std::nullopt);
+/// The host's caches, cores and name, but generating for `isa`, whether it has that or not: to look at code
+/// and plans, not to run them.
+Machine imagined_machine(Isa isa);
 
 }  // namespace tandem

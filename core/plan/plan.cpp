@@ -98,7 +98,7 @@ std::size_t hash_value(const Plan& plan) noexcept {
         mix(static_cast<std::uint64_t>(tiling.channel_splits) << 1 |
             static_cast<std::uint64_t>(tiling.prefetch_next));
     };
-    mix(static_cast<std::uint64_t>(plan.isa) | static_cast<std::uint64_t>(plan.backend) << 16);
+    mix(static_cast<std::uint64_t>(plan.isa.bits()) | static_cast<std::uint64_t>(plan.backend) << 32);
     mix_tiling(plan);
     for (std::size_t i = 0; i < plan.edges.size(); ++i) {
         mix(static_cast<std::uint64_t>(plan.edges[i]));

@@ -10,8 +10,15 @@ const char* to_string(ErrorCode code) noexcept {
         case ErrorCode::unsupported: return "unsupported";
         case ErrorCode::buffer_too_small: return "buffer_too_small";
         case ErrorCode::system: return "system";
+        case ErrorCode::internal: return "internal";
     }
     return "unknown";
+}
+
+const Error& no_error() noexcept {
+    static const Error error{ErrorCode::internal,
+                             "error() was asked of a result that is ok; there is no error."};
+    return error;
 }
 
 }  // namespace tandem

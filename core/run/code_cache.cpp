@@ -18,7 +18,8 @@ std::shared_ptr<const KernelImpl> at_batch(std::shared_ptr<const KernelImpl> ker
 
 std::size_t CodeCache::KeyHash::operator()(const CacheKey& key) const noexcept {
     std::size_t h = hash_value(key.problem) ^ static_cast<std::size_t>(key.threads) * 0x9e3779b97f4a7c15u ^
-                    static_cast<std::size_t>(key.isa) << 40 ^ static_cast<std::size_t>(key.effort) << 44;
+                    static_cast<std::size_t>(key.isa.bits()) * 0xff51afd7ed558ccdu ^
+                    static_cast<std::size_t>(key.effort) << 44;
     if (key.plan) h = h * 31 + hash_value(*key.plan);
     return h;
 }

@@ -14,6 +14,7 @@
 #include <unordered_map>
 
 #include "core/run/kernel_code.hpp"
+#include "tandem/context.hpp"
 
 namespace tandem {
 

@@ -8,10 +8,10 @@
 
 #include "core/plan/machine_detail.hpp"
 #include "core/plan/arithmetic.hpp"
-#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/amx_permission.hpp"
 #include "core/run/code_cache.hpp"
+#include "core/run/compile.hpp"
 #include "core/run/dispatch_memo.hpp"
 #include "core/run/planner.hpp"
 
@@ -33,8 +33,9 @@ std::size_t capacity_of(const ContextOptions& options) {
 // The least ISA, or the next weaker one where AMX may not be used.
 Isa usable_isa(const Problem& problem, Isa isa) {
     const Isa least = least_isa(problem.dtype, problem.math, isa);
-    return has_amx(least) && !request_amx() ? least_isa(problem.dtype, problem.math, Isa::avx512_fp16)
-                                            : least;
+    return has_amx(least) && !request_amx()
+               ? least_isa(problem.dtype, problem.math, isa.without(IsaFeature::amx_tile))
+               : least;
 }
 
 // Why a CPU with AMX does without it; empty where it does not, or has none.
@@ -50,7 +51,8 @@ std::string amx_note(const Problem& problem) {
 }  // namespace
 
 struct Context::Impl {
-    explicit Impl(std::size_t capacity) : cache(capacity) {}
+    explicit Impl(const ContextOptions& options) : observer(options.observer), cache(capacity_of(options)) {}
+    std::shared_ptr<CodeObserver> observer;
     CodeCache cache;
     Planner planner;
 
@@ -59,17 +61,18 @@ struct Context::Impl {
             if (auto status = check_plan(key.problem, *key.plan); !status) return status.error();
             if (uses_amx(key.problem, *key.plan))
                 if (auto status = request_amx(); !status) return status.error();
-            return KernelCode::create(key.problem, *key.plan, "the caller's plan", key.threads);
+            return KernelCode::create(key.problem, *key.plan, "the caller's plan", code_options(key));
         }
         PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
         choice.reason += amx_note(key.problem);
         if (choice.tuned) forget_estimate(key);
-        auto code = KernelCode::create(key.problem, choice.plan, choice.reason, key.threads);
-        if (code || !choice.wisdom) return code;
-        const PlanDecision own = decide_plan(key.problem, machine, key.threads);
-        return KernelCode::create(key.problem, own.plan,
-                                  to_string(own) + ", as wisdom's plan failed: " + code.error().message,
-                                  key.threads);
+        return emit_choice(choice, key.problem, machine, code_options(key));
+    }
+
+    KernelCode::Options code_options(const CacheKey& key) const {
+        KernelCode::Options options{.threads = key.threads};
+        options.observer = observer;
+        return options;
     }
 
     // The next dispatch without effort is to get the better plan.
@@ -104,7 +107,7 @@ struct Context::Impl {
     }
 };
 
-Context::Context(const ContextOptions& options) : impl_(std::make_unique<Impl>(capacity_of(options))) {}
+Context::Context(const ContextOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;

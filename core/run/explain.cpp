@@ -229,6 +229,7 @@ std::string explain(const KernelImpl& kernel, const MachineRates& rates,
 }
 
 std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds) {
+    if (kernel.code->foreign) return explain(kernel, default_rates(*kernel.code->foreign), measured_seconds);
     const Result<Machine> machine = host_machine(kernel.code->plan.isa);
     return explain(kernel, machine ? measured_rates(*machine) : default_rates(Machine{}), measured_seconds);
 }

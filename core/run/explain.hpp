@@ -13,7 +13,8 @@ namespace tandem {
 std::string explain(const KernelImpl& kernel, const MachineRates& rates,
                     std::optional<double> measured_seconds = std::nullopt);
 
-/// The same for this machine, its rates measured (once a process; see measured_rates.hpp).
+/// The same for this machine, its rates measured (once a process; see measured_rates.hpp). A kernel that was
+/// made for another: with typical rates of that.
 std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds = std::nullopt);
 
 }  // namespace tandem

@@ -92,6 +92,15 @@ std::span<std::byte> thread_scratch(std::size_t bytes) {
     return {buffer.data(), buffer.size()};
 }
 
+Status check_host(const KernelImpl& kernel) {
+    if (!kernel.code->foreign) return {};
+    return Error{
+        ErrorCode::unsupported,
+        fmt::format("the kernel was made for another machine ('{}') and is to be looked at; one that "
+                    "dispatch() returned is needed.",
+                    to_string(kernel.code->plan.isa))};
+}
+
 }  // namespace
 
 std::size_t PackedWeights::bytes() const noexcept { return data_ ? data_->buffer.size() : 0; }
@@ -125,6 +134,7 @@ Status Kernel::operator()(const Args& args) const noexcept {
 
 Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept {
     if (!impl_) return empty_kernel;
+    if (auto status = check_host(*impl_); !status) return status;
     const PackedData* packed = args.weights ? args.weights->data_.get() : nullptr;
     if (auto status = check_args(*impl_, args, packed); !status) return status;
     if (auto status = check_part(part, nparts); !status) return status;
@@ -136,6 +146,7 @@ Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> 
 Status Kernel::run_step(int step, int part, int nparts, const Args& args, std::span<std::byte> scratch,
                         std::span<std::byte> shared) const noexcept {
     if (!impl_) return empty_kernel;
+    if (auto status = check_host(*impl_); !status) return status;
     const PackedData* packed = args.weights ? args.weights->data_.get() : nullptr;
     if (auto status = check_args(*impl_, args, packed); !status) return status;
     if (step < 0 || step >= steps())
@@ -166,8 +177,8 @@ const Plan& Kernel::plan() const noexcept {
 std::span<const std::byte> Kernel::code() const noexcept {
     return impl_ ? impl_->code->bytes() : std::span<const std::byte>{};
 }
-std::span<const CodeLabel> Kernel::labels() const noexcept {
-    return impl_ ? std::span<const CodeLabel>(impl_->code->code.labels) : std::span<const CodeLabel>{};
+std::span<const CodeSymbol> Kernel::symbols() const noexcept {
+    return impl_ ? std::span<const CodeSymbol>(impl_->code->code.symbols) : std::span<const CodeSymbol>{};
 }
 std::string Kernel::explain() const { return impl_ ? tandem::explain(*impl_) : empty_kernel.message; }
 bool Kernel::fused() const noexcept { return impl_ && impl_->code->fused(); }

@@ -24,7 +24,8 @@ void lay_out(KernelCode& code) {
 }  // namespace
 
 Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& problem, const Plan& plan,
-                                                             std::string plan_reason, int threads) {
+                                                             std::string plan_reason,
+                                                             const Options& options) {
     const auto begin = std::chrono::steady_clock::now();
     if (auto status = check_backend(plan); !status) return status.error();
     std::vector<Segment> segments = segments_of(problem, plan);
@@ -34,8 +35,10 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
     code->problem = problem;
     code->plan = plan;
     code->code = std::move(chain->code);
-    code->threads = threads;
+    code->threads = options.threads;
     code->plan_reason = std::move(plan_reason);
+    code->name = kernel_name(problem, plan);
+    code->foreign = options.foreign;
     code->panels = std::make_shared<const PanelSpecs>(panel_specs(problem, plan));
     for (std::size_t i = 0; i < segments.size(); ++i) {
         auto segment = SegmentCode::create(std::move(segments[i]), std::move(chain->segments[i]));
@@ -43,6 +46,7 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
         code->segments.push_back(std::move(*segment));
     }
     lay_out(*code);
+    code->announcement = CodeAnnouncement({code->bytes(), code->code.symbols, code->name}, options.observer);
     code->emission_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return std::shared_ptr<const KernelCode>(std::move(code));
 }
@@ -65,8 +69,12 @@ std::int64_t KernelCode::intermediate_bytes() const noexcept {
 
 std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem,
                                                      std::shared_ptr<const KernelCode> code) {
-    std::string name = problem.name() + "/" + to_string(code->plan.isa);
+    std::string name = kernel_name(problem, code->plan);
     return std::make_shared<const KernelImpl>(KernelImpl{problem, std::move(code), std::move(name)});
+}
+
+std::string kernel_name(const Problem& problem, const Plan& plan) {
+    return problem.name() + "/" + to_string(plan.isa);
 }
 
 std::size_t KernelImpl::shared_bytes() const noexcept {

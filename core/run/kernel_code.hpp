@@ -3,12 +3,15 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "core/run/code_announcement.hpp"
 #include "core/run/packing.hpp"
 #include "core/run/segment_code.hpp"
+#include "tandem/kernel.hpp"
 
 namespace tandem {
 
@@ -20,6 +23,7 @@ struct KernelCode {
     int threads = 1;                    // parts that the plan is meant to run in at once
     double emission_seconds = 0;
     std::string plan_reason;                     // who chose the plan, and every fallback taken
+    std::string name{};                          // at batch 1
     std::shared_ptr<const PanelSpecs> panels{};  // that packed weights have to match
 
     /// Scratch of a part: first the tensors between segments, each of a whole image, then what the segments
@@ -27,9 +31,17 @@ struct KernelCode {
     std::vector<std::size_t> stored_offsets{};  // of the output of each segment but the last
     std::size_t segments_offset = 0, scratch_bytes = 0;
 
-    /// Emits a problem under a checked plan.
+    std::optional<Machine> foreign{};  // emitted for this machine, which is not the host
+    CodeAnnouncement announcement{};   // the last member: observers are told before anything ends
+
+    struct Options {
+        int threads = 1;
+        std::shared_ptr<CodeObserver> observer{};
+        std::optional<Machine> foreign{};
+    };
+    /// Emits a problem under a checked plan, for any ISA: running the code is what needs the host to have it.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan,
-                                                            std::string plan_reason, int threads = 1);
+                                                            std::string plan_reason, const Options& options);
     /// Bytes of an image of what a segment but the last writes.
     std::size_t stored_bytes(std::size_t segment) const noexcept {
         return (static_cast<std::size_t>(segments[segment].output.image) + 63) / 64 * 64;
@@ -41,6 +53,9 @@ struct KernelCode {
     /// Bytes of scratch that hold rows of intermediates, or all of them.
     std::int64_t intermediate_bytes() const noexcept;
 };
+
+/// Kernel::name(): the canonical text of what is computed, and the ISA.
+std::string kernel_name(const Problem& problem, const Plan& plan);
 
 struct KernelImpl {
     Problem problem;

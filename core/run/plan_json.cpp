@@ -8,18 +8,16 @@
 #include "core/run/plan_json.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <array>
-#include <limits>
-#include <span>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <type_traits>
+
+#include "core/run/json_reader.hpp"
 
 namespace tandem {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 template <class AnyTiling, class Visit>
 void each_tiling_field(AnyTiling& tiling, Visit&& visit) {
@@ -60,12 +58,9 @@ void each_stage_field(AnyStage& stage, Visit&& visit) {
     visit("block_channels", block_channels);
 }
 
-constexpr std::array isas{Isa::avx2,        Isa::avx2_vnni,   Isa::avx512, Isa::avx512_vnni,
-                          Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
 constexpr std::array edges{Edge::recompute, Edge::sliding, Edge::stored};
 constexpr std::array backends{Backend::tandem, Backend::libxsmm};
 constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
-constexpr const auto& values_of(Isa) { return isas; }
 constexpr const auto& values_of(Edge) { return edges; }
 constexpr const auto& values_of(Backend) { return backends; }
 constexpr const auto& values_of(Algorithm) { return algorithms; }
@@ -73,31 +68,19 @@ constexpr const auto& values_of(Dot) { return all_dots; }
 
 template <class Value>
 Json value_to_json(const Value& value) {
-    if constexpr (std::is_enum_v<Value>)
+    if constexpr (std::is_enum_v<Value> || std::is_same_v<Value, Isa>)
         return to_string(value);
     else
         return value;
 }
 
-Error wrong(const std::string& name, const Json& value, const std::string& accepted) {
-    return {ErrorCode::parse_error,
-            fmt::format("{} is {}; {} accepted.", name,
-                        value.dump(-1, ' ', false, Json::error_handler_t::replace), accepted)};
-}
+using tandem::read_value;
 
-Status read_value(const std::string& name, const Json& json, bool& value) {
-    if (!json.is_boolean()) return wrong(name, json, "true or false is");
-    value = json.get<bool>();
-    return {};
-}
-
-Status read_value(const std::string& name, const Json& json, int& value) {
-    constexpr auto most = std::numeric_limits<int>::max();
-    const bool negative =
-        json.is_number_integer() && !json.is_number_unsigned() && json.get<std::int64_t>() < 0;
-    if (!json.is_number_integer() || negative || json.get<std::uint64_t>() > static_cast<std::uint64_t>(most))
-        return wrong(name, json, fmt::format("a whole number from 0 to {} is", most));
-    value = static_cast<int>(json.get<std::uint64_t>());
+Status read_value(const std::string& name, const Json& json, Isa& value) {
+    if (!json.is_string()) return wrong(name, json, "the name of an ISA is");
+    const Result<Isa> isa = parse_isa(json.get_ref<const std::string&>());
+    if (!isa) return Error{isa.error().code, name + ": " + isa.error().message};
+    value = *isa;
     return {};
 }
 
@@ -114,54 +97,17 @@ requires std::is_enum_v<Enum> Status read_value(const std::string& name, const J
     return wrong(name, json, names + " are");
 }
 
-/// Reads the members of one object: every one exactly once, and no others.
-class ObjectReader {
-public:
-    ObjectReader(const Json& json, std::string prefix) : json_(json), prefix_(std::move(prefix)) {
-        if (!json.is_object()) status_ = wrong(prefix_, json, "an object is");
-    }
-    bool has(const char* name) const { return json_.is_object() && json_.contains(name); }
-    /// The named member; null after an error or where it is missing.
-    const Json* member(const char* name) {
-        if (!status_) return nullptr;
-        const auto found = json_.find(name);
-        if (found == json_.end()) {
-            status_ = Error{ErrorCode::parse_error, fmt::format("{}.{} is missing.", prefix_, name)};
-            return nullptr;
-        }
-        ++read_;
-        names_.push_back(name);
-        return &*found;
-    }
-    template <class Value>
-    void read(const char* name, Value& value) {
-        if (const Json* json = member(name)) status_ = read_value(path(name), *json, value);
-    }
-    void fail(const Status& status) {
-        if (status_ && !status) status_ = status;
-    }
-    std::string path(const char* name) const { return prefix_ + "." + name; }
-    Status finish() const {
-        if (!status_ || json_.size() == read_) return status_;
-        return Error{ErrorCode::parse_error,
-                     fmt::format("{} has {} members; exactly these {} are accepted: {}.", prefix_,
-                                 json_.size(), read_, fmt::join(names_, ", "))};
-    }
-
-private:
-    const Json& json_;
-    std::string prefix_;
-    std::size_t read_ = 0;
-    std::vector<std::string> names_;
-    Status status_;
-};
+template <class Value>
+void read_member(ObjectReader& reader, const char* name, Value& value) {
+    if (const Json* json = reader.member(name)) reader.fail(read_value(reader.path(name), *json, value));
+}
 
 /// Objects of a list, one for each of `items` at most.
 template <class Item, class EachField>
 Status read_list(const std::string& name, const Json& json, std::span<Item> items, EachField each) {
     for (std::size_t i = 0; i < json.size() && i < items.size(); ++i) {
         ObjectReader reader(json[i], fmt::format("{}[{}]", name, i));
-        each(items[i], [&](const char* field, auto& value) { reader.read(field, value); });
+        each(items[i], [&](const char* field, auto& value) { read_member(reader, field, value); });
         if (Status status = reader.finish(); !status) return status;
     }
     return {};
@@ -244,7 +190,7 @@ Json plan_to_json(const Plan& plan) {
 Result<Plan> plan_from_json(const Json& json) {
     Plan plan;
     ObjectReader reader(json, "plan");
-    each_field(plan, [&](const char* name, auto& value) { reader.read(name, value); });
+    each_field(plan, [&](const char* name, auto& value) { read_member(reader, name, value); });
     if (const Json* list = reader.member("stages")) {
         reader.fail(check_list(reader.path("stages"), *list, 1, plan.stages.size()));
         reader.fail(read_list(reader.path("stages"), *list, std::span<StagePlan>(plan.stages), stage_fields));

@@ -104,7 +104,7 @@ PlanTimer::Runner PlanTimer::prepare(const Plan& plan) {
         runner.error = possible.error();
         return runner;
     }
-    auto code = KernelCode::create(problem_, plan, "a candidate");
+    auto code = KernelCode::create(problem_, plan, "a candidate", {});
     if (!code) {
         runner.error = code.error();
         return runner;

@@ -23,6 +23,18 @@ std::string describe(const WisdomEntry& entry) {
     return fmt::format("wisdom, measured {}, ratio {:.2f}x over the planner's plan", entry.date, entry.ratio);
 }
 
+// Before VBMI was told apart, quantised kernels that use it were avx512_fp16's, or avx512_vnni's without it:
+// what was measured then is not lost.
+const WisdomEntry* find_entry(const Wisdom& wisdom, WisdomKey key) {
+    const WisdomEntry* entry = wisdom.find(key);
+    if (key.isa != Isa::avx512_vnni.with(IsaFeature::vbmi)) return entry;
+    for (const Isa isa : {Isa::avx512_fp16, Isa::avx512_vnni}) {
+        key.isa = isa;
+        if (!entry) entry = wisdom.find(key);
+    }
+    return entry;
+}
+
 }  // namespace
 
 const char* to_string(Effort effort) noexcept {
@@ -56,16 +68,18 @@ PlanChoice Planner::choose(const Problem& problem, const Machine& machine, int t
 bool Planner::look_up(const Problem& problem, const Machine& machine, int threads, Effort effort,
                       PlanChoice& choice) {
     const std::lock_guard lock(mutex_);
-    const WisdomEntry* const entry = wisdom_.find(wisdom_key(problem, machine, threads));
+    const WisdomEntry* const entry = find_entry(wisdom_, wisdom_key(problem, machine, threads));
     if (!entry || entry->effort < effort) return false;
-    if (const Status status = check_plan(problem, entry->plan); !status) {
+    Plan plan = entry->plan;
+    plan.isa = machine.isa;
+    if (const Status status = check_plan(problem, plan); !status) {
         std::string sentence =
             fmt::format("Wisdom for {} is not used: {}", entry->key.problem, status.error().message);
         if (std::find(notes_.begin(), notes_.end(), sentence) == notes_.end())
             notes_.push_back(std::move(sentence));
         return false;
     }
-    choice = {.plan = entry->plan, .reason = describe(*entry), .wisdom = true};
+    choice = {.plan = plan, .reason = describe(*entry), .wisdom = true};
     return true;
 }
 

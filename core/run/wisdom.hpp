@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/plan/plan.hpp"
+#include "tandem/context.hpp"
 
 namespace tandem {
 

@@ -8,24 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include "tandem/code_observer.hpp"
 #include "tandem/descriptor.hpp"
+#include "tandem/isa.hpp"
 #include "tandem/kernel.hpp"
 
 namespace tandem {
-
-/// Each one includes those before it that have registers of its width or narrower. A kernel's own ISA is
-/// the least that has the instructions it uses: an f32 kernel made for avx512_bf16 is an avx512 one.
-enum class Isa : std::uint8_t {
-    avx2,         // with FMA and F16C
-    avx2_vnni,    // AVX-VNNI: vpdpbusd on ymm registers
-    avx512,       // F, BW, DQ, VL, CD
-    avx512_vnni,  // vpdpbusd
-    avx512_bf16,  // the same and vdpbf16ps, vcvtneps2bf16
-    avx512_fp16,  // the same, vfmadd231ph, and VBMI's vpermb
-    amx,          // the same and AMX-TILE, AMX-BF16, AMX-INT8; every CPU that has them has FP16 too
-};
-const char* to_string(Isa isa) noexcept;
-Result<Isa> parse_isa(std::string_view text);
 
 /// How hard to look for a plan.
 enum class Effort : std::uint8_t {
@@ -52,7 +40,8 @@ struct CacheStats {
 };
 
 struct ContextOptions {
-    std::size_t cache_capacity = 0;  // kernels kept; 0: TANDEM_CACHE_CAPACITY, else 4096
+    std::size_t cache_capacity = 0;            // kernels kept; 0: TANDEM_CACHE_CAPACITY, else 4096
+    std::shared_ptr<CodeObserver> observer{};  // told of the code of this context's kernels
 };
 
 /// Thread-safe: any number of threads may dispatch at once; a key is compiled once however many ask.

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "tandem/code_symbol.hpp"
 #include "tandem/descriptor.hpp"
 #include "tandem/layout.hpp"
 
@@ -70,11 +71,6 @@ struct Args {
     std::array<std::size_t, max_stages> residual_bytes{};
 };
 
-struct CodeLabel {
-    std::size_t offset;  // into Kernel::code()
-    std::string text;    // e.g. "first: depthwise rows 0-1, left edge"
-};
-
 class Kernel {
 public:
     Kernel() = default;  // empty; calls on it return an error
@@ -113,7 +109,7 @@ public:
     const std::string& name() const noexcept;
     const Plan& plan() const noexcept;
     std::span<const std::byte> code() const noexcept;
-    std::span<const CodeLabel> labels() const noexcept;
+    std::span<const CodeSymbol> symbols() const noexcept;
     /// Why this kernel is the way it is, in sentences; names every fallback taken.
     std::string explain() const;
     /// All stages tile by tile, so that no intermediate is ever there as a whole. False: one convolution,

@@ -16,6 +16,7 @@ enum class ErrorCode {
     unsupported,       // valid, but this build or this machine cannot do it
     buffer_too_small,  // a buffer's stated size is below what the descriptor needs
     system,            // the operating system refused memory, protection or a file
+    internal,          // a fault of Tandem itself: worth a report
 };
 
 /// Name of an error code as used in messages, e.g. "invalid_argument".
@@ -25,6 +26,9 @@ struct Error {
     ErrorCode code;
     std::string message;
 };
+
+/// What error() of a result that is ok returns: `internal`, and a sentence that says so.
+const Error& no_error() noexcept;
 
 template <class T>
 class [[nodiscard]] Result {
@@ -37,7 +41,7 @@ public:
     bool ok() const noexcept { return state_.index() == 0; }
     explicit operator bool() const noexcept { return ok(); }
 
-    /// The value; only to be asked for when ok().
+    /// The value. Of a result that is not ok there is none: undefined, as with std::optional.
     T& value() & noexcept { return *std::get_if<0>(&state_); }
     const T& value() const& noexcept { return *std::get_if<0>(&state_); }
     T&& value() && noexcept { return std::move(*std::get_if<0>(&state_)); }
@@ -46,8 +50,11 @@ public:
     T* operator->() noexcept { return &value(); }
     const T* operator->() const noexcept { return &value(); }
 
-    /// The error; only to be asked for when !ok().
-    const Error& error() const noexcept { return *std::get_if<1>(&state_); }
+    /// The error; no_error() where there is none.
+    const Error& error() const noexcept {
+        const Error* const error = std::get_if<1>(&state_);
+        return error ? *error : no_error();
+    }
 
 private:
     std::variant<T, Error> state_;
@@ -61,7 +68,7 @@ public:
     Result(Error error) : error_(std::move(error)), ok_(false) {}
     bool ok() const noexcept { return ok_; }
     explicit operator bool() const noexcept { return ok_; }
-    const Error& error() const noexcept { return error_; }
+    const Error& error() const noexcept { return ok_ ? no_error() : error_; }
 
 private:
     Error error_{};
