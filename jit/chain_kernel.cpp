@@ -134,6 +134,7 @@ private:
         if (first && staging_) {
             context.in = staging_->buffer().strides;
             context.source_rows = offsetof(TileArgs, staged_rows);
+            context.rows_ahead = 0;  // staging reads the tensor
         }
         return context;
     }

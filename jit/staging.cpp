@@ -9,6 +9,7 @@ namespace tandem::jit {
 namespace {
 
 constexpr std::array temps{2, 3};  // vector registers; 0 and 1 hold the elements
+constexpr int factor = 4, avx2_mask = 15;
 constexpr std::int64_t unrolled_pixels = 4;
 
 }  // namespace
@@ -18,11 +19,14 @@ Staging::Staging(CodeBlock& code, const Problem& problem, const Plan& plan, cons
     : code_(code), simd_{code, plan.isa, vector_lanes(plan.isa, problem.layout)}, dtype_(problem.dtype),
       to_(source_element(problem, plan, 0)), channels_(problem.stage(0).in_channels),
       source_(input_strides(problem)), buffer_(staging_buffer(problem, plan)),
-      zero_offset_(panel.input_zero_offset()), args_(args), gprs_(RegPool::general_purpose()),
-      own_args_(gprs_.lease("arguments")), rows_(gprs_.lease("input rows")),
-      staged_(gprs_.lease("staged rows")), row_(gprs_.lease("input row")), copy_(gprs_.lease("staged row")),
-      from_(gprs_.lease("input pixel")), at_(gprs_.lease("staged pixel")), panel_(gprs_.lease("panel")),
-      count_(gprs_.lease("pixel loop")) {}
+      zero_offset_(panel.input_zero_offset()), args_(args), factors_(problem.input.factors),
+      gprs_(RegPool::general_purpose()), own_args_(gprs_.lease("arguments")),
+      rows_(gprs_.lease("input rows")), staged_(gprs_.lease("staged rows")), row_(gprs_.lease("input row")),
+      copy_(gprs_.lease("staged row")), from_(gprs_.lease("input pixel")), at_(gprs_.lease("staged pixel")),
+      panel_(gprs_.lease("panel")), count_(gprs_.lease("pixel loop")), factor_(gprs_.lease("factors")) {}
+
+// Which lanes of a vector exist; 0: all.
+Simd::Lanes Staging::some(int lanes) const { return {lanes, simd_.avx512() ? input_mask : avx2_mask}; }
 
 void Staging::emit_tile(const StageTile& tile) {
     if (tile.in_rows.size() == 0 || tile.in_columns.size() == 0) return;
@@ -32,7 +36,11 @@ void Staging::emit_tile(const StageTile& tile) {
     code_.mov(rows, code_.ptr[args_ + offsetof(TileArgs, source_rows)]);
     code_.mov(staged, code_.ptr[args_ + offsetof(TileArgs, staged_rows)]);
     if (is_quantized(dtype_)) code_.mov(panel, code_.ptr[args_ + panel_offset(0)]);
-    if (simd_.avx512()) simd_.set_opmask({static_cast<int>(channels_ % simd_.lanes), input_mask}, count_);
+    const Simd::Lanes tail = some(static_cast<int>(channels_ % simd_.lanes));
+    if (simd_.avx512())
+        simd_.set_opmask(tail, count_);
+    else if (factors_)
+        simd_.load_mask(tail);
     const Span columns = tile.in_columns;
     Label& row = routines_.get(fmt::format("{}-{}", columns.begin, columns.end),
                                [this, columns] { emit_row(columns); });
@@ -48,6 +56,7 @@ void Staging::emit_row(const Span& columns) {
     const Gpr row = row_, copy = copy_;
     code_.mov(row, code_.ptr[rows_.operator Gpr()]);
     code_.mov(copy, code_.ptr[staged_.operator Gpr()]);
+    if (factors_) code_.mov(factor_, code_.ptr[args_ + offsetof(TileArgs, factors)]);
     emit_add(code_, row, columns.begin * source_.pixel);
     emit_add(code_, copy, columns.begin * buffer_.strides.pixel);
     // One turn of the loop takes as many vectors as make the same step in both, source and copy.
@@ -61,6 +70,7 @@ void Staging::emit_row(const Span& columns) {
             emit_vector(columns, v, 0);
         emit_add(code_, row, source_.channel(per_turn * lanes));
         emit_add(code_, copy, buffer_.strides.channel(per_turn * lanes));
+        if (factors_) emit_add(code_, factor_, per_turn * simd_.bytes());
     });
     for (std::int64_t v = 0; v < full % per_turn; ++v)
         emit_vector(columns, v, 0);
@@ -73,6 +83,9 @@ void Staging::emit_vector(const Span& columns, std::int64_t vector, int lanes) {
     const std::int64_t first = vector * simd_.lanes;
     code_.lea(from, code_.ptr[row + static_cast<std::size_t>(source_.channel(first))]);
     code_.lea(at, code_.ptr[copy + static_cast<std::size_t>(buffer_.strides.channel(first))]);
+    if (factors_)
+        simd_.load(simd_.vec(factor), code_.ptr[factor_.operator Gpr() + static_cast<std::size_t>(first * 4)],
+                   some(lanes));
     const auto pixels = [&](std::int64_t count) {
         const bool pairs = stores_pairs(simd_, to_);
         for (std::int64_t p = 0; p < count; ++p) {
@@ -95,7 +108,12 @@ void Staging::emit_vector(const Span& columns, std::int64_t vector, int lanes) {
 void Staging::emit_elements(const Vec& v, std::int64_t pixel, int lanes) {
     const Gpr from = from_, panel = panel_;
     emit_load(simd_, element_of(dtype_), v, code_.ptr[from + static_cast<std::size_t>(pixel * source_.pixel)],
-              {lanes, input_mask});
+              some(lanes));
+    if (factors_) {
+        code_.vmulps(v, v, simd_.vec(factor));
+        if (element_of(dtype_) != to_ && dtype_ != DataType::f32)
+            emit_round(simd_, element_of(dtype_), v, temps);  // else the store rounds
+    }
     if (is_quantized(dtype_) && loses_zero_point(to_))
         code_.vsubps(v, v, code_.ptr[panel + static_cast<std::size_t>(zero_offset_)]);
     if (stored_bias(dtype_, to_) != 0)

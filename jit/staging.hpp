@@ -1,8 +1,8 @@
 // Staging: converts the input rows of a tile into scratch, for a dense first stage that cannot read them as
-// they are (core/plan/arithmetic.hpp).
+// they are, or for any that reads them multiplied by factors (core/plan/arithmetic.hpp).
 //
-//   for each input row -> routine:  for each vector of channels: for each pixel: load as f32, shift, store
-//                                   as the dot wants it
+//   for each input row -> routine:  for each vector of channels: for each pixel: load as f32, shift or
+//                                   multiply, store as the stage wants it
 //
 // Channels behind the last are zero, as far as they share a vector with it.
 #pragma once
@@ -26,6 +26,7 @@ private:
     void emit_vector(const Span& columns, std::int64_t vector, int lanes);
     void emit_elements(const Vec& v, std::int64_t pixel, int lanes);
     Address copy_of(std::int64_t pixel) const;
+    Simd::Lanes some(int lanes) const;
     void emit_pixel(std::int64_t pixel, int lanes);
     void emit_pixel_pair(std::int64_t pixel, int lanes);
 
@@ -38,8 +39,9 @@ private:
     RowBuffer buffer_;
     std::int64_t zero_offset_;  // of the input's zero point, from the panel's start
     Gpr args_;
+    bool factors_;
     RegPool gprs_;
-    RegPool::Lease own_args_, rows_, staged_, row_, copy_, from_, at_, panel_, count_;
+    RegPool::Lease own_args_, rows_, staged_, row_, copy_, from_, at_, panel_, count_, factor_;
     Routines routines_;
 };
 

@@ -47,6 +47,7 @@ struct TileArgs {
     void* gemm_output = nullptr;
     const void* const* gemm_sources = &gemm_source;  // the same as tables of one row
     void* const* gemm_outputs = &gemm_output;
+    const float* factors = nullptr;  // of the image's channels, where its input has them
     const void* prefetch = nullptr;  // first input row that the next tile needs and this one does not
 
     TileArgs() = default;

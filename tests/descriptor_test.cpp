@@ -273,6 +273,25 @@ TEST_CASE("descriptor: paddings, kernels and strides of any size that some netwo
         CHECK_MESSAGE(validate(*ConvPair::parse(text)).ok(), text);
 }
 
+TEST_CASE("descriptor: an input with factors") {
+    const std::string text = "1x144x28x28*:dw3:conv1o40";
+    ConvChain chain = *ConvChain::parse(text);
+    CHECK(chain.input.factors);
+    CHECK(to_string(chain) == text);
+    CHECK(to_string(stage_of(chain, 0)) == "1x144x28x28*:dw3");
+    CHECK(to_string(stage_of(chain, 1)) == "1x144x28x28:conv1o40");
+    CHECK(make_problem(chain)->name() == text + "/nhwc/f32/fast");
+    ConvChain without = chain;
+    without.input.factors = false;
+    CHECK(chain != without);
+    CHECK(hash_value(*make_problem(chain)) != hash_value(*make_problem(without)));
+    chain.dtype = DataType::u8;
+    CHECK(contains(validate(chain).error().message,
+                   "input.factors is set; f32, bf16 or f16 is accepted with it"));
+    CHECK_FALSE(ConvChain::parse("1x144x28*x28:dw3:conv1o40").ok());
+    CHECK_FALSE(ConvChain::parse("1x144x28x28**:dw3:conv1o40").ok());
+}
+
 TEST_CASE("descriptor: a fifth post-op makes it invalid") {
     ConvPair pair = *ConvPair::parse(mobile_pair);
     for (int i = 0; i < 6; ++i)

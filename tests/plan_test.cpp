@@ -97,6 +97,7 @@ std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::opt
         .kinds = seed % 3 == 0 ? ChainKinds::depthwise_pointwise : ChainKinds::any,
         .max_flops = 3e6,
         .dtype = dtype,
+        .factors = true,
         .min_stages = stages,
         .max_stages = stages};
     ConvChain pair = random_chain(engine, options);

@@ -49,6 +49,7 @@ Case random_case(const RandomSet& set, std::uint64_t seed, std::int64_t index) {
     RandomChainOptions options{.kinds = set.kinds,
                                .max_flops = 2e6,
                                .dtype = set.dtype,
+                               .factors = true,
                                .min_stages = set.min_stages,
                                .max_stages = set.max_stages};
     // Otherwise few pairs would be compared exactly: most chains have an inexact post-op somewhere.

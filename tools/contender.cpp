@@ -72,6 +72,8 @@ Result<std::shared_ptr<const Plan>> libxsmm_plan(const Problem& problem, const P
         return Error{ErrorCode::unsupported,
                      fmt::format("Tandem takes LIBXSMM's kernels for f32 only, not for {}.",
                                  to_string(problem.dtype))};
+    if (problem.input.factors)
+        return Error{ErrorCode::unsupported, "LIBXSMM's kernels read no input with factors."};
     auto plan = std::make_shared<Plan>(with_libxsmm(own));
     bool any = false;
     for (int i = 0; i < problem.stage_count; ++i)
@@ -154,6 +156,7 @@ private:
         if (!packed) return packed.error();
         const Problem& problem = workload.problem;
         args.input = tensors_.back().data();
+        args.input_factors = first == 0 ? workload.data.input_factors.data() : nullptr;
         const int last = first + count - 1;
         tensors_.emplace_back(problem.output_dtype(last),
                               elements_of(problem.output_shape(last), problem.layout));

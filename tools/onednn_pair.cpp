@@ -210,6 +210,8 @@ public:
 
     Result<std::vector<float>> prepare(const Workload& workload) override try {
         const Problem& problem = workload.problem;
+        if (problem.input.factors)
+            return Error{ErrorCode::unsupported, "oneDNN's convolutions read no input with factors."};
         for (int i = 0; i < problem.stage_count; ++i)
             if (const Status status = add(workload, i); !status) return status.error();
         run_all();

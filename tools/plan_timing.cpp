@@ -54,6 +54,7 @@ Result<std::vector<Series>> time_plans(const BenchSetup& setup, const ConvChain&
     if (!input || !output) return (!input ? input : output).error();
     std::vector<AlignedBuffer> residuals;
     Args args{.input = input->data(), .output = output->data()};
+    args.input_factors = data.input_factors.data();
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto stage = static_cast<std::size_t>(i);
         if (data.residual[stage].empty()) continue;

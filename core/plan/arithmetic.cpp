@@ -130,6 +130,7 @@ std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
 }
 
 bool stages_source(const Problem& problem, const Plan& plan) noexcept {
+    if (problem.input.factors) return true;
     const Stage& first = problem.stage(0);
     if (loads_any_type(problem, plan, 0)) return false;
     const Dot dot = dot_of(plan, 0);

@@ -26,7 +26,8 @@
 //
 // A source that the instructions cannot read as it is (another type, or a channel count that leaves a dot
 // group half filled) is
-// staged: the tile's input rows are converted into scratch first.
+// staged: the tile's input rows are converted into scratch first. So is, for any first stage, an input with
+// factors (InputShape::factors), which it is multiplied by on the way.
 #pragma once
 
 #include <optional>

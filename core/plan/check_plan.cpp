@@ -140,6 +140,8 @@ private:
         const StagePlan& stage = plan_.stage(i);
         if (problem_.dtype != DataType::f32)
             refuse("plan.backend is libxsmm; tandem is accepted for {}.", to_string(problem_.dtype));
+        if (problem_.input.factors)
+            refuse("plan.backend is libxsmm; tandem is accepted for an input with factors.");
         if (stage.algorithm != Algorithm::direct)
             refuse("{}.algorithm is {}; direct is accepted with plan.backend libxsmm.", stage_name(i),
                    to_string(stage.algorithm));

@@ -91,7 +91,7 @@ std::string to_string(const InputShape& input) {
         out += 'x';
         append(out, size);
     }
-    return out;
+    return input.factors ? out + '*' : out;
 }
 
 }  // namespace
@@ -213,7 +213,7 @@ ConvChain stage_of(const ConvChain& chain, int i) {
     const Result<Problem> problem = make_problem(chain);
     if (!problem) return alone;
     const Stage& stage = problem->stage(i);
-    alone.input = {chain.input.n, stage.in_channels, stage.in_h, stage.in_w};
+    alone.input = {chain.input.n, stage.in_channels, stage.in_h, stage.in_w, i == 0 && chain.input.factors};
     alone.convs[0] = chain.conv(i);
     alone.conv_count = 1;
     alone.dtype = problem->input_dtype(i);

@@ -104,8 +104,10 @@ bool Parser::padding(std::optional<Padding>& value) {
 
 bool Parser::input_shape(InputShape& input) {
     constexpr const char* form = "the input shape <N>x<C>x<H>x<W>";
-    return number(input.n, form) && expect("x", form) && number(input.c, form) && expect("x", form) &&
-           number(input.h, form) && expect("x", form) && number(input.w, form);
+    const bool ok = number(input.n, form) && expect("x", form) && number(input.c, form) &&
+                    expect("x", form) && number(input.h, form) && expect("x", form) && number(input.w, form);
+    input.factors = ok && accept("*");
+    return ok;
 }
 
 bool Parser::chain(ConvChain& chain) {

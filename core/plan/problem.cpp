@@ -130,7 +130,8 @@ Result<Problem> make_problem(const ConvChain& chain) {
 Problem stage_alone(const Problem& problem, int i) {
     Problem alone = problem;
     const Stage& stage = problem.stage(i);
-    alone.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w};
+    alone.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w,
+                   i == 0 && problem.input.factors};
     alone.dtype = problem.input_dtype(i);
     alone.output_dtypes = {problem.output_dtype(i)};
     alone.stage_count = 1;
@@ -140,7 +141,8 @@ Problem stage_alone(const Problem& problem, int i) {
 
 std::size_t hash_value(const Problem& problem) noexcept {
     Hash hash;
-    std::uint64_t options = static_cast<std::uint64_t>(problem.layout) << 8 |
+    std::uint64_t options = static_cast<std::uint64_t>(problem.input.factors) << 12 |
+                            static_cast<std::uint64_t>(problem.layout) << 8 |
                             static_cast<std::uint64_t>(problem.math) << 4 |
                             static_cast<std::uint64_t>(problem.stage_count);
     for (int i = 0; i <= problem.stage_count; ++i)

@@ -322,6 +322,11 @@ Status resolve_input(const ConvChain& descriptor, Problem& problem) {
                           descriptor.dtype);
     check.range("h", input.h, 1, side_limit, "a height of at most 2^20");
     check.range("w", input.w, 1, side_limit, "a width of at most 2^20");
+    if (input.factors && is_quantized(descriptor.dtype))
+        check.fail(ErrorCode::invalid_argument,
+                   "{}.factors is set; f32, bf16 or f16 is accepted with it, as the product of a quantised "
+                   "input has a quantisation of its own",
+                   check.part());
     problem.input = input;
     problem.dtype = descriptor.dtype;
     problem.layout = descriptor.layout;

@@ -25,7 +25,8 @@ Plan plan_range(const Problem& problem, const Plan& plan, int first, int count) 
 Problem stage_range(const Problem& problem, int first, int count) {
     Problem part = problem;
     const Stage& stage = problem.stage(first);
-    part.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w};
+    part.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w,
+                  first == 0 && problem.input.factors};
     part.dtype = problem.input_dtype(first);
     part.output_dtypes = {};
     part.stage_count = count;

@@ -11,6 +11,7 @@ namespace {
 /// The tensors of one image that a segment reads and writes.
 struct Tensors {
     const std::byte* input = nullptr;
+    const float* factors = nullptr;  // of the input's channels, where it has them
     std::byte* output = nullptr;
     std::array<const std::byte*, max_stages> residual{};
 };
@@ -61,6 +62,7 @@ public:
         fill(outputs_[last], spans.stages[last].rows,
              address(tensors.output, spans.stages[last].cols.begin, code_.output), code_.output.row);
         fill_source(tensors.input, spans.source_rows, spans.stages[0].cols.begin);
+        call_.factors = tensors.factors;
         code_.runner->run(call_, code_.code.table.index(tile.ty, tile.tx, how.start, tile.split, how.reuse),
                           scratch_ + code_.offsets.runner);
     }
@@ -197,6 +199,7 @@ private:
         Tensors tensors;
         tensors.input = first ? static_cast<const std::byte*>(args_.input) + n * code.input.image
                               : stored_.output(segment - 1, n);
+        if (code.problem.input.factors) tensors.factors = args_.input_factors + n * code.problem.input.c;
         tensors.output =
             last ? static_cast<std::byte*>(args_.output) + n * code.output.image : stored_.output(segment, n);
         for (int i = 0; i < code.problem.stage_count; ++i) {

@@ -143,6 +143,8 @@ std::string tiling_lines(const Subject& subject) {
     text +=
         fmt::format("Scratch: {} bytes a thread. Code: {} bytes, {} tile functions, emitted in {:.0f} us.\n",
                     code.scratch_bytes, code.bytes().size(), functions, code.emission_seconds * 1e6);
+    if (problem.input.factors)
+        text += "Input: its rows are copied to scratch, multiplied by the factors of their image.\n";
     return text;
 }
 

@@ -50,6 +50,11 @@ Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* 
         return Error{
             ErrorCode::invalid_argument,
             fmt::format("weights were packed for another kernel; those of {} are needed.", kernel.name)};
+    if (p.input.factors)
+        if (auto s = check_buffer("input_factors", args.input_factors, args.input_factors_bytes,
+                                  p.input.n * p.input.c, DataType::f32);
+            !s)
+            return s;
     for (int i = 0; i < p.stage_count; ++i) {
         if (!p.stage(i).conv.has(PostOpKind::sum)) continue;
         const auto s = static_cast<std::size_t>(i);

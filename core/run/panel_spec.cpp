@@ -12,10 +12,16 @@ ChannelOffsets channel_offsets(const TensorStrides& strides, std::int64_t channe
     return {strides.block, strides.block_stride, strides.element};
 }
 
+// What stage i reads.
+TensorStrides source_strides(const Problem& problem, const Plan& plan, int i) {
+    if (i > 0) return mid_buffer(problem, plan, i - 1).strides;
+    return stages_source(problem, plan) ? staging_buffer(problem, plan).strides : input_strides(problem);
+}
+
 PanelOffsets panel_offsets(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
     const bool last = i == problem.stage_count - 1;
-    const TensorStrides in = i == 0 ? input_strides(problem) : mid_buffer(problem, plan, i - 1).strides;
+    const TensorStrides in = source_strides(problem, plan, i);
     const TensorStrides out = last ? output_strides(problem) : mid_buffer(problem, plan, i).strides;
     return {stage.depthwise() ? channel_offsets(in, stage.in_channels) : ChannelOffsets{},
             channel_offsets(out, stage.out_channels),

@@ -200,6 +200,10 @@ Status check_args(const Problem& problem, const ReferenceArgs& args) {
             check_span("input", args.input.size(), element_count(problem.input_shape(), problem.layout));
         !status)
         return status;
+    if (Status status = check_span("input_factors", args.input_factors.size(),
+                                   problem.input.factors ? problem.input.n * problem.input.c : 0);
+        !status)
+        return status;
     if (Status status = check_span("stages", args.stages.size(), problem.stage_count); !status) return status;
     if (problem.quantized())
         if (Status status = check_quantization("input_quantization", args.input_quantization, problem.dtype);
@@ -210,11 +214,23 @@ Status check_args(const Problem& problem, const ReferenceArgs& args) {
     return {};
 }
 
+/// The first stage's input where it has factors: rounded as kernels round it.
+void multiply(const Problem& problem, std::span<const float> factors, Tensor& input) {
+    const auto channels = as_index(problem.input.c), pixels = as_index(problem.input.h * problem.input.w);
+    for (std::size_t i = 0; i < input.size(); ++i) {
+        const float factor = factors[i / (pixels * channels) * channels + i % channels];
+        input[i] = problem.dtype == DataType::f32
+                       ? input[i] * factor
+                       : rounded(problem.dtype, static_cast<float>(input[i]) * factor);
+    }
+}
+
 Result<std::vector<double>> run(const Result<Problem>& resolved, const ReferenceArgs& args) {
     if (!resolved) return resolved.error();
     const Problem& problem = *resolved;
     if (Status status = check_args(problem, args); !status) return status.error();
     Tensor tensor = to_nhwc(args.input, problem.input_shape(), problem.layout);
+    if (problem.input.factors) multiply(problem, args.input_factors, tensor);
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto at = static_cast<std::size_t>(i);
         const Tensor residual = to_nhwc(args.residual[at], problem.residual_shape(i), problem.layout);

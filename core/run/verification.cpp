@@ -41,7 +41,8 @@ const char* to_string(Schedule schedule) {
 struct Buffers {
     GuardedBuffer input, output;
     std::vector<GuardedBuffer> residuals;  // one a stage
-    std::vector<GuardedBuffer> scratch;    // one a thread
+    std::optional<GuardedBuffer> input_factors{};
+    std::vector<GuardedBuffer> scratch;  // one a thread
 };
 
 /// NaN where the tensor's type has one. An integer type has not: so every run starts from another pattern,
@@ -72,7 +73,12 @@ Result<Buffers> make_buffers(const Problem& problem, const VerificationData& dat
     Result<GuardedBuffer> output =
         guarded_tensor(output_type(problem), static_cast<std::size_t>(outputs), placement);
     if (!output) return output.error();
-    Buffers buffers{std::move(*input), std::move(*output), {}, {}};
+    Buffers buffers{std::move(*input), std::move(*output), {}, {}, {}};
+    if (problem.input.factors) {
+        Result<GuardedBuffer> factors = guarded_copy(DataType::f32, data.input_factors, placement);
+        if (!factors) return factors.error();
+        buffers.input_factors = std::move(*factors);
+    }
     for (int i = 0; i < problem.stage_count; ++i) {
         Result<GuardedBuffer> residual =
             guarded_copy(problem.output_dtype(i), data.residual[static_cast<std::size_t>(i)], placement);
@@ -93,6 +99,10 @@ Args make_args(const Buffers& buffers, const PackedWeights& weights) {
         .input = buffers.input.bytes().data(), .output = buffers.output.bytes().data(), .weights = &weights};
     args.input_bytes = buffers.input.bytes().size();
     args.output_bytes = buffers.output.bytes().size();
+    if (buffers.input_factors) {
+        args.input_factors_bytes = buffers.input_factors->bytes().size();
+        args.input_factors = reinterpret_cast<const float*>(buffers.input_factors->bytes().data());
+    }
     for (std::size_t i = 0; i < buffers.residuals.size(); ++i) {
         const auto bytes = buffers.residuals[i].bytes();
         args.residual[i] = bytes.empty() ? nullptr : bytes.data();

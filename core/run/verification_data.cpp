@@ -14,7 +14,7 @@ namespace {
 // Integer data. 2^22 leaves two bits of a float's 24 for partial sums; 2^11 in the middle of the chain
 // splits that evenly between the stages. Few shapes reach either: those get zeros among their weights until
 // they keep within them.
-constexpr double max_input = 4, max_weight = 2, max_bias = 8;
+constexpr double max_input = 4, max_factor = 2, max_weight = 2, max_bias = 8;
 constexpr double f16_max = 65504;
 
 /// What the numbers of integer data are multiples of, and how many of it. Types of few bits get fractions
@@ -165,7 +165,7 @@ void make_integers(const Problem& problem, Numbers& numbers, VerificationData& d
     };
     data.exact = true;
     data.input = activations(problem.input_shape(), problem.layout, multiple);
-    double bound = max_input;
+    double bound = problem.input.factors ? max_input * max_factor : max_input;
     for (int i = 0; i < problem.stage_count; ++i) {
         bound = make_integer_stage(problem, i, std::max(bound, 1.0), numbers, data);
         data.residual[static_cast<std::size_t>(i)] =
@@ -317,7 +317,10 @@ std::vector<StageWeights> VerificationData::views(int stage_count) const {
 }
 
 ReferenceArgs VerificationData::reference_args(std::span<const StageWeights> views) const noexcept {
-    ReferenceArgs args{.input = input, .stages = views, .input_quantization = input_quantization};
+    ReferenceArgs args{.input = input,
+                       .stages = views,
+                       .input_quantization = input_quantization,
+                       .input_factors = input_factors};
     std::ranges::copy(residual, args.residual.begin());
     return args;
 }
@@ -332,6 +335,9 @@ VerificationData make_verification_data(const Problem& problem, DataKind kind, s
         make_integers(problem, numbers, data);
     else
         make_random(problem, numbers, data);
+    const std::int64_t factors = problem.input.factors ? problem.input.n * problem.input.c : 0;
+    data.input_factors = filled(
+        factors, [&] { return data.exact ? numbers.integer(max_factor) : numbers.uniform(-0.5f, 1.5f); });
     return data;
 }
 

@@ -34,8 +34,9 @@ struct VerificationData {
     Quantization input_quantization{};
     std::array<std::vector<float>, max_stages> residual;  // like the input
     std::array<Weights, max_stages> stages;
-    bool exact = false;               // results have to equal the reference
-    bool exact_intermediate = false;  // whatever the last stage's post-ops are, the intermediates have to
+    std::vector<float> input_factors{};  // [n][c]; empty where the problem has none
+    bool exact = false;                  // results have to equal the reference
+    bool exact_intermediate = false;     // whatever the last stage's post-ops are, the intermediates have to
 
     std::vector<StageWeights> views(int stage_count) const;
     /// What stage i's input stands for.

@@ -6,6 +6,7 @@
 //            m<multiplier> s<stride> p<pad> d<dilation>     (m: depthwise only), then up to 4 post-ops
 //   postop = +bias +relu +relu6 +leaky(a) +clip(lo,hi) +sigmoid +tanh +swish +hsigmoid +hswish +elu(a)
 //            +gelu_erf +gelu_tanh +prelu +scale +sum +sum(<channels>) +mish
+//   <N>x<C>x<H>x<W>* : every call gives a factor for each image and channel (InputShape::factors)
 //   k, s, d = one number or HxW;  p = one number or TxLxBxR;  omitted: s1, d1, m1, p = "same"
 //            ((k-1)*d/2 before, the rest after)
 //
@@ -115,6 +116,10 @@ struct Conv {
 /// Batch, channels, height, width of the input tensor, in elements.
 struct InputShape {
     std::int64_t n = 1, c = 0, h = 0, w = 0;
+    /// Every call gives a factor for each image and channel (Args::input_factors), as squeeze-and-excite has
+    /// them: the first convolution reads input * factor, rounded to the input's data type. Not for u8 and s8,
+    /// where the product has a quantisation of its own.
+    bool factors = false;
     bool operator==(const InputShape&) const = default;
 };
 

@@ -69,6 +69,8 @@ struct Args {
     std::array<const void*, max_stages> residual{};  // for +sum, by stage
     std::size_t input_bytes = 0, output_bytes = 0;
     std::array<std::size_t, max_stages> residual_bytes{};
+    const float* input_factors = nullptr;  // [n][c], whatever the layout; where the descriptor has them
+    std::size_t input_factors_bytes = 0;
 };
 
 class Kernel {

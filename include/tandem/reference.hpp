@@ -20,6 +20,7 @@ struct ReferenceArgs {
     std::span<const StageWeights> stages;                       // one a stage
     std::array<std::span<const float>, max_stages> residual{};  // for +sum, in the descriptor's layout
     Quantization input_quantization{};                          // of a quantised chain
+    std::span<const float> input_factors{};                     // [n][c], where the descriptor has them
 };
 
 /// The output in the descriptor's layout, padding channels zero: for f32 not rounded, else numbers of the

@@ -39,6 +39,7 @@ public:
             .input = input_.bytes().data(), .output = output_.bytes().data(), .weights = weights_.get()};
         args.input_bytes = input_.bytes().size();
         args.output_bytes = output_.bytes().size();
+        if (!data_.input_factors.empty()) args.input_factors = data_.input_factors.data();
         for (std::size_t i = 0; i < residuals_.size(); ++i) {
             args.residual[i] = residuals_[i].bytes().empty() ? nullptr : residuals_[i].bytes().data();
             args.residual_bytes[i] = residuals_[i].bytes().size();

@@ -31,7 +31,10 @@ public:
                                : chain.conv_count % 2 == 0       ? depthwise()
                                                                  : Conv::dense(1, log_uniform(max_channels)));
         chain.dtype = options_.dtype;
-        if (is_quantized(chain.dtype)) add_dtypes(chain);
+        if (is_quantized(chain.dtype))
+            add_dtypes(chain);
+        else if (options_.factors)
+            chain.input.factors = one_in(12);
         return chain;
     }
 

@@ -19,7 +19,8 @@ struct RandomChainOptions {
     bool exact_post_ops = false;     // only post-ops that map integers to integers
     std::optional<Layout> layout{};  // nullopt: any of them
     DataType dtype =
-        DataType::f32;  // of the input; quantised chains get any intermediates and output that go with it
+        DataType::f32;     // of the input; quantised chains get any intermediates and output that go with it
+    bool factors = false;  // one input in twelve has factors, unless it is quantised
     int min_stages = 2, max_stages = 2;
 };
 
