@@ -380,8 +380,8 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
              : rows > 1                      ? least_winograd_width
                                              : least_width);
     if (threads == 1) stream_weights(problem, plan, budget);
-    plan.prefetch_next =
-        is_flat(problem, plan) && plan.tile_h < last.out_h && prefetch_pays(problem, plan, budget);
+    plan.prefetch_next = problem.stage_count <= 2 && is_flat(problem, plan) && plan.tile_h < last.out_h &&
+                         prefetch_pays(problem, plan, budget);
     if (threads > 1) balance(problem, plan, threads);
     return plan;
 }
