@@ -124,7 +124,7 @@ TEST_CASE("random kernels: s8") { check_random(DataType::s8); }
 // Of one, three and four stages.
 TEST_CASE("random kernels: chains") {
     for (const DataType dtype : {DataType::f32, DataType::bf16, DataType::f16, DataType::u8, DataType::s8}) {
-        check_random({"random kernels: chains", ChainKinds::any, 700, dtype, {}, 1, 1});
-        check_random({"random kernels: chains", ChainKinds::any, 1800, dtype, {}, 3, 4});
+        check_random({"random kernels: chains", ChainKinds::any, 150, dtype, {}, 1, 1});
+        check_random({"random kernels: chains", ChainKinds::any, 500, dtype, {}, 3, 4});
     }
 }
