@@ -137,7 +137,7 @@ private:
 
     TailStore tail_store(int i) const {
         if (i == problem_.stage_count - 1)
-            return problem_.layout == Layout::nhwc ? TailStore::masked : TailStore::zeroed;
+            return problem_.output_view.layout == Layout::nhwc ? TailStore::masked : TailStore::zeroed;
         // What a dot instruction reads beside the last channel meets weights of zero, but must be a number;
         // AMX reads whole blocks.
         const Dot dot = plan_.stage(i + 1).dot;

@@ -210,7 +210,10 @@ PostOp normalized(const PostOp& op, std::int64_t out_channels) noexcept {
     // Adding zero turns -0 into +0, which compare equal and so have to hash equal.
     if (clip || op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu) result.alpha = op.alpha + 0.0f;
     if (clip) result.beta = op.beta + 0.0f;
-    if (op.kind == PostOpKind::sum) result.channels = op.channels == 0 ? out_channels : op.channels;
+    if (op.kind == PostOpKind::sum) {
+        result.channels = op.channels == 0 || op.of_input ? out_channels : op.channels;
+        result.of_input = op.of_input;
+    }
     return result;
 }
 
@@ -346,7 +349,7 @@ Status resolve(const ConvChain& chain, Problem& problem) {
             return status;
         tensor = problem.output_shape(i);
     }
-    return {};
+    return resolve_views(chain, problem);
 }
 
 Status validate(const ConvChain& chain) {

@@ -84,36 +84,31 @@ Axis column_axis(const Stage& s) noexcept {
     return {s.in_w, s.out_w, s.conv.kernel.w, s.conv.stride.w, s.conv.dilation.w, s.padding.left};
 }
 
-TensorStrides tensor_strides(const TensorShape& shape, Layout layout, DataType dtype) noexcept {
+TensorStrides tensor_strides(const TensorShape& shape, const TensorView& view, DataType dtype) noexcept {
+    const TensorView elements = filled(view, shape);
     TensorStrides s;
     s.element = element_bytes(dtype);
-    if (layout == Layout::nhwc) {
-        s.block = shape.c;
-        s.pixel = shape.c * s.element;
-        s.row = shape.w * s.pixel;
-        s.image = shape.h * s.row;
-        s.block_stride = s.pixel;
-        return s;
-    }
-    s.block = layout == Layout::nchw16c ? 16 : 8;
-    s.pixel = s.block * s.element;
-    s.row = shape.w * s.pixel;
-    s.block_stride = shape.h * s.row;
-    s.image = ceil_div(shape.c, s.block) * s.block_stride;
+    s.pixel = elements.pixel * s.element;
+    s.row = elements.row * s.element;
+    s.image = elements.image * s.element;
+    const bool nhwc = view.layout == Layout::nhwc;
+    s.block = nhwc ? shape.c : channel_block(view.layout);
+    s.block_stride = nhwc ? s.pixel : elements.block * s.element;
     return s;
 }
 
 TensorStrides input_strides(const Problem& problem) noexcept {
-    return tensor_strides(problem.input_shape(), problem.layout, problem.dtype);
+    return tensor_strides(problem.input_shape(), problem.input_view, problem.dtype);
 }
 
 TensorStrides output_strides(const Problem& problem) noexcept {
-    const int last = problem.stage_count - 1;
-    return tensor_strides(problem.output_shape(last), problem.layout, problem.output_dtype(last));
+    return tensor_strides(problem.output_shape(), problem.output_view,
+                          problem.output_dtype(problem.stage_count - 1));
 }
 
 TensorStrides residual_strides(const Problem& problem, int i) noexcept {
-    return tensor_strides(problem.residual_shape(i), problem.layout, problem.output_dtype(i));
+    if (problem.stage(i).sums_input()) return input_strides(problem);
+    return tensor_strides(problem.residual_shape(i), problem.residual_view(i), problem.output_dtype(i));
 }
 
 int vector_lanes(Isa isa, Layout layout) noexcept {
@@ -126,8 +121,25 @@ TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept {
             plan.channel_splits};
 }
 
+namespace {
+
+// Every row of the tensor begins right behind the one before.
+bool rows_adjacent(const TensorView& view, const TensorShape& shape) noexcept {
+    return shape.h <= 1 || view.row == shape.w * view.pixel;
+}
+
+bool rows_adjacent(const Problem& problem) noexcept {
+    const int last = problem.stage_count - 1;
+    const bool reads_input = problem.stage_count == 1 || problem.stage(last).sums_input();
+    return rows_adjacent(problem.output_view, problem.output_shape()) &&
+           rows_adjacent(problem.residual_view(last), problem.residual_shape(last)) &&
+           (!reads_input || rows_adjacent(problem.input_view, problem.input_shape()));
+}
+
+}  // namespace
+
 bool is_flat(const Problem& problem, const Plan& plan) noexcept {
-    return problem.last().pointwise() && plan.tile_w >= problem.last().out_w;
+    return problem.last().pointwise() && plan.tile_w >= problem.last().out_w && rows_adjacent(problem);
 }
 
 std::int64_t winograd_tile(Algorithm algorithm) noexcept {

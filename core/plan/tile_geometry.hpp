@@ -3,8 +3,8 @@
 // Vocabulary. Span: a half-open range. Taps of an output row: the kernel rows that fall inside the image;
 // those in the padding are never computed. Virtual column: the column that tap 0 of a segment's first pixel
 // reads, possibly left of the image.
-// Flat: the last stage is pointwise and its tiles are full-width, so a tile's rows are one long row of
-// pixels.
+// Flat: the last stage is pointwise, its tiles are full-width and rows lie end to end in memory, so a tile's
+// rows are one long row of pixels.
 #pragma once
 
 #include <cstdint>

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/run/argument_checks.hpp"
 #include "core/run/executor.hpp"
 #include "core/run/explain.hpp"
 #include "core/run/kernel_code.hpp"
@@ -14,54 +15,6 @@ namespace {
 
 const Error empty_kernel{ErrorCode::invalid_argument,
                          "The kernel is empty; a kernel that dispatch() returned is needed."};
-
-Status check_buffer(const char* name, const void* data, std::size_t stated, std::int64_t needed_elements,
-                    DataType dtype) {
-    const auto alignment = static_cast<std::uintptr_t>(element_bytes(dtype));
-    const auto needed = static_cast<std::size_t>(needed_elements) * alignment;
-    if (data == nullptr)
-        return Error{ErrorCode::invalid_argument,
-                     fmt::format("{} is null; a buffer of {} bytes is needed.", name, needed)};
-    if (reinterpret_cast<std::uintptr_t>(data) % alignment != 0)
-        return Error{
-            ErrorCode::invalid_argument,
-            fmt::format("{} is at {}; an address aligned to {} bytes is needed.", name, data, alignment)};
-    if (stated != 0 && stated < needed)
-        return Error{ErrorCode::buffer_too_small,
-                     fmt::format("{}_bytes is {}; at least {} are needed.", name, stated, needed)};
-    return {};
-}
-
-Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* packed) {
-    const Problem& p = kernel.problem;
-    if (auto s = check_buffer("input", args.input, args.input_bytes, element_count(p.input_shape(), p.layout),
-                              p.dtype);
-        !s)
-        return s;
-    if (auto s = check_buffer("output", args.output, args.output_bytes,
-                              element_count(p.output_shape(p.stage_count - 1), p.layout),
-                              p.output_dtype(p.stage_count - 1));
-        !s)
-        return s;
-    if (packed == nullptr)
-        return Error{ErrorCode::invalid_argument,
-                     "weights is null or empty; the result of pack() is needed."};
-    if (!packed->serves(kernel.code->panels))
-        return Error{
-            ErrorCode::invalid_argument,
-            fmt::format("weights were packed for another kernel; those of {} are needed.", kernel.name)};
-    for (int i = 0; i < p.stage_count; ++i) {
-        if (!p.stage(i).conv.has(PostOpKind::sum)) continue;
-        const auto s = static_cast<std::size_t>(i);
-        constexpr const char* names[max_stages] = {"residual[0]", "residual[1]", "residual[2]",
-                                                   "residual[3]"};
-        if (auto status = check_buffer(names[i], args.residual[s], args.residual_bytes[s],
-                                       element_count(p.residual_shape(i), p.layout), p.output_dtype(i));
-            !status)
-            return status;
-    }
-    return {};
-}
 
 // Scratch of calls that bring none: one buffer a thread, grown as needed, freed when the thread ends.
 std::span<std::byte> thread_scratch(std::size_t bytes) {
@@ -120,7 +73,10 @@ Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> 
         return Error{ErrorCode::invalid_argument,
                      fmt::format("scratch is at {}; an address aligned to 64 bytes is needed.",
                                  static_cast<const void*>(scratch.data()))};
-    run_part(*impl_, part, nparts, args, *packed, scratch.data());
+    Args called = args;
+    for (int i = 0; i < impl_->problem.stage_count; ++i)
+        if (impl_->problem.stage(i).sums_input()) called.residual[static_cast<std::size_t>(i)] = args.input;
+    run_part(*impl_, part, nparts, called, *packed, scratch.data());
     return {};
 }
 
@@ -163,6 +119,11 @@ DataType Kernel::residual_dtype(int stage) const noexcept {
     return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.output_dtype(stage)
                                                                      : DataType::f32;
 }
-Layout Kernel::layout() const noexcept { return impl_ ? impl_->problem.layout : Layout::nhwc; }
+TensorView Kernel::input_view() const noexcept { return impl_ ? impl_->problem.input_view : TensorView(); }
+TensorView Kernel::output_view() const noexcept { return impl_ ? impl_->problem.output_view : TensorView(); }
+TensorView Kernel::residual_view(int stage) const noexcept {
+    return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.residual_view(stage)
+                                                                     : TensorView();
+}
 
 }  // namespace tandem
