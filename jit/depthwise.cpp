@@ -5,21 +5,25 @@
 #include <fmt/format.h>
 
 #include "core/plan/tiling.hpp"
-#include "jit/quantize.hpp"
 
 namespace tandem::jit {
 DepthwiseBody::DepthwiseBody(StageContext context, const Gpr& args, RegPool& gprs)
-    : context_(std::move(context)), code_(context_.simd.code),
-      post_ops_(context_.stage->conv, is_quantized(context_.out_dtype)), args_(args),
-      rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
-      residuals_(gprs.lease("residual rows")), panel_(gprs.lease("channel panel")) {
+    : context_(std::move(context)), code_(context_.simd.code), args_(args), rows_(gprs.lease("input rows")),
+      outs_(gprs.lease("output rows")), residuals_(gprs.lease("residual rows")),
+      panel_(gprs.lease("channel panel")), epilogue_(context_, context_.panel, panel_) {
     const int rows = context_.plan.block_rows;
-    for (std::int64_t i = 0; i < distinct_input_rows(*context_.stage, rows); ++i)
+    const bool looped = loops_kernel_rows(*context_.stage);
+    const std::int64_t inputs = looped ? 1 : distinct_input_rows(*context_.stage, rows);
+    for (std::int64_t i = 0; i < inputs; ++i)
         input_.push_back(gprs.lease(fmt::format("input row {}", i)));
     for (int i = 0; i < rows; ++i)
         output_.push_back(gprs.lease(fmt::format("output row {}", i)));
-    for (int i = 0; i < rows && post_ops_.has_sum(); ++i)
+    for (int i = 0; i < rows && epilogue_.has_sum(); ++i)
         residual_.push_back(gprs.lease(fmt::format("residual row {}", i)));
+    if (looped)
+        loop_.emplace(KernelRowLoop{gprs.lease("first kernel row"), gprs.lease("kernel rows"),
+                                    gprs.lease("input column"), gprs.lease("input row table"),
+                                    gprs.lease("kernel row"), gprs.lease("kernel rows left")});
 }
 
 std::string DepthwiseBody::RowGroup::key() const {
@@ -33,7 +37,7 @@ std::string DepthwiseBody::RowGroup::key() const {
 }
 
 void DepthwiseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
-    if (runs.empty() || tile.taps.empty()) return;
+    if (runs.empty() || tile.taps.empty() || tile.segment.width == 0) return;
     const Gpr rows = rows_, outs = outs_, residuals = residuals_;
     const Axis axis = row_axis(*context_.stage);
     code_.note(fmt::format("{}: depthwise, {} rows of {} pixels", context_.name(), tile.taps.size(),
@@ -42,31 +46,47 @@ void DepthwiseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> r
     emit_add(code_, rows, (axis.first_tap(tile.rows.begin) - tile.in_rows.begin) * 8);
     code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
     emit_add(code_, outs, first_row * 8);
-    if (post_ops_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
+    if (epilogue_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
 
-    const auto group_at = [&](std::size_t row) {
-        const std::size_t end =
-            std::min(row + static_cast<std::size_t>(context_.plan.block_rows), tile.taps.size());
-        return RowGroup{{tile.taps.begin() + static_cast<std::ptrdiff_t>(row),
-                         tile.taps.begin() + static_cast<std::ptrdiff_t>(end)},
-                        tile.segment,
-                        tile.shift,
-                        {runs.begin(), runs.end()}};
+    const auto taps_at = [&](std::size_t row) {
+        return std::span(tile.taps).subspan(
+            row, std::min(static_cast<std::size_t>(context_.plan.block_rows), tile.taps.size() - row));
     };
     for (std::size_t row = 0; row < tile.taps.size();) {
-        const RowGroup group = group_at(row);
-        const std::size_t size = group.taps.size();
+        const std::span<const Span> taps = taps_at(row);
+        const RowGroup group{routine_taps(taps), tile.segment, tile.shift, {runs.begin(), runs.end()}};
+        const std::size_t size = taps.size();
         std::size_t end = row + size;
-        while (end < tile.taps.size() && group_at(end).taps == group.taps)
+        while (end < tile.taps.size() && std::ranges::equal(taps_at(end), taps))
             end += size;
         emit_loop(code_, local(Local::rows), static_cast<std::int64_t>((end - row) / size), [&] {
-            code_.call(routines_.get(group.key(), [this, group] { emit_row_group(group); }));
+            emit_group_call(group, taps.front());
             emit_add(code_, rows, static_cast<std::int64_t>(size) * axis.stride * 8);
             emit_add(code_, outs, static_cast<std::int64_t>(size) * 8);
-            if (post_ops_.has_sum()) emit_add(code_, residuals, static_cast<std::int64_t>(size) * 8);
+            if (epilogue_.has_sum()) emit_add(code_, residuals, static_cast<std::int64_t>(size) * 8);
         });
         row = end;
     }
+}
+
+std::vector<Span> DepthwiseBody::routine_taps(std::span<const Span> taps) const {
+    if (!loops()) return {taps.begin(), taps.end()};
+    return {taps.front().size() > 0 ? Span{0, 1} : Span{0, 0}};
+}
+
+// Where kernel rows are looped over, `first_taps` are values at run time, those of the group's only row.
+void DepthwiseBody::emit_group_call(const RowGroup& group, const Span& first_taps) {
+    const Gpr rows = rows_;
+    const std::int64_t first_row = loops() ? first_taps.begin * context_.stage->conv.dilation.h * 8 : 0;
+    if (loops() && first_taps.size() > 0) {
+        const Gpr first_weights = loop_->first_weights, count = loop_->count;
+        code_.mov(first_weights,
+                  immediate(first_taps.begin * context_.panel.row_taps * context_.panel.vector_bytes));
+        code_.mov(count, immediate(first_taps.size()));
+    }
+    emit_add(code_, rows, first_row);
+    code_.call(routines_.get(group.key(), [this, group] { emit_row_group(group); }));
+    emit_add(code_, rows, -first_row);
 }
 
 std::vector<std::int64_t> DepthwiseBody::input_rows(const RowGroup& group) const {
@@ -88,14 +108,14 @@ void DepthwiseBody::emit_row_group(const RowGroup& group) {
                            group.taps.size(), taps));
     const Gpr panel = panel_, scratch = input_.front();
     const Simd& simd = context_.simd;
-    code_.mov(panel, code_.ptr[args_ + panel_offset(context_.index)]);
+    code_.mov(panel, code_.ptr[args_ + context_.panel_at]);
     emit_add(code_, panel, group.runs.front().offset);
     for (const GroupRun& run : group.runs) {
-        if (simd.avx512()) {
-            simd.set_mask({context_.tail_vector(run.tail_lanes).lanes, output_mask}, scratch);
-            simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
-        }
-        simd.set_mask(input_lanes(run), scratch);
+        epilogue_.emit_opmasks(run, scratch);
+        if (simd.avx512())
+            simd.set_opmask(input_lanes(run), scratch);
+        else
+            simd.load_mask(input_lanes(run));
         if (context_.plan.channels_inner) {
             emit_channels_inner(group, run);
         } else {
@@ -112,12 +132,10 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
         for (const BlockRun& block : blocks(group)) {
             emit_loop(code_, local(Local::blocks), block.count, [&] {
                 emit_block(group, run, block);
-                const std::size_t inputs = input_rows(group).size();
-                for (std::size_t i = 0; i < inputs; ++i)
-                    emit_add(code_, input_[i], block.width * axis.stride * context_.in.pixel);
+                emit_input_steps(group, block.width * axis.stride * context_.in.pixel);
                 for (std::size_t i = 0; i < group.taps.size(); ++i)
                     emit_add(code_, output_[i], block.width * context_.out.pixel);
-                for (std::size_t i = 0; i < group.taps.size() && post_ops_.has_sum(); ++i)
+                for (std::size_t i = 0; i < group.taps.size() && epilogue_.has_sum(); ++i)
                     emit_add(code_, residual_[i], block.width * context_.residual.pixel);
             });
         }
@@ -156,24 +174,47 @@ std::vector<BlockRun> DepthwiseBody::blocks(const RowGroup& group) const {
 // Points input_, output_ and residual_ at the current channels of the first pixel of the row, or of the
 // current block.
 void DepthwiseBody::emit_pointers(const RowGroup& group, bool with_columns) {
-    const Gpr rows = rows_, outs = outs_, residuals = residuals_, panel = panel_;
-    const auto point = [&](const Gpr& reg, const Gpr& table, std::int64_t row, std::size_t header,
+    const Gpr outs = outs_, residuals = residuals_, panel = panel_;
+    const auto point = [&](const Gpr& reg, const Gpr& table, std::size_t row, std::size_t header,
                            Local column) {
-        code_.mov(reg, code_.ptr[table + static_cast<std::size_t>(row * 8)]);
+        code_.mov(reg, code_.ptr[table + row * 8]);
         code_.add(reg, code_.ptr[panel + header]);
         if (with_columns) code_.add(reg, local(column));
     };
+    emit_input_pointers(group, with_columns);
+    for (std::size_t i = 0; i < group.taps.size(); ++i) {
+        point(output_[i], outs, i, offsetof(GroupHeader, output), Local::output_x);
+        if (epilogue_.has_sum())
+            point(residual_[i], residuals, i, offsetof(GroupHeader, residual), Local::residual_x);
+    }
+}
+
+// Where kernel rows are looped over, only what is added to each row's pointer.
+void DepthwiseBody::emit_input_pointers(const RowGroup& group, bool with_columns) {
+    const Gpr rows = rows_, panel = panel_;
+    const auto add_channels = [&](const Gpr& reg) {
+        code_.add(reg, code_.ptr[panel + offsetof(GroupHeader, input)]);
+        if (with_columns) code_.add(reg, local(Local::input_x));
+    };
+    if (loops()) {
+        const Gpr column = loop_->column;
+        code_.mov(column, group.shift * context_.in.pixel);
+        return add_channels(column);
+    }
     const std::vector<std::int64_t> inputs = input_rows(group);
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-        point(input_[i], rows, inputs[i], offsetof(GroupHeader, input), Local::input_x);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        code_.mov(input_[i], code_.ptr[rows + static_cast<std::size_t>(inputs[i] * 8)]);
+        add_channels(input_[i]);
+    }
     for (std::size_t i = 0; i < inputs.size(); ++i)
         emit_add(code_, input_[i], group.shift * context_.in.pixel);
-    for (std::size_t i = 0; i < group.taps.size(); ++i) {
-        const auto row = static_cast<std::int64_t>(i);
-        point(output_[i], outs, row, offsetof(GroupHeader, output), Local::output_x);
-        if (post_ops_.has_sum())
-            point(residual_[i], residuals, row, offsetof(GroupHeader, residual), Local::residual_x);
-    }
+}
+
+void DepthwiseBody::emit_input_steps(const RowGroup& group, std::int64_t bytes) {
+    if (loops()) return emit_add(code_, loop_->column, bytes);
+    const std::size_t inputs = input_rows(group).size();
+    for (std::size_t i = 0; i < inputs; ++i)
+        emit_add(code_, input_[i], bytes);
 }
 
 void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
@@ -186,7 +227,7 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         for (std::int64_t p = 0; p < block.width; ++p) {
             const Vec a = acc(group, run, row, p);
-            if (!post_ops_.starts_with_bias() || context_.panel.quantized) {
+            if (!epilogue_.starts_with_bias() || context_.panel.quantized) {
                 context_.simd.zero(a);
             } else if (row == 0 && p == 0) {
                 code_.vmovups(a, panel_vector(context_.panel.params_offset()));
@@ -195,9 +236,42 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
             }
         }
     }
-    for (std::size_t i = 0; i < input_rows(group).size(); ++i)
-        emit_input_row(group, run, block, i);
-    emit_post_ops_and_store(group, run, block);
+    emit_sums(group, block, [&](std::size_t input_index) { emit_input_row(group, run, block, input_index); });
+    emit_epilogue(group, run, block);
+}
+
+// `row` adds an input row to the accumulators; none where the block's columns are all padding.
+void DepthwiseBody::emit_sums(const RowGroup& group, const BlockRun& block,
+                              const std::function<void(std::size_t)>& row) {
+    const std::size_t inputs = block.columns.size() > 0 ? input_rows(group).size() : 0;
+    if (!loops()) {
+        for (std::size_t i = 0; i < inputs; ++i)
+            row(i);
+    } else if (inputs > 0) {
+        emit_kernel_rows([&] {
+            const Gpr input = input_.front(), table = loop_->table, column = loop_->column;
+            code_.mov(input, code_.ptr[table]);
+            code_.add(input, column);
+            row(0);
+        });
+    }
+}
+
+// The loop over the kernel rows inside the image; `row` finds its weights by row_vector(0, ...).
+void DepthwiseBody::emit_kernel_rows(const std::function<void()>& row) {
+    const Gpr table = loop_->table, weights = loop_->weights, left = loop_->left, panel = panel_;
+    code_.mov(table, rows_.operator Gpr());
+    code_.lea(weights, code_.ptr[panel + static_cast<std::size_t>(context_.panel.weights_offset(1))]);
+    code_.add(weights, loop_->first_weights.operator Gpr());
+    code_.mov(left.cvt32(), loop_->count.operator Gpr().cvt32());
+    Label next_row;
+    code_.align(16);
+    code_.L(next_row);
+    row();
+    emit_add(code_, table, context_.stage->conv.dilation.h * 8);
+    emit_add(code_, weights, context_.panel.row_taps * context_.panel.vector_bytes);
+    code_.dec(left.cvt32());
+    code_.jnz(next_row, CodeBlock::T_NEAR);
 }
 
 std::vector<DepthwiseBody::Use> DepthwiseBody::uses_of(const RowGroup& group, std::size_t input_index) const {
@@ -223,35 +297,35 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
     const int first_weight = first_free(group, block);
     int next = first_weight;
     const std::vector<Use> uses = uses_of(group, input_index);
+    const bool held = holds_kernel_row(*context_.stage, simd.isa, context_.plan.block_rows);
     for (const Use& use : uses)
-        for (std::int64_t kw = 0; kw < x.kernel; ++kw)
-            code_.vmovups(in_width(run, next++),
-                          panel_vector(context_.panel.weights_offset(1) +
-                                       (use.tap * x.kernel + kw) * context_.panel.vector_bytes));
+        for (std::int64_t kw = 0; held && kw < x.kernel; ++kw)
+            code_.vmovups(in_width(run, next++), row_vector(use.tap, kw));
     const int loaders = simd.registers() - reserved_registers(run) - next;
     const Simd::Lanes lanes = input_lanes(run);
     int turn = 0;
     for (std::int64_t column = block.columns.begin; column < block.columns.end; ++column) {
         struct Tap {
-            Vec acc, weight;
+            Vec acc;
+            int weight;       // its register, if it has one
+            Address address;  // else this
         };
         std::vector<Tap> taps;
         for (std::size_t i = 0; i < uses.size(); ++i) {
             for (std::int64_t kw = 0; kw < x.kernel; ++kw) {
                 const std::int64_t distance = column - kw * x.dilation;
                 if (distance < 0 || distance % x.stride != 0 || distance / x.stride >= block.width) continue;
-                taps.push_back(
-                    {acc(group, run, uses[i].row, distance / x.stride),
-                     in_width(run, first_weight +
-                                       static_cast<int>(static_cast<std::int64_t>(i) * x.kernel + kw))});
+                taps.push_back({acc(group, run, uses[i].row, distance / x.stride),
+                                first_weight + static_cast<int>(static_cast<std::int64_t>(i) * x.kernel + kw),
+                                row_vector(uses[i].tap, kw)});
             }
         }
         if (taps.empty()) continue;
         const Address from = code_.ptr[input + static_cast<std::size_t>(column * context_.in.pixel)];
         emit_ahead(group, input_index, {column, column + 1});
-        if (taps.size() == 1 && lanes.count == 0 && !context_.panel.permute &&
+        if (held && taps.size() == 1 && lanes.count == 0 && !context_.panel.permute &&
             context_.in_element == Element::f32) {
-            code_.vfmadd231ps(taps.front().acc, taps.front().weight, from);
+            code_.vfmadd231ps(taps.front().acc, in_width(run, taps.front().weight), from);
             continue;
         }
         const Vec value = in_width(run, next + turn++ % loaders);
@@ -259,8 +333,12 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
         if (context_.in_element == Element::u8 || context_.in_element == Element::s8)
             code_.vsubps(value, value, panel_vector(context_.panel.input_zero_offset()));
         if (context_.panel.permute) simd.permute(value, permute_register(), value);
-        for (const Tap& tap : taps)
-            code_.vfmadd231ps(tap.acc, tap.weight, value);
+        for (const Tap& tap : taps) {
+            if (held)
+                code_.vfmadd231ps(tap.acc, in_width(run, tap.weight), value);
+            else
+                code_.vfmadd231ps(tap.acc, value, tap.address);
+        }
     }
 }
 
@@ -269,7 +347,7 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
 // neighbouring pixels share is fetched once.
 void DepthwiseBody::emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns) {
     const std::size_t fresh = group.taps.size() * static_cast<std::size_t>(context_.stage->conv.stride.h);
-    if (context_.rows_ahead == 0 || input_index + fresh < input_rows(group).size()) return;
+    if (context_.rows_ahead == 0 || loops() || input_index + fresh < input_rows(group).size()) return;
     const Gpr input = input_[input_index];
     const std::int64_t pixels_a_line = std::max<std::int64_t>(1, 64 / context_.in.pixel);
     for (std::int64_t column = columns.begin; column < columns.end; ++column)
@@ -279,72 +357,32 @@ void DepthwiseBody::emit_ahead(const RowGroup& group, std::size_t input_index, c
                     .ptr[input + static_cast<std::size_t>(column * context_.in.pixel + context_.rows_ahead)]);
 }
 
-void DepthwiseBody::emit_post_ops_and_store(const RowGroup& group, const GroupRun& run,
-                                            const BlockRun& block) {
-    const Simd& simd = context_.simd;
-    std::vector<int> temps;
-    for (int i = first_free(group, block); i < simd.registers() - reserved_registers(run); ++i)
-        temps.push_back(i);
-    const QuantAddress quant = [&](QuantNumber number) {
-        return panel_vector(context_.panel.quant_offset(number));
+// From sums to the output.
+void DepthwiseBody::emit_epilogue(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
+    using Place = EpilogueBlock::Place;
+    const auto address = [](const RegPool::Lease& row, std::int64_t offset) {
+        return Gpr(row) + static_cast<std::size_t>(offset);
     };
-    const bool packs = packs_pixels(context_, run.tail_lanes);
-    const Gpr panel = panel_;
-    const Address far = code_.qword[panel + offsetof(GroupHeader, far)];
-    PostOpOperands operands;
-    operands.has_residual = run.residual_vectors > 0;
-    operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
-    operands.residual_element = element_of(context_.out_dtype);
-    operands.quant = quant;
-    operands.param = [&](int param) {
-        return panel_vector(context_.panel.params_offset() + param * context_.panel.vector_bytes);
-    };
-    std::vector<Vec> accs;
-    for (std::size_t row = 0; row < group.taps.size(); ++row)
-        for (std::int64_t p = 0; p < block.width; ++p)
-            accs.push_back(acc(group, run, row, p));
-    if (context_.panel.quantized)
-        emit_real_numbers(context_, accs, panel_vector(context_.panel.factors_offset(1)),
-                          post_ops_.starts_with_bias() ? std::optional(operands.param(0)) : std::nullopt,
-                          temps);
-    for (std::size_t row = 0; row < group.taps.size(); ++row) {
-        for (std::int64_t p = 0; p < block.width; ++p) {
-            operands.residual = [&, row, p] {
-                const Gpr residual = residual_[row];
-                return code_.ptr[residual + static_cast<std::size_t>(p * context_.residual.pixel)];
-            };
-            const Vec a = acc(group, run, row, p);
-            post_ops_.apply(simd, a, temps, operands);
-            emit_rounding(context_, a, temps);
-        }
-    }
-    if (is_quantized(context_.out_dtype)) emit_quantization(context_, accs, packs, far, quant, temps);
-    const int mask = simd.avx512() ? output_mask : temps.front();
-    if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel_);
-    const std::span<const int> free = std::span(temps).subspan(simd.avx512() ? 0 : 1);
-    for (std::size_t row = 0; row < group.taps.size(); ++row) {
-        const Gpr output = output_[row];
-        const auto at = [&](std::int64_t p) {
-            return code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel)];
-        };
-        std::vector<VectorStore> stores;
-        for (std::int64_t p = 0; p < block.width; ++p) {
-            if (!packs) {
-                stores.push_back({at(p), acc(group, run, row, p), run.tail_lanes});
-            } else if (p % packed_pixels == 0) {
-                std::vector<Vec> pixels;
-                for (std::int64_t i = p; i < std::min<std::int64_t>(p + packed_pixels, block.width); ++i)
-                    pixels.push_back(acc(group, run, row, i));
-                emit_packed_store(context_, at(p), pixels, run.tail_lanes, quant, free);
-            }
-        }
-        emit_stores(context_, stores, mask, free);
-        for (std::int64_t p = 0; p < block.width && !packs; ++p)
-            emit_pad_block(context_, run,
-                           code_.ptr[output + static_cast<std::size_t>(p * context_.out.pixel +
-                                                                       simd.lanes * context_.out.element)],
-                           temps.back());
-    }
+    EpilogueBlock epilogue{
+        .group = run,
+        .vectors = {0, 1},
+        .rows = static_cast<std::int64_t>(group.taps.size()),
+        .pixels = block.width,
+        .acc = [&](const Place& at) { return acc(group, run, static_cast<std::size_t>(at.row), at.pixel); },
+        .output =
+            [&](const Place& at) {
+                return address(output_[static_cast<std::size_t>(at.row)], at.pixel * context_.out.pixel);
+            },
+        .residual =
+            [&](const Place& at) {
+                return address(residual_[static_cast<std::size_t>(at.row)],
+                               at.pixel * context_.residual.pixel);
+            },
+        .temps = {},
+        .biased = true};
+    for (int i = first_free(group, block); i < context_.simd.registers() - reserved_registers(run); ++i)
+        epilogue.temps.push_back(i);
+    epilogue_.emit(epilogue);
 }
 
 // Which lanes an input load may touch. Blocked tensors and scratch hold whole vectors.
@@ -376,6 +414,14 @@ Vec DepthwiseBody::acc(const RowGroup& group, const GroupRun& run, std::size_t r
 Address DepthwiseBody::panel_vector(std::int64_t offset) const {
     const Gpr panel = panel_;
     return code_.ptr[panel + static_cast<std::size_t>(offset)];
+}
+
+// A vector of a kernel row of the panel. Where kernel rows are looped over, row 0 is the current one.
+Address DepthwiseBody::row_vector(std::int64_t kernel_row, std::int64_t vector) const {
+    const std::int64_t at = (kernel_row * context_.panel.row_taps + vector) * context_.panel.vector_bytes;
+    if (!loops()) return panel_vector(context_.panel.weights_offset(1) + at);
+    const Gpr weights = loop_->weights;
+    return code_.ptr[weights + static_cast<std::size_t>(at)];
 }
 
 }  // namespace tandem::jit

@@ -11,8 +11,14 @@
 //
 // Each input vector is loaded once a block however many taps use it. Rows and columns of padding are never
 // touched.
+//
+// Kernels of many rows (loops_kernel_rows()) have one output row a group, and a block loops over the kernel
+// rows inside the image, so that all groups but those without any share a routine:
+//
+//         for each kernel row: point at its input row and its weights; as above
 #pragma once
 
+#include "jit/epilogue.hpp"
 #include "jit/stage_body.hpp"
 
 namespace tandem::jit {
@@ -24,7 +30,7 @@ public:
 
 private:
     struct RowGroup {            // output rows computed together
-        std::vector<Span> taps;  // of each
+        std::vector<Span> taps;  // of each; where kernel rows are looped over, {0, 1} stands for all
         SegmentShape segment;
         std::int64_t shift;  // see StageTile
         std::vector<GroupRun> runs;
@@ -41,14 +47,21 @@ private:
     std::vector<Use> uses_of(const RowGroup& group, std::size_t input_index) const;
     /// Input rows of a row group, counted from tap 0 of its first row.
     std::vector<std::int64_t> input_rows(const RowGroup& group) const;
+    std::vector<Span> routine_taps(std::span<const Span> taps) const;
+    void emit_group_call(const RowGroup& group, const Span& first_taps);
     void emit_row_group(const RowGroup& group);
     void emit_channels_outer(const RowGroup& group, const GroupRun& run);
     void emit_channels_inner(const RowGroup& group, const GroupRun& run);
     void emit_pointers(const RowGroup& group, bool with_columns);
+    void emit_input_pointers(const RowGroup& group, bool with_columns);
+    void emit_input_steps(const RowGroup& group, std::int64_t bytes);
+    void emit_sums(const RowGroup& group, const BlockRun& block, const std::function<void(std::size_t)>& row);
+    void emit_kernel_rows(const std::function<void()>& row);
     std::vector<BlockRun> blocks(const RowGroup& group) const;
     void emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_block_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_looped_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_input_row_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block,
                                    std::size_t input_index);
     void emit_window(const GroupRun& run, std::size_t input_index, const Window& window, const Xbyak::Zmm& v,
@@ -61,13 +74,15 @@ private:
     void emit_input_row(const RowGroup& group, const GroupRun& run, const BlockRun& block,
                         std::size_t input_index);
     void emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns);
-    void emit_post_ops_and_store(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_epilogue(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     bool by_windows() const { return context_.plan.dot == Dot::int8; }
+    bool loops() const { return loop_.has_value(); }
     Simd::Lanes input_lanes(const GroupRun& run) const;
     int reserved_registers(const GroupRun& run) const;
     Vec in_width(const GroupRun& run, int index) const;
     Vec acc(const RowGroup& group, const GroupRun& run, std::size_t row, std::int64_t pixel) const;
     Address panel_vector(std::int64_t offset) const;
+    Address row_vector(std::int64_t kernel_row, std::int64_t vector) const;
     Address local(Local name) const { return code_.qword[args_ + local_offset(name)]; }
 
     // Vector registers behind the accumulators.
@@ -81,10 +96,16 @@ private:
 
     StageContext context_;
     CodeBlock& code_;
-    PostOps post_ops_;
     Gpr args_;
     RegPool::Lease rows_, outs_, residuals_, panel_;
+    Epilogue epilogue_;
     std::vector<RegPool::Lease> input_, output_, residual_;  // pointers of the current pixel block, one a row
+    struct KernelRowLoop {
+        RegPool::Lease first_weights, count;  // offset of the first kernel row's weights; kernel rows
+        RegPool::Lease column;                // of the current pixel block, from an input row's pointer
+        RegPool::Lease table, weights, left;  // of the current kernel row; kernel rows left
+    };
+    std::optional<KernelRowLoop> loop_;  // where kernel rows are looped over
 };
 
 }  // namespace tandem::jit

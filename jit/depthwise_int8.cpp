@@ -50,16 +50,16 @@ void DepthwiseBody::emit_block_by_windows(const RowGroup& group, const GroupRun&
     if (!by_bytes) code_.vmovdqu32(Xbyak::Zmm(dword_index), transposed_dwords(code_));
     code_.vmovdqu32(Xbyak::Zmm(byte_index), by_bytes ? transposed_columns(code_) : transposed_bytes(code_));
     emit_zero_points(group, run, block);
-    for (std::size_t i = 0; i < input_rows(group).size(); ++i)
-        emit_input_row_by_windows(group, run, block, i);
-    emit_post_ops_and_store(group, run, block);
+    emit_sums(group, block,
+              [&](std::size_t input_index) { emit_input_row_by_windows(group, run, block, input_index); });
+    emit_epilogue(group, run, block);
 }
 
 // Accumulators begin with what the sums of all kernel rows inside the image owe to the zero point.
 void DepthwiseBody::emit_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
+    if (loops() || block.columns.size() == 0) return emit_looped_zero_points(group, run, block);
     const auto share = [&](std::int64_t kernel_row) {
-        return panel_vector(context_.panel.weights_offset(1) +
-                            kernel_row * context_.panel.row_taps * context_.panel.vector_bytes);
+        return row_vector(kernel_row, 0);
     };
     const std::int64_t rows = context_.stage->conv.kernel.h;
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
@@ -80,6 +80,18 @@ void DepthwiseBody::emit_zero_points(const RowGroup& group, const GroupRun& run,
     }
 }
 
+// The same in a loop over the kernel rows; none where the block's columns are all padding.
+void DepthwiseBody::emit_looped_zero_points(const RowGroup& group, const GroupRun& run,
+                                            const BlockRun& block) {
+    const Vec first = acc(group, run, 0, 0);
+    context_.simd.zero(first);
+    if (group.taps.front().size() > 0 && block.columns.size() > 0)
+        emit_kernel_rows([&] { code_.vpaddd(first, first, row_vector(0, 0)); });
+    for (std::size_t row = 0; row < group.taps.size(); ++row)
+        for (std::int64_t p = row == 0 ? 1 : 0; p < block.width; ++p)
+            code_.vmovdqa32(acc(group, run, row, p), first);
+}
+
 // One input row into every accumulator it reaches.
 void DepthwiseBody::emit_input_row_by_windows(const RowGroup& group, const GroupRun& run,
                                               const BlockRun& block, std::size_t input_index) {
@@ -90,10 +102,7 @@ void DepthwiseBody::emit_input_row_by_windows(const RowGroup& group, const Group
     const std::vector<Use> uses = uses_of(group, input_index);
     for (const Use& use : uses)
         for (std::int64_t v = 0; v < vectors; ++v)
-            code_.vmovdqu32(
-                in_width(run, next++),
-                panel_vector(panel.weights_offset(1) +
-                             (use.tap * panel.row_taps + panel.zero_point_taps + v) * panel.vector_bytes));
+            code_.vmovdqu32(in_width(run, next++), row_vector(use.tap, panel.zero_point_taps + v));
     const std::int64_t reach = (block.width - 1) * stride + columns;
     for (std::int64_t first = 0; first < reach; first += window_step) {
         struct Product {

@@ -9,6 +9,7 @@
 // bound of its own, a NaN's conversion included.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "jit/stage_body.hpp"
@@ -17,6 +18,9 @@ namespace tandem::jit {
 
 /// Vector registers that each of the functions below needs besides the accumulators.
 inline constexpr int quantization_temps = 4;
+
+/// Address of one of the panel's numbers.
+using QuantAddress = std::function<Address(QuantNumber)>;
 
 /// Turns the sums of one vector of channels into real numbers: times `factors`, plus `bias` where the chain
 /// starts with one.

@@ -1,10 +1,11 @@
-// StageBody: what a stage's emitter (depthwise.*, dense.*) offers to the composer (pair_kernel.*), and what
+// StageBody: what a stage's emitter (depthwise.*, dense.*) offers to the composer (chain_kernel.*), and what
 // both share.
 //
 // A body emits, into a tile function, the code that computes the stage's rows of the tile. Inner routines
 // are asked for while the tile functions are emitted, shared between them, and emitted behind them.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -14,21 +15,13 @@
 #include <vector>
 
 #include "core/plan/panel.hpp"
+#include "core/plan/stage_io.hpp"
 #include "jit/elements.hpp"
-#include "jit/post_ops.hpp"
 #include "jit/reg_pool.hpp"
 #include "jit/simd.hpp"
 #include "jit/tile_args.hpp"
 
 namespace tandem::jit {
-
-/// How a stage's output tensor wants a vector that is only partly channels.
-enum class TailStore {
-    masked,    // NHWC: the lanes behind belong to the next pixel
-    zeroed,    // blocked: padding channels are zero
-    cleared,   // scratch whose lanes behind the last channel share a dot group with it
-    anything,  // scratch: nobody reads them
-};
 
 /// The register that `lanes` valid channels take: half a register where that is enough, with the lanes of
 /// it to touch.
@@ -42,7 +35,8 @@ struct StageContext {
     Simd simd;
     const Stage* stage;
     StagePlan plan;
-    int index;  // 0 or 1: which panel and residual table
+    int index;             // of the stage: which residual table, and its name
+    std::size_t panel_at;  // offset in TileArgs of the panel's address
     PanelLayout panel;
     TensorStrides in, out, residual;
     Element in_element, out_element;
@@ -61,7 +55,10 @@ struct StageContext {
             return {true, tail_lanes % 8};
         return {false, tail_lanes};
     }
-    std::string name() const { return index == 0 ? "first" : "second"; }
+    std::string name() const {
+        constexpr std::array<const char*, max_stages> names{"first", "second", "third", "fourth"};
+        return names[static_cast<std::size_t>(index)];
+    }
 };
 
 /// Inner routines by key, each emitted once.
@@ -109,6 +106,9 @@ std::vector<BlockRun> block_runs(const Axis& axis, const SegmentShape& segment, 
 inline std::size_t local_offset(Local local) {
     return offsetof(TileArgs, locals) + static_cast<std::size_t>(local) * sizeof(std::int64_t);
 }
+inline std::size_t mid_offset(int stage) {
+    return offsetof(TileArgs, mid_rows) + static_cast<std::size_t>(stage) * sizeof(void*);
+}
 inline std::size_t panel_offset(int stage) {
     return offsetof(TileArgs, panels) + static_cast<std::size_t>(stage) * sizeof(void*);
 }
@@ -126,29 +126,6 @@ void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t coun
 std::uint32_t immediate(std::int64_t value);
 /// reg += value, nothing for 0. Magnitudes as in immediate().
 void emit_add(CodeBlock& code, const Gpr& reg, std::int64_t value);
-
-/// Rounds an accumulator to bf16 or f16 where that is the output's data type (integers: jit/quantize.hpp).
-/// `temps`: element_temps of them.
-void emit_rounding(const StageContext& context, const Vec& acc, std::span<const int> temps);
-
-/// Stores an accumulator, full or tail, as the output tensor wants it. `acc` has the tail vector's width;
-/// `mask`: as in Simd::Lanes; `temps`: element_temps of them.
-void emit_store(const StageContext& context, const Address& to, const Vec& acc, int tail_lanes, int mask,
-                std::span<const int> temps);
-
-/// An accumulator and where it goes: see emit_store().
-struct VectorStore {
-    Address to;
-    Vec acc;
-    int tail_lanes;
-};
-/// Stores those of a block, two at once where that is cheaper.
-void emit_stores(const StageContext& context, std::span<const VectorStore> stores, int mask,
-                 std::span<const int> temps);
-
-/// Zeroes the vector at `to` where it is padding of the block that `run` ends in. `scratch`: a free vector
-/// register.
-void emit_pad_block(const StageContext& context, const GroupRun& run, const Address& to, int scratch);
 
 inline constexpr int output_mask = 1, residual_mask = 2,
                      input_mask = 3;  // k registers, held through a stage; jit/elements.cpp uses k4

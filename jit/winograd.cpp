@@ -9,10 +9,12 @@
 namespace tandem::jit {
 namespace {
 
+constexpr int mask_vector = 15;  // of input lanes on AVX2; the transforms leave it free
+
 StageContext gemm_context(const StageContext& stage, const WinogradLayout& layout, const Stage* gemm) {
     StageContext context = stage;
     context.stage = gemm;
-    context.index = 2;
+    context.panel_at = panel_offset(max_stages);
     context.panel = layout.gemm;
     context.in = layout.inputs;
     context.out = layout.products;
@@ -30,24 +32,23 @@ StageContext gemm_context(const StageContext& stage, const WinogradLayout& layou
 }  // namespace
 
 WinogradBody::WinogradBody(StageContext context, const WinogradLayout& layout, const Gpr& args)
-    : context_(std::move(context)), layout_(layout), code_(context_.simd.code),
-      post_ops_(context_.stage->conv), args_(args),
+    : context_(std::move(context)), layout_(layout), code_(context_.simd.code), args_(args),
       gemm_stage_(winograd_gemm_stage(*context_.stage, layout.tiles)),
       gemm_registers_(RegPool::general_purpose()), gemm_args_(gemm_registers_.lease("arguments")),
       gemm_(std::make_unique<DenseBody>(gemm_context(context_, layout_, &gemm_stage_), args, gemm_registers_,
-                                        PrefetchPlan{})),
+                                        InputPrefetch{})),
       registers_(RegPool::general_purpose()), own_args_(registers_.lease("arguments")),
       table_(registers_.lease("row table")), channel_(registers_.lease("channel offset")),
-      panel_(registers_.lease("channel panel")), data_(registers_.lease("workspace")),
-      temporary_(registers_.lease("temporary tile")) {
+      panel_(registers_.lease("channel panel")), epilogue_(context_, layout_.post_ops, panel_),
+      data_(registers_.lease("workspace")), temporary_(registers_.lease("temporary tile")) {
     const std::int64_t pointers =
-        std::max<std::int64_t>(layout_.alpha, layout_.m * (post_ops_.has_sum() ? 2 : 1));
+        std::max<std::int64_t>(layout_.alpha, layout_.m * (epilogue_.has_sum() ? 2 : 1));
     for (std::int64_t i = 0; i < pointers; ++i)
         rows_.push_back(registers_.lease(fmt::format("row {}", i)));
 }
 
 void WinogradBody::emit_tile(const StageTile& tile, std::span<const GroupRun>, std::int64_t first_row) {
-    if (tile.rows.size() <= 0) return;
+    if (tile.rows.size() <= 0 || tile.cols.size() <= 0) return;
     emit_input_transforms(tile);
     emit_gemms(tile.grid_rows.size() / layout_.m * ceil_div(tile.cols.size(), layout_.m));
     emit_output_transforms(tile, first_row);
@@ -109,7 +110,10 @@ void WinogradBody::emit_input_transforms(const StageTile& tile) {
     const bool exact_tail =
         context_.in.block >= channels && channels % lanes != 0;  // NHWC: the last vector must not overrun
     const int tail = exact_tail ? static_cast<int>(channels % lanes) : 0;
-    context_.simd.set_mask({tail, context_.simd.avx512() ? input_mask : 15}, scratch);
+    if (context_.simd.avx512())
+        context_.simd.set_opmask({tail, input_mask}, scratch);
+    else
+        context_.simd.load_mask({tail, mask_vector});
     const std::int64_t vectors = ceil_div(channels, lanes) - (exact_tail ? 1 : 0);
     for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row) {
         for (std::int64_t phase = 0; phase < layout_.phases.count(); ++phase) {
@@ -164,7 +168,7 @@ void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::i
                                    int tail_lanes) {
     const Simd& simd = context_.simd;
     const Gpr data = data_;
-    const Simd::Lanes lanes{tail_lanes, simd.avx512() ? input_mask : 15};
+    const Simd::Lanes lanes{tail_lanes, simd.avx512() ? input_mask : mask_vector};
     code_.note(fmt::format("{}: Winograd input tile, rows {}-{}, columns {}-{}", context_.name(), rows.begin,
                            rows.end, columns.begin, columns.end));
     for (std::int64_t j = columns.begin; j < columns.end; ++j) {
@@ -209,9 +213,9 @@ void WinogradBody::emit_gemms(std::int64_t tiles) {
     code_.mov(field(offsetof(TileArgs, gemm_source)), scratch);
     emit_add(code_, scratch, layout_.products_offset);
     code_.mov(field(offsetof(TileArgs, gemm_output)), scratch);
-    code_.mov(scratch, field(panel_offset(context_.index)));
+    code_.mov(scratch, field(context_.panel_at));
     emit_add(code_, scratch, layout_.gemm_offset);
-    code_.mov(field(panel_offset(2)), scratch);
+    code_.mov(field(panel_offset(max_stages)), scratch);
     StageTile gemm;
     gemm.rows = gemm.grid_rows = gemm.in_rows = {0, 1};
     gemm.cols = {0, tiles};
@@ -221,7 +225,7 @@ void WinogradBody::emit_gemms(std::int64_t tiles) {
         gemm_->emit_tile(gemm, layout_.gemm.runs, 0);
         code_.add(field(offsetof(TileArgs, gemm_source)), immediate(layout_.inputs.row));
         code_.add(field(offsetof(TileArgs, gemm_output)), immediate(layout_.products.row));
-        code_.add(field(panel_offset(2)), immediate(layout_.gemm.bytes));
+        code_.add(field(panel_offset(max_stages)), immediate(layout_.gemm.bytes));
     });
 }
 
@@ -230,16 +234,12 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, std::int64_t fi
     code_.note(fmt::format("{}: Winograd output transform", context_.name()));
     code_.mov(temporary, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
     emit_add(code_, temporary, layout_.temporary_offset);
-    code_.mov(panel, code_.ptr[args_ + panel_offset(context_.index)]);
+    code_.mov(panel, code_.ptr[args_ + context_.panel_at]);
     code_.mov(channel,
               code_.ptr[args_ + offsetof(TileArgs, workspace)]);  // products of the current output vector
     emit_add(code_, channel, layout_.products_offset);
     for (const GroupRun& run : layout_.post_ops.runs) {
-        if (context_.simd.avx512()) {
-            const Gpr scratch = data_;
-            context_.simd.set_mask({context_.tail_vector(run.tail_lanes).lanes, output_mask}, scratch);
-            context_.simd.set_mask({run.residual_tail_lanes, residual_mask}, scratch);
-        }
+        epilogue_.emit_opmasks(run, data_);
         emit_loop(code_, local(Local::groups), run.count, [&] {
             for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row)
                 emit_output_row(tile, run, row, first_row);
@@ -271,7 +271,7 @@ void WinogradBody::emit_output_row(const StageTile& tile, const GroupRun& run, s
         }
     };
     point(false, context_.output_rows, first_row, offsetof(GroupHeader, output));
-    if (post_ops_.has_sum()) point(true, residual_offset(context_.index), 0, offsetof(GroupHeader, residual));
+    if (epilogue_.has_sum()) point(true, residual_offset(context_.index), 0, offsetof(GroupHeader, residual));
     code_.lea(data,
               code_.ptr[channel + static_cast<std::size_t>(tile_row * columns * layout_.products.pixel)]);
     for (const TileRun& tiles : output_runs(tile)) {
@@ -282,7 +282,7 @@ void WinogradBody::emit_output_row(const StageTile& tile, const GroupRun& run, s
             code_.call(routines_.get(key, [=, this] { emit_output_tile(run, rows, tiles.columns); }));
             for (std::int64_t r = rows.begin; r < rows.end; ++r) {
                 emit_add(code_, pointer(r, false), layout_.m * context_.out.pixel);
-                if (post_ops_.has_sum())
+                if (epilogue_.has_sum())
                     emit_add(code_, pointer(r, true), layout_.m * context_.residual.pixel);
             }
             emit_add(code_, data, layout_.products.pixel);
@@ -295,7 +295,7 @@ void WinogradBody::emit_output_tile(const GroupRun& run, const Span& rows, const
     const Gpr data = data_;
     const bool half = context_.tail_vector(run.tail_lanes).half;
     code_.note(fmt::format("{}: Winograd output tile, rows {}-{}, columns {}-{} {}", context_.name(),
-                           rows.begin, rows.end, columns.begin, columns.end, post_ops_.text()));
+                           rows.begin, rows.end, columns.begin, columns.end, epilogue_.text()));
     for (std::int64_t j = 0; j < layout_.alpha; ++j) {
         for (std::int64_t i = 0; i < layout_.alpha; ++i)
             code_.vmovups(
@@ -313,37 +313,27 @@ void WinogradBody::emit_output_tile(const GroupRun& run, const Span& rows, const
     }
 }
 
-// Bias, post-ops and store of one output row of a tile, in registers alpha...
+// From one row of a tile's outputs, in registers alpha..., to the tensor.
 void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const Span& columns) {
-    const Simd& simd = context_.simd;
-    const Gpr panel = panel_, output = rows_[static_cast<std::size_t>(row)];
+    using Place = EpilogueBlock::Place;
     const bool half = context_.tail_vector(run.tail_lanes).half;
-    std::vector<int> temps;  // the 1-d transform's inputs are free again
-    for (int i = 0; i < static_cast<int>(layout_.alpha); ++i)
-        temps.push_back(i);
-    PostOpOperands operands;
-    operands.has_residual = run.residual_vectors > 0;
-    operands.residual_lanes = {run.residual_tail_lanes, residual_mask};
-    operands.residual_element = element_of(context_.out_dtype);
-    operands.param = [&](int param) {
-        return code_.ptr[panel + static_cast<std::size_t>(layout_.post_ops.params_offset() +
-                                                          param * layout_.post_ops.vector_bytes)];
+    const auto address = [&](std::int64_t pointer, std::int64_t step, std::int64_t pixel) {
+        return Gpr(rows_[static_cast<std::size_t>(pointer)]) +
+               static_cast<std::size_t>((columns.begin + pixel) * step);
     };
-    for (std::int64_t j = columns.begin; j < columns.end; ++j) {
-        const Vec y = reg(half, layout_.alpha + j);
-        if (post_ops_.starts_with_bias()) code_.vaddps(y, y, operands.param(0));
-        operands.residual = [&, j] {
-            const Gpr residual = rows_[static_cast<std::size_t>(layout_.m + row)];
-            return code_.ptr[residual + static_cast<std::size_t>(j * context_.residual.pixel)];
-        };
-        post_ops_.apply(simd, y, temps, operands);
-        emit_rounding(context_, y, temps);
-    }
-    const int mask = simd.avx512() ? output_mask : temps.front();
-    if (!simd.avx512()) simd.set_mask({run.tail_lanes, mask}, panel);
-    for (std::int64_t j = columns.begin; j < columns.end; ++j)
-        emit_store(context_, code_.ptr[output + static_cast<std::size_t>(j * context_.out.pixel)],
-                   reg(half, layout_.alpha + j), run.tail_lanes, mask, std::span(temps).subspan(1));
+    EpilogueBlock epilogue{
+        .group = run,
+        .vectors = {0, 1},
+        .rows = 1,
+        .pixels = columns.size(),
+        .acc = [&](const Place& at) { return reg(half, layout_.alpha + columns.begin + at.pixel); },
+        .output = [&](const Place& at) { return address(row, context_.out.pixel, at.pixel); },
+        .residual =
+            [&](const Place& at) { return address(layout_.m + row, context_.residual.pixel, at.pixel); },
+        .temps = {}};
+    for (int i = 0; i < static_cast<int>(layout_.alpha); ++i)
+        epilogue.temps.push_back(i);  // the 1-d transform's inputs are free again
+    epilogue_.emit(epilogue);
 }
 
 // t = B^T d. With the points 0, +-a, +-b, infinity and ab = 1 the rows are sums and differences of an even

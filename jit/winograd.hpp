@@ -12,6 +12,7 @@
 
 #include "core/plan/winograd.hpp"
 #include "jit/dense.hpp"
+#include "jit/epilogue.hpp"
 
 namespace tandem::jit {
 
@@ -58,7 +59,6 @@ private:
     StageContext context_;
     WinogradLayout layout_;
     CodeBlock& code_;
-    PostOps post_ops_;
     Gpr args_;
     Stage gemm_stage_;
     RegPool gemm_registers_;
@@ -66,7 +66,9 @@ private:
     std::unique_ptr<DenseBody> gemm_;
 
     RegPool registers_;
-    RegPool::Lease own_args_, table_, channel_, panel_, data_, temporary_;
+    RegPool::Lease own_args_, table_, channel_, panel_;
+    Epilogue epilogue_;
+    RegPool::Lease data_, temporary_;
     std::vector<RegPool::Lease> rows_;  // pointers to the rows of a tile
 };
 

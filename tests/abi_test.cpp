@@ -4,7 +4,7 @@
 // Every tile function of a kernel is replaced in turn by a probe that calls it between loading patterns and
 // looking at them again. The executor around it would not do: a compiler may save the very registers that
 // the generated code loses.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -142,17 +142,18 @@ void probe_call(jit::TileArgs* args) {
 int probe_kernel(const Problem& problem, const Kernel& kernel) {
     probed_calls = 0;
     difference.clear();
-    const std::vector<jit::TileFunction>& functions = kernel.impl()->code->pair.functions;
+    const std::vector<jit::TileFunction>& functions = kernel.impl()->code->last().code.functions;
     for (std::size_t i = 0; i < functions.size(); ++i) {
         const Plan& plan = kernel.plan();
         auto fresh = KernelCode::create(kernel.impl()->code->problem, plan, "probed");
         REQUIRE(fresh);
         probed_function = functions[i];
         const auto code = std::const_pointer_cast<KernelCode>(*fresh);
-        code->pair.functions[i] = probe_call;
-        auto runner = make_tile_runner(code->problem, plan, code->pair);
+        SegmentCode& segment = code->segments.back();
+        segment.code.functions[i] = probe_call;
+        auto runner = make_tile_runner(segment.problem, segment.plan, segment.code);
         REQUIRE(runner);
-        code->runner = std::move(*runner);
+        segment.runner = std::move(*runner);
         const Kernel probed(KernelImpl::create(problem, code));
         GuardedCall call(problem, probed);
         for (const int parts : {1, 3})

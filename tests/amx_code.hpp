@@ -1,7 +1,7 @@
 // Small functions of AMX instructions for tests: a tile configuration, and a way to emit and call code.
 #pragma once
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cstdint>
 #include <cstring>

@@ -2,7 +2,7 @@
 // machine has AMX, the same code and expectations check the hardware.
 #include "amx_emulator.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <ucontext.h>
 
 #include <atomic>
@@ -333,39 +333,39 @@ TEST_CASE("AMX: other illegal instructions reach the previous handler, which is 
     CHECK((now.sa_sigaction == skip_ud2));
 }
 
+namespace {
+
+/// What a function that `emit` makes does under `config`: "none", or the description of its fault.
+std::string fault(const AmxConfig& config, const std::function<void(CodeBlock&)>& emit) {
+    std::vector<std::byte> memory(2048);
+    const EmittedFunction function = with_config([&](CodeBlock& code) {
+        code.mov(rax, 64);
+        emit(code);
+    });
+    const int signal = SignalCatcher::catches([&] { function(&config, memory.data()); });
+    EmittedFunction([](CodeBlock& code) { code.tilerelease(); })();
+    if (signal == 0) return "none";
+    return AmxEmulator::needed() ? AmxEmulator::last_fault() : "hardware";
+}
+
+void check_fault(const std::string& text, const char* exception, const char* why) {
+    CAPTURE(text);
+    CHECK(text != "none");
+    if (!AmxEmulator::needed()) return;
+    CHECK(text.starts_with(exception));
+    CHECK(text.find(why) != std::string::npos);
+}
+
+void nothing(CodeBlock&) {}
+void product(CodeBlock& code) { code.tdpbf16ps(Tmm(0), Tmm(1), Tmm(2)); }
+void load(CodeBlock& code) { code.tileloadd(Tmm(0), code.ptr[rsi + rax]); }
+void store(CodeBlock& code) { code.tilestored(code.ptr[rsi + rax], Tmm(0)); }
+
+}  // namespace
+
 TEST_CASE("AMX: what faults on hardware goes to the previous handler, with a description") {
     const SignalCatcher catcher;
     const AmxEmulator emulator(AmxEmulator::Report::recorded);
-    std::vector<std::byte> memory(2048);
-    const auto fault = [&](const AmxConfig& config,
-                           const std::function<void(CodeBlock&)>& emit) -> std::string {
-        const EmittedFunction function = with_config([&](CodeBlock& code) {
-            code.mov(rax, 64);
-            emit(code);
-        });
-        const int signal = SignalCatcher::catches([&] { function(&config, memory.data()); });
-        EmittedFunction([](CodeBlock& code) { code.tilerelease(); })();
-        if (signal == 0) return "none";
-        return AmxEmulator::needed() ? AmxEmulator::last_fault() : "hardware";
-    };
-    const auto check = [](const std::string& text, const char* exception, const char* why) {
-        CAPTURE(text);
-        CHECK(text != "none");
-        if (!AmxEmulator::needed()) return;
-        CHECK(text.starts_with(exception));
-        CHECK(text.find(why) != std::string::npos);
-    };
-    const auto nothing = [](CodeBlock&) {
-    };
-    const auto product = [](CodeBlock& code) {
-        code.tdpbf16ps(Tmm(0), Tmm(1), Tmm(2));
-    };
-    const auto load = [](CodeBlock& code) {
-        code.tileloadd(Tmm(0), code.ptr[rsi + rax]);
-    };
-    const auto store = [](CodeBlock& code) {
-        code.tilestored(code.ptr[rsi + rax], Tmm(0));
-    };
     const AmxConfig good = AmxConfig().tile(0, 4, 12).tile(1, 4, 20).tile(2, 5, 12);
     CHECK(fault(good, product) == "none");
     CHECK(fault(good, load) == "none");
@@ -373,46 +373,46 @@ TEST_CASE("AMX: what faults on hardware goes to the previous handler, with a des
     SUBCASE("configurations") {
         AmxConfig bad = good;
         bad.palette = 2;
-        check(fault(bad, nothing), "#GP in LDTILECFG", "palette 2");
-        check(fault(AmxConfig().tile(3, 17, 4), nothing), "#GP",
-              "tmm3 is configured with 17 rows of 4 bytes");
-        check(fault(AmxConfig().tile(3, 1, 65), nothing), "#GP", "1 rows of 65 bytes");
-        check(fault(AmxConfig().tile(3, 1, 300), nothing), "#GP", "1 rows of 300 bytes");
-        check(fault(AmxConfig().tile(3, 0, 4), nothing), "#GP", "0 rows of 4 bytes");
-        check(fault(AmxConfig().tile(3, 4, 0), nothing), "#GP", "4 rows of 0 bytes");
+        check_fault(fault(bad, nothing), "#GP in LDTILECFG", "palette 2");
+        check_fault(fault(AmxConfig().tile(3, 17, 4), nothing), "#GP",
+                    "tmm3 is configured with 17 rows of 4 bytes");
+        check_fault(fault(AmxConfig().tile(3, 1, 65), nothing), "#GP", "1 rows of 65 bytes");
+        check_fault(fault(AmxConfig().tile(3, 1, 300), nothing), "#GP", "1 rows of 300 bytes");
+        check_fault(fault(AmxConfig().tile(3, 0, 4), nothing), "#GP", "0 rows of 4 bytes");
+        check_fault(fault(AmxConfig().tile(3, 4, 0), nothing), "#GP", "4 rows of 0 bytes");
         for (const std::size_t at : {2, 15, 32, 47, 56, 63}) {
             bad = good;
             reinterpret_cast<std::uint8_t*>(&bad)[at] = 1;
-            check(fault(bad, nothing), "#GP", ("reserved byte " + std::to_string(at)).c_str());
+            check_fault(fault(bad, nothing), "#GP", ("reserved byte " + std::to_string(at)).c_str());
         }
     }
     SUBCASE("tiles that are not configured") {
-        check(fault(good, [](CodeBlock& code) { code.tilezero(Tmm(3)); }), "#UD in TILEZERO",
-              "tmm3 is not configured");
-        check(fault(AmxConfig().tile(1, 1, 4), load), "#UD in TILELOADD", "tmm0 is not configured");
-        check(fault(AmxConfig().tile(1, 1, 4), store), "#UD in TILESTORED", "tmm0 is not configured");
-        check(fault(AmxConfig().tile(0, 4, 12).tile(1, 4, 20), product), "#UD in TDPBF16PS",
-              "tmm2 is not configured");
-        check(fault(good,
-                    [&](CodeBlock& code) {
-                        code.tilerelease();
-                        load(code);
-                    }),
-              "#UD", "no tiles are configured");
+        check_fault(fault(good, [](CodeBlock& code) { code.tilezero(Tmm(3)); }), "#UD in TILEZERO",
+                    "tmm3 is not configured");
+        check_fault(fault(AmxConfig().tile(1, 1, 4), load), "#UD in TILELOADD", "tmm0 is not configured");
+        check_fault(fault(AmxConfig().tile(1, 1, 4), store), "#UD in TILESTORED", "tmm0 is not configured");
+        check_fault(fault(AmxConfig().tile(0, 4, 12).tile(1, 4, 20), product), "#UD in TDPBF16PS",
+                    "tmm2 is not configured");
+        check_fault(fault(good,
+                          [&](CodeBlock& code) {
+                              code.tilerelease();
+                              load(code);
+                          }),
+                    "#UD", "no tiles are configured");
     }
     SUBCASE("tiles that do not fit") {
-        check(fault(AmxConfig(good).tile(0, 3, 12), product), "#UD",
-              "tmm0 of 3 rows x 12 bytes is not tmm1 of 4 x 20 times tmm2 of 5 x 12");
-        check(fault(AmxConfig(good).tile(0, 4, 16), product), "#UD", "tmm0 of 4 rows x 16 bytes");
-        check(fault(AmxConfig(good).tile(2, 4, 12), product), "#UD", "tmm2 of 4 x 12");
-        check(fault(AmxConfig(good).tile(1, 4, 18), product), "#UD", "18 bytes, not a multiple of 4");
-        check(fault(AmxConfig(good).tile(0, 4, 7), load), "#UD", "7 bytes, not a multiple of 4");
-        check(fault(AmxConfig(good).tile(0, 4, 7), store), "#UD", "7 bytes, not a multiple of 4");
-        check(fault(good, [](CodeBlock& code) { code.tdpbssd(Tmm(0), Tmm(1), Tmm(1)); }), "#UD in TDPBSSD",
-              "three different tiles");
+        check_fault(fault(AmxConfig(good).tile(0, 3, 12), product), "#UD",
+                    "tmm0 of 3 rows x 12 bytes is not tmm1 of 4 x 20 times tmm2 of 5 x 12");
+        check_fault(fault(AmxConfig(good).tile(0, 4, 16), product), "#UD", "tmm0 of 4 rows x 16 bytes");
+        check_fault(fault(AmxConfig(good).tile(2, 4, 12), product), "#UD", "tmm2 of 4 x 12");
+        check_fault(fault(AmxConfig(good).tile(1, 4, 18), product), "#UD", "18 bytes, not a multiple of 4");
+        check_fault(fault(AmxConfig(good).tile(0, 4, 7), load), "#UD", "7 bytes, not a multiple of 4");
+        check_fault(fault(AmxConfig(good).tile(0, 4, 7), store), "#UD", "7 bytes, not a multiple of 4");
+        check_fault(fault(good, [](CodeBlock& code) { code.tdpbssd(Tmm(0), Tmm(1), Tmm(1)); }),
+                    "#UD in TDPBSSD", "three different tiles");
         AmxConfig late = good;
         late.start_row = 4;
-        check(fault(late, load), "#UD", "start row 4");
+        check_fault(fault(late, load), "#UD", "start row 4");
     }
 }
 

@@ -1,6 +1,6 @@
 // Products of emulated AMX tiles against naive loops; where the machine has AMX, the same expectations
 // check the hardware.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <xmmintrin.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // One case per error of the public API: its code, and a sentence with the field, its value and what is
 // accepted.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cmath>
 #include <limits>

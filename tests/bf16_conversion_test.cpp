@@ -2,7 +2,7 @@
 // interrupted code's registers; where the CPU has AVX512-BF16, the same expectations check the hardware.
 #include "bf16_conversion.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <bit>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "core/plan/candidates.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <random>
@@ -62,7 +62,7 @@ TEST_CASE(
         return std::count_if(plans.begin(), plans.end(), is);
     };
     const auto sliding = [](const Plan& plan) {
-        return plan.fusion == Fusion::sliding;
+        return plan.edges[0] == Edge::sliding;
     };
     const auto split = [](const Plan& plan) {
         return plan.channel_splits > 1;

@@ -2,7 +2,7 @@
 // stages one after the other.
 #include "core/plan/choice.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <random>
 

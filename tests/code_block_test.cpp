@@ -1,7 +1,7 @@
 // Generated code in memory: never writable and executable, constants behind it, room found for any size.
 #include "jit/code_block.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cstdint>
 #include <cstdlib>

@@ -1,7 +1,7 @@
 // The cache of generated code: what counts as the same kernel, what is kept, and what is compiled once.
 #include "core/run/code_cache.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <barrier>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 #include "core/plan/cost_model.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -18,9 +18,9 @@ Problem problem_of(const char* text) { return *make_problem(*ConvPair::parse(tex
 
 Machine machine_of(Isa isa) { return Machine{.isa = isa, .caches = {}, .cpu_name = {}}; }
 
-Plan plan_of(const Problem& problem, Fusion fusion, int tile_h, int splits = 1) {
+Plan plan_of(const Problem& problem, Edge edge, int tile_h, int splits = 1) {
     Plan plan = rules_plan(problem, machine_of(Isa::avx512), 1);
-    plan.fusion = fusion;
+    plan.edges[0] = edge;
     plan.tile_h = tile_h;
     plan.channel_splits = splits;
     for (StagePlan& stage : plan.stages)
@@ -39,8 +39,7 @@ TEST_CASE("cost model: FLOPs of a pointwise second stage are never recomputed by
     const Problem problem = problem_of("1x16x8x8:dw3:conv1o64");
     const double depthwise = 2.0 * 16 * 22 * 22, pointwise = 2.0 * 16 * 64 * 64;
     for (const int tile_h : {1, 2, 3, 8}) {
-        const CostEstimate cost =
-            estimate_cost(problem, plan_of(problem, Fusion::recompute, tile_h), rates, 1);
+        const CostEstimate cost = estimate_cost(problem, plan_of(problem, Edge::recompute, tile_h), rates, 1);
         CHECK(cost.flops == depthwise + pointwise);
         CHECK(cost.useful_flops == cost.flops);
         CHECK(cost.recomputation() == 0);
@@ -50,7 +49,7 @@ TEST_CASE("cost model: FLOPs of a pointwise second stage are never recomputed by
 TEST_CASE("cost model: channel splits recompute the first stage in other threads only") {
     const Problem problem = problem_of("1x16x8x8:dw3:conv1o64");
     const double depthwise = 2.0 * 16 * 22 * 22, pointwise = 2.0 * 16 * 64 * 64;
-    const Plan plan = plan_of(problem, Fusion::recompute, 8, 2);
+    const Plan plan = plan_of(problem, Edge::recompute, 8, 2);
     CHECK(estimate_cost(problem, plan, rates, 1).flops == depthwise + pointwise);
     CHECK(estimate_cost(problem, plan, rates, 2).flops == 2 * depthwise + pointwise);
 }
@@ -60,11 +59,11 @@ TEST_CASE("cost model: halo rows count as often as they are computed") {
     // kernel rows are 2 + 3 + 3.
     const Problem problem = problem_of("1x4x4x4:conv3o4:conv3o4");
     const double stage = 2.0 * 4 * 4 * 10 * 10, halo_stage = 2.0 * 4 * 4 * (8 + 8) * 10;
-    const CostEstimate recompute = estimate_cost(problem, plan_of(problem, Fusion::recompute, 2), rates, 1);
+    const CostEstimate recompute = estimate_cost(problem, plan_of(problem, Edge::recompute, 2), rates, 1);
     CHECK(recompute.flops == halo_stage + stage);
     CHECK(recompute.recomputation() == doctest::Approx((halo_stage - stage) / (2 * stage)));
-    CHECK(estimate_cost(problem, plan_of(problem, Fusion::recompute, 4), rates, 1).flops == 2 * stage);
-    const Plan ring = plan_of(problem, Fusion::sliding, 2);
+    CHECK(estimate_cost(problem, plan_of(problem, Edge::recompute, 4), rates, 1).flops == 2 * stage);
+    const Plan ring = plan_of(problem, Edge::sliding, 2);
     CHECK(estimate_cost(problem, ring, rates, 1).flops == 2 * stage);
     CHECK(estimate_cost(problem, ring, rates, 2).flops ==
           halo_stage + stage);  // each part starts its own ring
@@ -125,7 +124,7 @@ TEST_CASE("cost model: times are finite, positive, above the FMA time, and parts
             if (problem.last().conv.stride == Size2{1, 1}) CHECK(one.flops >= one.useful_flops * 0.999999);
             CHECK(one.recomputation() >= 0);
             CHECK(two.flops >= one.flops * 0.999999);
-            CHECK(one.scratch_bytes == mid_buffer(problem, plans[p]).bytes);
+            CHECK(one.scratch_bytes == mid_bytes(problem, plans[p]));
         }
     }
 }
@@ -145,8 +144,8 @@ TEST_CASE("cost model: ranking is sorted and deterministic") {
 
 TEST_CASE("cost model: recomputing a 3x3 halo in tiles of one row is predicted worse than a ring") {
     const Problem problem = problem_of("1x64x56x56:conv3o64+bias+relu:conv3o64+bias+relu");
-    CHECK(estimate_cost(problem, plan_of(problem, Fusion::recompute, 1), rates, 1).seconds >
-          1.5 * estimate_cost(problem, plan_of(problem, Fusion::sliding, 1), rates, 1).seconds);
+    CHECK(estimate_cost(problem, plan_of(problem, Edge::recompute, 1), rates, 1).seconds >
+          1.5 * estimate_cost(problem, plan_of(problem, Edge::sliding, 1), rates, 1).seconds);
 }
 
 TEST_CASE("roofline: intensity, level and bound follow from the sizes") {

@@ -2,7 +2,7 @@
 // two neighbours.
 #include "tandem/data_type.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <immintrin.h>
 
 #include <bit>

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/problem.hpp"
 #include "support/random_chain.hpp"
@@ -111,14 +111,14 @@ TEST_CASE("descriptor: parse errors name the place, what is there and what is ac
         {"1x32x8x8:conv3", "expected o<output channels>"},
         {"1x32x8x8:conv3o", "expected the number of output channels"},
         {"1x32x8x8:dw3:", "expected a convolution: dw<k> or conv<k>o<OC>"},
-        {"1x32x8x8:dw3q", "':' before another convolution or the end"},
+        {"1x32x8x8:dw3q", "':' before another convolution, '/' before a layout or the end"},
         {"1x32x8x8:dw3s2s2:dw3", "expected field 's' at most once"},
         {"1x32x8x8:dw3m:dw3", "expected a multiplier"},
         {"1x32x8x8:dw3s:dw3", "expected a stride"},
         {"1x32x8x8:dw3d-1:dw3", "expected a dilation"},
         {"1x32x8x8:dw3p1x2:dw3", "found ':dw3'; expected a padding: one number or TxLxBxR"},
         {"1x32x8x8:conv3o4m2:dw3", "expected m<multiplier> after dw only"},
-        {"1x32x8x8:dw3+mish:dw3", "found 'mish:dw3'; expected a post-op: one of bias, relu"},
+        {"1x32x8x8:dw3+softsign:dw3", "found 'softsign:dw3'; expected a post-op: one of bias, relu"},
         {"1x32x8x8:dw3+leaky:dw3", "'(' and a slope"},
         {"1x32x8x8:dw3+leaky(x):dw3", "a finite number that fits a float"},
         {"1x32x8x8:dw3+leaky(nan):dw3", "a finite number that fits a float"},
@@ -176,11 +176,11 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.math = Math::bf16, p.dtype = DataType::u8; },
          "descriptor.math is bf16; fast or strict is accepted where dtype is u8"},
         {[](ConvPair& p) { p.first().kind = static_cast<ConvKind>(2); }, "convs[0].kind is 2"},
-        {[](ConvPair& p) { p.first().kernel.h = 8; },
-         "convs[0].kernel.h is 8; a kernel from 1 to 7 is accepted"},
+        {[](ConvPair& p) { p.first().kernel.h = 16; },
+         "convs[0].kernel.h is 16; a kernel from 1 to 15 is accepted"},
         {[](ConvPair& p) { p.second().kernel.w = 0; }, "convs[1].kernel.w is 0"},
-        {[](ConvPair& p) { p.first().stride.h = 5; },
-         "convs[0].stride.h is 5; a stride from 1 to 4 is accepted"},
+        {[](ConvPair& p) { p.first().stride.h = 9; },
+         "convs[0].stride.h is 9; a stride from 1 to 8 is accepted"},
         {[](ConvPair& p) { p.first().stride.w = 0; }, "convs[0].stride.w is 0"},
         {[](ConvPair& p) { p.first().dilation.w = 0; }, "convs[0].dilation.w is 0; a dilation from 1"},
         {[](ConvPair& p) { p.second().out_channels = 0; }, "convs[1].out_channels is 0; at least 1"},
@@ -190,9 +190,9 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.first().multiplier = 0; },
          "convs[0].multiplier is 0; a multiplier of at least 1"},
         {[](ConvPair& p) {
-             p.first().padding = Padding{3, 0, 0, 0};
+             p.first().padding = Padding{(1 << 20) + 1, 0, 0, 0};
          },
-         "convs[0].padding.top is 3; a padding from 0 to 2"},
+         "convs[0].padding.top is 1048577; a padding from 0 to 2^20 is accepted"},
         {[](ConvPair& p) {
              p.first().padding = Padding{0, 0, 0, -1};
          },
@@ -200,8 +200,8 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         {[](ConvPair& p) { p.input.h = 2, p.first().padding = Padding{}; },
          "convs[0].kernel spans 3 rows with its dilation; at most 2"},
         {[](ConvPair& p) { p.first().post_op_count = 5; }, "convs[0].post_op_count is 5; a chain of 0 to 4"},
-        {[](ConvPair& p) { p.first().post_ops[0].kind = static_cast<PostOpKind>(16); },
-         "convs[0].post_ops[0].kind is 16"},
+        {[](ConvPair& p) { p.first().post_ops[0].kind = static_cast<PostOpKind>(200); },
+         "convs[0].post_ops[0].kind is 200"},
         {[](ConvPair& p) { p.first() = p.first().with(PostOpKind::bias); },
          "convs[0].post_ops[2] is a second bias"},
         {[&](ConvPair& p) { p.first() = p.first().with(PostOpKind::leaky, nan); },
@@ -215,6 +215,20 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
          "convs[1].post_ops[2].channels is 65; 0 to 64"},
         {[](ConvPair& p) { p.input.h = 1 << 20; }, "input: the input tensor takes 15032385536 bytes",
          ErrorCode::overflow},
+        {[](ConvPair& p) { p.input.h = 1 << 20, p.dtype = DataType::bf16; },
+         "input: the input tensor takes 7516192768 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.input.h = 1 << 20, p.dtype = DataType::s8; },
+         "input: the input tensor takes 3758096384 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) {
+             p.first().padding = Padding{1 << 20, 0, 0, 0}, p.dtype = DataType::u8;
+         },
+         "convs[0]: the padded input image takes 3758497792 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) { p.second().out_channels = 1 << 26, p.dtype = DataType::u8; },
+         "convs[1]: the packed weight tensor takes 4294967296 bytes", ErrorCode::overflow},
+        {[](ConvPair& p) {
+             p.second().out_channels = 1 << 18, p.dtype = DataType::u8, p.output_dtypes[1] = DataType::f32;
+         },
+         "convs[1]: the output tensor takes 13153337344 bytes", ErrorCode::overflow},
         {[](ConvPair& p) { p.input.w = INT64_MAX; }, "more than 2^63 bytes", ErrorCode::overflow},
         {[](ConvPair& p) { p.input.n = INT64_MAX / 4; }, "a size that fits 64 bits", ErrorCode::overflow},
         {[](ConvPair& p) { p.first().dilation.h = 1 << 30; },
@@ -237,6 +251,26 @@ TEST_CASE("descriptor: validation names the field, its value and what is accepte
         CHECK_MESSAGE(contains(status.error().message, wrong.message), status.error().message);
         CHECK(status.error().code == wrong.code);
     }
+}
+
+TEST_CASE("descriptor: tensors are as large as their data type's elements make them") {
+    // 588 million elements: too many f32, enough room for bytes.
+    ConvPair pair = *ConvPair::parse("1x3x14000x14000:conv3o3s8:conv1o4");
+    CHECK(contains(validate(pair).error().message, "the input tensor takes 2352000000 bytes"));
+    pair.dtype = DataType::f16;
+    CHECK(validate(pair).ok());
+    pair.dtype = DataType::u8;
+    CHECK(validate(pair).ok());
+    pair.input.n = INT64_MAX / (3 * 14000 * 14000);
+    CHECK(validate(pair).ok());
+    pair.input.n += 1;
+    CHECK(contains(validate(pair).error().message, "a size that fits 64 bits is accepted"));
+}
+
+TEST_CASE("descriptor: paddings, kernels and strides of any size that some network has") {
+    for (const char* text : {"1x3x227x227:conv11o64s4p2+relu:conv5o192", "1x8x9x9:dw3p20:conv1o8p1",
+                             "1x8x1x1:dw15s8:conv15o8p30x0x0x30", "1x1x1x1:conv1o1p1048576x0x0x0:conv1o1"})
+        CHECK_MESSAGE(validate(*ConvPair::parse(text)).ok(), text);
 }
 
 TEST_CASE("descriptor: a fifth post-op makes it invalid") {

@@ -1,7 +1,7 @@
 // What explain() says of arithmetic: in front of made-up rates, so that the numbers are known.
 #include "core/run/explain.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/choice.hpp"
 
@@ -59,6 +59,8 @@ TEST_CASE("explain: each dense stage's arithmetic, and what else the math mode a
     CHECK(contains(
         strict,
         "f32 by vfmadd231ps (nothing else applies). Winograd does not apply: math strict excludes it."));
+    CHECK(contains(explanation("1x64x16x16:conv3o64p3:conv1o8", Isa::avx512, DataType::f32, Math::fast),
+                   "Winograd does not apply: some outputs read nothing but padding."));
     const std::string small = explanation("1x8x16x16:conv3o8:conv1o8", Isa::avx512, DataType::f32, Math::fast,
                                           "wisdom, measured today");
     CHECK(contains(small, "Arithmetic of stage 1: f32 by vfmadd231ps (measured the fastest)."));

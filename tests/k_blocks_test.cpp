@@ -2,7 +2,7 @@
 // to the bit.
 #include "core/plan/k_blocks.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <memory>
@@ -62,11 +62,11 @@ constexpr Case cases[] = {
 
 /// The rules' plan with the case's decisions; null where the widths of the ISA's groups do not allow the
 /// splits.
-std::shared_ptr<const Plan> plan_of(const Case& c, const Problem& problem, Isa isa, Fusion fusion) {
+std::shared_ptr<const Plan> plan_of(const Case& c, const Problem& problem, Isa isa, Edge edge) {
     Plan plan = choose_plan(problem, *host_machine(isa), 1);
     if (c.tile_h > 0) plan.tile_h = c.tile_h;
     if (c.tile_w > 0) plan.tile_w = c.tile_w;
-    plan.fusion = fusion;
+    plan.edges[0] = edge;
     plan.channel_splits = c.splits;
     for (std::size_t i = 0; i < 2; ++i) {
         plan.stages[i].algorithm = Algorithm::direct;
@@ -80,10 +80,10 @@ std::string verify_case(const Case& c) {
     int plans = 0;
     for (const Isa isa : host_isas(DataType::f32)) {
         for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c}) {
-            for (const Fusion fusion : {Fusion::recompute, Fusion::sliding}) {
+            for (const Edge edge : {Edge::recompute, Edge::sliding}) {
                 for (const DataKind data : {DataKind::integers, DataKind::random}) {
                     pair.layout = layout;
-                    const auto plan = plan_of(c, *make_problem(pair), isa, fusion);
+                    const auto plan = plan_of(c, *make_problem(pair), isa, edge);
                     if (!plan) continue;
                     ++plans;
                     const std::string failure =

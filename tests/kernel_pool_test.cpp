@@ -1,5 +1,5 @@
 // A thread pool computes the bits that one thread computes.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/machine.hpp"
 #include "support/guarded_call.hpp"

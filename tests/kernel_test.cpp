@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <vector>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/machine.hpp"
 #include "core/plan/tiling.hpp"

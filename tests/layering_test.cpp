@@ -1,11 +1,15 @@
 // Folders follow the data, one way: a file may include only what comes before its folder (docs/design.md).
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <string>
 #include <vector>
+
+#include "support/source_text.hpp"
+
+using namespace tandem::test;
 
 namespace {
 
@@ -39,12 +43,38 @@ TEST_CASE("no file includes what comes after its folder") {
     CHECK(includes > 100);
 }
 
+TEST_CASE("a source includes its own header first, so that every header stands alone") {
+    int headers = 0;
+    for (const fs::path& source : source_files({"core", "jit", "tools"}, {".cpp"})) {
+        const fs::path header = fs::path(source).replace_extension(".hpp");
+        if (!fs::exists(header)) continue;
+        ++headers;
+        const std::string text = read_text(source),
+                          name = fs::relative(header, TANDEM_SOURCE_DIR).generic_string();
+        CAPTURE(name);
+        CHECK(text.find("#include") == text.find("#include \"" + name + '"'));
+    }
+    CHECK(headers > 50);
+}
+
 TEST_CASE("only one file each knows the assembler's allocator, hwloc's topology and LIBXSMM") {
     for (const auto& entry : fs::recursive_directory_iterator(fs::path(TANDEM_SOURCE_DIR) / "core")) {
         std::ifstream file(entry.path());
         for (std::string line; std::getline(file, line);) {
             if (line.find("#include <libxsmm") == std::string::npos) continue;
             CHECK(entry.path().filename() == "libxsmm_backend.cpp");
+        }
+    }
+}
+
+TEST_CASE("tests include doctest by support/doctest.hpp, so that all of them write a const char* as text") {
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(TANDEM_SOURCE_DIR) / "tests")) {
+        const std::string name = entry.path().filename().string();
+        if (name == "doctest.hpp" || name == "main.cpp") continue;
+        std::ifstream file(entry.path());
+        for (std::string line; std::getline(file, line);) {
+            CAPTURE(name);
+            CHECK_FALSE(line.starts_with("#include <doctest/"));
         }
     }
 }

@@ -2,7 +2,7 @@
 #include <numeric>
 #include <vector>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "tandem/layout.hpp"
 

@@ -1,6 +1,6 @@
 // The same schedules with LIBXSMM's kernels doing the GEMM work: equal to the reference on integers, as
 // Tandem's own code is.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <random>
 

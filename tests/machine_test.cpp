@@ -1,6 +1,6 @@
 #include "core/plan/machine.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <unistd.h>
 
 #include <algorithm>

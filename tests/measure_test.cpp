@@ -1,6 +1,6 @@
 #include "core/run/measure.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cmath>
 

@@ -1,5 +1,5 @@
 // Whose packed weights serve which kernel: panels are compared by value, whatever the sizes of images.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cstring>
 #include <memory>

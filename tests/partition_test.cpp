@@ -1,6 +1,6 @@
-#include "core/run/partition.hpp"
+#include "core/plan/partition.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cstdint>
 #include <limits>

@@ -1,7 +1,7 @@
 // Rounds grouped by a probe's speed, on made-up series.
 #include "core/run/phases.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <random>
 

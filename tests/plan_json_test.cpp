@@ -1,7 +1,7 @@
 // Plan <-> JSON: what is written is read back, and what is not a plan is an error that names the field.
 #include "core/run/plan_json.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <nlohmann/json.hpp>
 #include <random>
@@ -17,7 +17,7 @@ namespace {
 Plan sample() {
     Plan plan;
     plan.isa = Isa::avx512;
-    plan.fusion = Fusion::sliding;
+    plan.edges[0] = Edge::sliding;
     plan.tile_h = 2, plan.tile_w = 56, plan.channel_splits = 3;
     plan.prefetch_next = true;
     plan.stages[0] = {Algorithm::direct, Dot::f32, 12, 1, 2, true, 64};
@@ -55,7 +55,7 @@ TEST_CASE("plan json: every candidate of random pairs survives the way there and
 TEST_CASE("plan json: members have names, not positions") {
     const Json json = plan_to_json(sample());
     CHECK(json["tile_h"] == 2);
-    CHECK(json["fusion"] == "sliding");
+    CHECK(json["edges"] == Json::array({"sliding"}));
     CHECK(json["stages"][1]["algorithm"] == "winograd4");
     CHECK(json["stages"][0]["block_channels"] == 64);
     Json reversed = Json::object();
@@ -74,8 +74,10 @@ TEST_CASE("plan json: errors name the field, its value and what is accepted") {
     json["tile_h"] = 2.5;
     CHECK(contains(error_of(json), "plan.tile_h is 2.5"));
     json = good;
-    json["fusion"] = "both";
-    CHECK(error_of(json) == R"(plan.fusion is "both"; "recompute", "sliding", "single" are accepted.)");
+    json["edges"][0] = "both";
+    CHECK(error_of(json) == R"(plan.edges[0] is "both"; "recompute", "sliding", "stored" are accepted.)");
+    json["edges"] = Json::array();
+    CHECK(error_of(json) == "plan.edges is []; a list of 1 is accepted.");
     json = good;
     json["prefetch_next"] = 1;
     CHECK(error_of(json) == "plan.prefetch_next is 1; true or false is accepted.");
@@ -87,10 +89,37 @@ TEST_CASE("plan json: errors name the field, its value and what is accepted") {
     CHECK(contains(error_of(json), "plan has 9 members; exactly these 8"));
     json = good;
     json["stages"].push_back(json["stages"][0]);
-    CHECK(contains(error_of(json), "plan.stages is ["));
+    CHECK(contains(error_of(json), "a list of 2 is accepted"));  // edges
+    json["stages"] = Json::array();
+    CHECK(contains(error_of(json), "plan.stages is []; a list of 1 to 4 is accepted."));
     json = good;
     json["stages"][1]["block_rows"] = nullptr;
     CHECK(contains(error_of(json), "plan.stages[1].block_rows is null"));
     CHECK(contains(error_of(Json::array()), "plan is []; an object"));
     CHECK(contains(error_of(Json()), "plan is null; an object"));
+}
+
+TEST_CASE(
+    "plan json: stored edges bring their tiling, and pairs' plans from before there were edges are read") {
+    Plan plan = sample();
+    plan.stages[2] = plan.stages[0];
+    plan.edges = {Edge::stored, Edge::recompute, Edge::recompute};
+    plan.stored[0] = {.tile_h = 4, .tile_w = 28, .channel_splits = 2, .prefetch_next = false};
+    const Json json = plan_to_json(plan);
+    CHECK(json["stored"].size() == 1);
+    const Result<Plan> again = plan_from_json(json);
+    REQUIRE(again);
+    CHECK(*again == plan);
+    Json broken = json;
+    broken["stored"][0].erase("tile_w");
+    CHECK(error_of(broken) == "plan.stored[0].tile_w is missing.");
+
+    Json old = plan_to_json(sample());
+    old.erase("edges");
+    old["fusion"] = "sliding";
+    const Result<Plan> pair = plan_from_json(old);
+    REQUIRE(pair);
+    CHECK(*pair == sample());
+    old["fusion"] = "stored";
+    CHECK(error_of(old) == R"(plan.fusion is "stored"; "recompute", "sliding", "single" are accepted.)");
 }

@@ -2,7 +2,7 @@
 // planner's.
 #include "core/plan/plan.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <random>
@@ -12,6 +12,7 @@
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/run/kernel_code.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/guarded_call.hpp"
 #include "support/random_chain.hpp"
@@ -34,34 +35,42 @@ int pick(std::mt19937_64& engine, std::int64_t low, std::int64_t high) {
                   engine() % static_cast<std::uint64_t>(std::max<std::int64_t>(high - low, 0) + 1)));
 }
 
-/// Any plan that check_plan() accepts, all decisions at random.
-Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
-    Plan plan;
+// Any blocks for the stage's dot and algorithm.
+void randomise_blocks(const Stage& stage, Isa isa, StagePlan& plan, std::mt19937_64& engine) {
+    const bool depthwise = stage.depthwise(), amx = uses_amx(plan.dot);
+    plan.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(stage)) : 1;
+    plan.block_vectors = depthwise ? 1 : pick(engine, 1, amx ? 2 : 6);
+    plan.block_pixels = pick(engine, 1,
+                             depthwise ? max_depthwise_pixels(stage, isa, plan.dot, plan.block_rows)
+                                       : accumulator_budget(isa) / plan.block_vectors);
+    plan.channels_inner = engine() % 2;
+    const int k_steps = amx ? 0 : static_cast<int>(max_block_channels(stage) / block_channels_step);
+    plan.block_channels = engine() % 2 ? 0
+                                       : static_cast<int>(block_channels_step) *
+                                             pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
+}
+
+/// Any plan that check_plan() accepts and that promises the bits of `own`, the planner's plan: its
+/// algorithms and dots, or any dots where sums are of integers; all other decisions at random.
+Plan random_plan(const Problem& problem, const Plan& own, std::mt19937_64& engine) {
+    Plan plan = own;
     do {
-        plan.isa = isa;
-        plan.fusion = engine() % 2 ? Fusion::recompute : Fusion::sliding;
+        for (int i = 0; i + 1 < problem.stage_count; ++i) {
+            plan.edge(i) = engine() % 4 == 0 ? Edge::stored : engine() % 2 ? Edge::recompute : Edge::sliding;
+            const Stage& stage = problem.stage(i);
+            Tiling& stored = plan.stored[static_cast<std::size_t>(i)];
+            stored = {.tile_h = pick(engine, 1, std::min<std::int64_t>(stage.out_h, 8)),
+                      .tile_w = engine() % 2 ? static_cast<int>(stage.out_w) : pick(engine, 1, stage.out_w)};
+        }
         plan.tile_h = pick(engine, 1, std::min<std::int64_t>(problem.last().out_h, engine() % 2 ? 4 : 60));
         plan.tile_w =
             engine() % 2 ? static_cast<int>(problem.last().out_w) : pick(engine, 1, problem.last().out_w);
         plan.prefetch_next = engine() % 2;
         for (int i = 0; i < problem.stage_count; ++i) {
             StagePlan& stage = plan.stage(i);
-            const bool depthwise = problem.stage(i).depthwise();
-            if (const std::vector<Dot> usable = dots(problem, isa, i); problem.quantized())
+            if (const std::vector<Dot> usable = dots(problem, plan.isa, i); problem.quantized())
                 stage.dot = usable[engine() % usable.size()];
-            stage.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(problem.stage(i))) : 1;
-            stage.block_vectors = depthwise ? 1 : pick(engine, 1, 6);
-            stage.block_pixels =
-                pick(engine, 1,
-                     depthwise ? max_depthwise_pixels(problem.stage(i), isa, stage.dot, stage.block_rows)
-                               : accumulator_budget(isa) / stage.block_vectors);
-            stage.channels_inner = engine() % 2;
-            if (dot_applies(problem, isa, i, Dot::f16)) stage.dot = Dot::f16;  // as the planner has it
-            const int k_steps = static_cast<int>(max_block_channels(problem.stage(i)) / block_channels_step);
-            stage.block_channels = engine() % 2
-                                       ? 0
-                                       : static_cast<int>(block_channels_step) *
-                                             pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
+            randomise_blocks(problem.stage(i), plan.isa, stage, engine);
         }
         std::int64_t groups = 0;
         for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs)
@@ -71,11 +80,9 @@ Plan random_plan(const Problem& problem, Isa isa, std::mt19937_64& engine) {
     return plan;
 }
 
-Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, const DispatchOptions& options,
-                                     int parts) {
-    const auto kernel = context.dispatch(pair, options);
+Result<std::vector<float>> output_of(const Result<Kernel>& kernel, const Problem& problem, int parts) {
     if (!kernel) return kernel.error();
-    GuardedCall call(*make_problem(pair), *kernel);
+    GuardedCall call(problem, *kernel);
     call.clear();
     for (int part = 0; part < parts; ++part)
         if (const Status status = call.run(part, parts); !status) return status.error();
@@ -83,23 +90,28 @@ Result<std::vector<float>> output_of(Context& context, const ConvPair& pair, con
 }
 
 /// Compares `count` random plans of one random pair with the planner's own.
-std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math) {
+std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math,
+                          int stages = 2) {
     std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
     const RandomChainOptions options{
         .kinds = seed % 3 == 0 ? ChainKinds::depthwise_pointwise : ChainKinds::any,
         .max_flops = 3e6,
-        .dtype = dtype};
-    ConvPair pair = random_pair(engine, options);
+        .dtype = dtype,
+        .min_stages = stages,
+        .max_stages = stages};
+    ConvChain pair = random_chain(engine, options);
     if (math) pair.math = *math;
     const Problem problem = *make_problem(pair);
     Context context;
     for (const Isa isa : host_isas(dtype, pair.math)) {
-        const auto expected = output_of(context, pair, {.isa = isa}, 1);
+        const auto planned = context.dispatch(pair, {.isa = isa});
+        const auto expected = output_of(planned, problem, 1);
         if (!expected) return fmt::format("{}: {}", problem.name(), expected.error().message);
         for (int i = 0; i < count; ++i) {
-            const Plan plan = random_plan(problem, isa, engine);
+            const Plan plan = random_plan(problem, planned->impl()->code->plan, engine);
             const int parts = pick(engine, 1, 5);
-            const auto output = output_of(context, pair, {.plan = std::make_shared<const Plan>(plan)}, parts);
+            const auto output = output_of(
+                context.dispatch(pair, {.plan = std::make_shared<const Plan>(plan)}), problem, parts);
             if (!output)
                 return fmt::format("{} with {}: {}", problem.name(), to_string(plan), output.error().message);
             if (const std::string difference = bitwise_difference(*expected, *output); !difference.empty())
@@ -123,7 +135,8 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         {"plan.tile_h is 11", [](Plan& p) { p.tile_h = 11; }, "1 to 10"},
         {"plan.tile_w is 0", [](Plan& p) { p.tile_w = 0; }, "1 to 12"},
         {"plan.tile_w is 13", [](Plan& p) { p.tile_w = 13; }, "1 to 12"},
-        {"plan.fusion is single", [](Plan& p) { p.fusion = Fusion::single; }, "recompute or sliding"},
+        {"plan.edges[0] is 7", [](Plan& p) { p.edges[0] = static_cast<Edge>(7); },
+         "recompute, sliding or stored"},
         {"plan.stages[0].block_rows is 0", [](Plan& p) { p.stages[0].block_rows = 0; }, "1 to 4"},
         {"plan.stages[0].block_rows is 5", [](Plan& p) { p.stages[0].block_rows = 5; }, "1 to 4"},
         {"plan.stages[1].block_rows is 2", [](Plan& p) { p.stages[1].block_rows = 2; }, "1 to 1"},
@@ -187,19 +200,15 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
     CHECK(check_plan(problem, split).error().message ==
           "plan.stages[1].dot is amx_x3; f32 is accepted with plan.backend libxsmm.");
     CHECK(check_plan(problem, with_libxsmm(split)).ok());
-    const Problem single = *make_problem(*ConvChain::parse("1x20x10x12:dw3"));
-    Plan plan = rules_plan(single, machine, 1);
-    plan.fusion = Fusion::recompute;
-    CHECK(check_plan(single, plan).error().message.find("single") != std::string::npos);
 }
 
 TEST_CASE("plan: whatever a decision of a plan is, another one is another plan") {
     Plan plan;
     plan.tile_w = 7;
-    plan.stages[0].block_pixels = 3;
+    plan.stages[0].block_pixels = plan.stages[1].block_pixels = 3;
     void (*const changes[])(Plan&) = {
         [](Plan& p) { p.isa = Isa::avx512; },
-        [](Plan& p) { p.fusion = Fusion::sliding; },
+        [](Plan& p) { p.edges[0] = Edge::sliding; },
         [](Plan& p) { p.tile_h = 2; },
         [](Plan& p) { p.tile_w = 8; },
         [](Plan& p) { p.channel_splits = 2; },
@@ -225,6 +234,17 @@ TEST_CASE("plan: recompute or sliding, any tiles, blocks, channel splits and par
         sanitized ? 10 : 120, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f32, {}); });
     for (const JobFailure& failure : failures)
         FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+}
+
+TEST_CASE("plan: the same bits of chains of three and four") {
+    const int plans = sanitized ? 2 : 8;
+    for (const DataType dtype : {DataType::f32, DataType::u8}) {
+        const auto failures = run_forked(sanitized ? 10 : 80, 10, [&](std::int64_t i) {
+            return compare_plans(i, plans, dtype, {}, 3 + static_cast<int>(i % 2));
+        });
+        for (const JobFailure& failure : failures)
+            FAIL_CHECK("chain of seed " << failure.index << ": " << failure.message);
+    }
 }
 
 TEST_CASE("plan: the same bits where sums are f16, too") {

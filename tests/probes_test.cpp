@@ -2,7 +2,7 @@
 // says.
 #include "core/run/probes.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <string>
 

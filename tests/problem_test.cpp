@@ -2,7 +2,7 @@
 #include <string>
 #include <unordered_map>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/problem.hpp"
 #include "support/random_chain.hpp"

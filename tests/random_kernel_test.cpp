@@ -5,7 +5,7 @@
 #include <cstring>
 #include <random>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/machine.hpp"
 #include "support/forked_jobs.hpp"
@@ -26,7 +26,7 @@ std::int64_t environment_number(const char* name, std::int64_t otherwise) {
 }
 
 struct Case {
-    ConvPair pair;
+    ConvChain chain;
     VerifyOptions options;
 };
 
@@ -37,6 +37,7 @@ struct RandomSet {
     std::int64_t count = 0;  // unless the environment says otherwise
     DataType dtype = DataType::f32;
     std::optional<Math> math{};  // nullopt: any that goes with f32 tensors and others alike
+    int min_stages = 2, max_stages = 2;
 };
 
 /// Descriptor `index` of a seed, whatever came before it: so that one of them can be run alone.
@@ -45,11 +46,15 @@ Case random_case(const RandomSet& set, std::uint64_t seed, std::int64_t index) {
                         static_cast<std::uint64_t>(set.kinds)};
     std::mt19937_64 engine(seeds);
     const DataKind data = index % 2 == 0 ? DataKind::integers : DataKind::random;
-    RandomChainOptions options{.kinds = set.kinds, .max_flops = 2e6, .dtype = set.dtype};
+    RandomChainOptions options{.kinds = set.kinds,
+                               .max_flops = 2e6,
+                               .dtype = set.dtype,
+                               .min_stages = set.min_stages,
+                               .max_stages = set.max_stages};
     // Otherwise few pairs would be compared exactly: most chains have an inexact post-op somewhere.
     options.exact_post_ops = index % 4 == 0;
-    Case result{random_pair(engine, options), {}};
-    if (set.math) result.pair.math = *set.math;
+    Case result{random_chain(engine, options), {}};
+    if (set.math) result.chain.math = *set.math;
     const int threads = 1 + static_cast<int>(engine() % 3);
     result.options = {
         .dispatch = {.threads = threads}, .threads = threads, .seed = engine() % 1000000, .data = data};
@@ -63,9 +68,9 @@ void check_random(const RandomSet& set) {
     const std::int64_t first = environment_number("TANDEM_RANDOM_FIRST", 0);
     const auto failures = run_forked(count, 100, [&](std::int64_t i) {
         Case c = random_case(set, seed, first + i);
-        for (const Isa isa : host_isas(set.dtype, c.pair.math)) {
+        for (const Isa isa : host_isas(set.dtype, c.chain.math)) {
             c.options.dispatch.isa = isa;
-            if (std::string message = verify_job(c.pair, c.options); !message.empty())
+            if (std::string message = verify_job(c.chain, c.options); !message.empty())
                 return fmt::format("{}: {}", to_string(isa), message);
         }
         return std::string();
@@ -74,14 +79,14 @@ void check_random(const RandomSet& set) {
         const std::int64_t index = first + failure.index;
         Case c = random_case(set, seed, index);
         std::string commands;
-        for (const Isa isa : host_isas(set.dtype, c.pair.math)) {
+        for (const Isa isa : host_isas(set.dtype, c.chain.math)) {
             c.options.dispatch.isa = isa;
-            commands += "\n  rerun: " + rerun_command(c.pair, c.options);
+            commands += "\n  rerun: " + rerun_command(c.chain, c.options);
         }
-        FAIL_CHECK(to_string(c.pair) << " (" << to_string(c.pair.layout) << "): " << failure.message
-                                     << commands << "\n  or: TANDEM_RANDOM_SEED=" << seed
-                                     << " TANDEM_RANDOM_FIRST=" << index
-                                     << " TANDEM_RANDOM_COUNT=1 tandem_tests -tc='" << set.test << "'");
+        FAIL_CHECK(to_string(c.chain)
+                   << " (" << to_string(c.chain.layout) << "): " << failure.message << commands
+                   << "\n  or: TANDEM_RANDOM_SEED=" << seed << " TANDEM_RANDOM_FIRST=" << index
+                   << " TANDEM_RANDOM_COUNT=1 tandem_tests -tc='" << set.test << "'");
     }
 }
 
@@ -114,3 +119,11 @@ TEST_CASE("random kernels: bf16") { check_random(DataType::bf16); }
 TEST_CASE("random kernels: f16") { check_random(DataType::f16); }
 TEST_CASE("random kernels: u8") { check_random(DataType::u8); }
 TEST_CASE("random kernels: s8") { check_random(DataType::s8); }
+
+// Of one, three and four stages.
+TEST_CASE("random kernels: chains") {
+    for (const DataType dtype : {DataType::f32, DataType::bf16, DataType::f16, DataType::u8, DataType::s8}) {
+        check_random({"random kernels: chains", ChainKinds::any, 700, dtype, {}, 1, 1});
+        check_random({"random kernels: chains", ChainKinds::any, 1800, dtype, {}, 3, 4});
+    }
+}

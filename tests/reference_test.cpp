@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/plan/problem.hpp"
 #include "core/run/verification_data.hpp"

@@ -1,7 +1,7 @@
 // Registers leased by name.
 #include "jit/reg_pool.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <set>
 #include <stdexcept>

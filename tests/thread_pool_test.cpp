@@ -1,6 +1,6 @@
 #include "tandem/thread_pool.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 // Which rows and columns tiles compute and read, by hand.
 #include "core/plan/tile_geometry.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 using namespace tandem;
 
@@ -13,10 +13,10 @@ Problem problem_of(const char* text, Layout layout = Layout::nhwc) {
     return *make_problem(pair);
 }
 
-Plan plan_of(Fusion fusion, int tile_h, int tile_w, Isa isa = Isa::avx512) {
+Plan plan_of(Edge edge, int tile_h, int tile_w, Isa isa = Isa::avx512) {
     Plan plan;
     plan.isa = isa;
-    plan.fusion = fusion;
+    plan.edges[0] = edge;
     plan.tile_h = tile_h;
     plan.tile_w = tile_w;
     return plan;
@@ -63,22 +63,23 @@ TEST_CASE("tile geometry: inputs of a range of outputs, clipped to the image") {
 
 TEST_CASE("tile geometry: recomputing tiles read their halo, sliding ones only what is new") {
     const Problem problem = problem_of("1x16x8x8:dw3:conv3o16");
-    const Plan recompute = plan_of(Fusion::recompute, 2, 8);
+    const Plan recompute = plan_of(Edge::recompute, 2, 8);
     const TileShape top = tile_shape(problem, recompute, 0, 0, true);
     REQUIRE(top.stages.size() == 2);
-    CHECK(top.mid_rows == Span{0, 3});
+    CHECK(tile_spans(problem, recompute, 0, 0, true).stage(0).held == Span{0, 3});
     CHECK(top.stages[0].rows == Span{0, 3});
     CHECK(top.stages[0].in_rows == Span{0, 4});
     CHECK(top.stages[1].rows == Span{0, 2});
     CHECK(top.stages[1].taps == std::vector<Span>{{1, 3}, {0, 3}});
     const TileShape middle = tile_shape(problem, recompute, 1, 0, true);
-    CHECK(middle.mid_rows == Span{1, 5});
+    CHECK(tile_spans(problem, recompute, 1, 0, true).stage(0).held == Span{1, 5});
     CHECK(middle.stages[0].rows == Span{1, 5});
     CHECK(middle.stages[0].in_rows == Span{0, 6});
-    const Plan sliding = plan_of(Fusion::sliding, 2, 8);
+    const Plan sliding = plan_of(Edge::sliding, 2, 8);
     CHECK(tile_shape(problem, sliding, 1, 0, true).stages[0].rows == Span{1, 5});
     const TileShape next = tile_shape(problem, sliding, 1, 0, false);
-    CHECK(next.mid_rows == Span{1, 5});
+    CHECK(tile_spans(problem, sliding, 1, 0, false).stage(0).held == Span{1, 5});
+    CHECK(next.stages[0].first_row == 2);
     CHECK(next.stages[0].rows == Span{3, 5});
     CHECK(next.stages[0].in_rows == Span{2, 6});
     CHECK(tile_shape(problem, sliding, 3, 0, false).stages[0].rows == Span{7, 8});
@@ -86,7 +87,7 @@ TEST_CASE("tile geometry: recomputing tiles read their halo, sliding ones only w
 
 TEST_CASE("tile geometry: columns of narrow tiles") {
     const Problem problem = problem_of("1x16x8x8:dw3:conv3o16");
-    const Plan plan = plan_of(Fusion::recompute, 2, 4);
+    const Plan plan = plan_of(Edge::recompute, 2, 4);
     const TileShape left = tile_shape(problem, plan, 0, 0, true),
                     right = tile_shape(problem, plan, 0, 1, true);
     CHECK(left.stages[1].cols == Span{0, 4});
@@ -102,17 +103,17 @@ TEST_CASE("tile geometry: columns of narrow tiles") {
 
 TEST_CASE("tile geometry: full-width tiles before a pointwise stage are one long row") {
     const Problem problem = problem_of("1x16x8x8:dw3:conv1o16");
-    CHECK(is_flat(problem, plan_of(Fusion::recompute, 3, 8)));
-    CHECK_FALSE(is_flat(problem, plan_of(Fusion::recompute, 3, 7)));
-    CHECK_FALSE(is_flat(problem_of("1x16x8x8:dw3:conv1o16s2"), plan_of(Fusion::recompute, 3, 4)));
-    const Plan plan = plan_of(Fusion::recompute, 3, 8);
+    CHECK(is_flat(problem, plan_of(Edge::recompute, 3, 8)));
+    CHECK_FALSE(is_flat(problem, plan_of(Edge::recompute, 3, 7)));
+    CHECK_FALSE(is_flat(problem_of("1x16x8x8:dw3:conv1o16s2"), plan_of(Edge::recompute, 3, 4)));
+    const Plan plan = plan_of(Edge::recompute, 3, 8);
     CHECK(tile_shape(problem, plan, 0, 0, true).stages[1].segment == SegmentShape{24, {0, 24}});
     CHECK(tile_shape(problem, plan, 2, 0, true).stages[1].segment == SegmentShape{16, {0, 16}});
     CHECK(tile_shape(problem, plan, 2, 0, true).stages[1].taps.size() == 1);
 }
 
 TEST_CASE("tile geometry: tiles of a grid") {
-    Plan plan = plan_of(Fusion::recompute, 3, 5);
+    Plan plan = plan_of(Edge::recompute, 3, 5);
     plan.channel_splits = 2;
     const TileGrid grid = tile_grid(problem_of("2x16x8x8:dw3:conv1o40"), plan);
     CHECK(grid.tiles_y == 3);
@@ -122,24 +123,23 @@ TEST_CASE("tile geometry: tiles of a grid") {
 
 TEST_CASE("tile geometry: the intermediate's buffer") {
     // 4 rows of 8 pixels of one block of 16 channels: 512 bytes a row, and an odd number of cache lines.
-    const RowBuffer rows = mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 8));
+    const RowBuffer rows = mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Edge::recompute, 2, 8), 0);
     CHECK(rows.slots == 4);
     CHECK(rows.width == 8);
     CHECK(rows.strides.pixel == 64);
     CHECK(rows.strides.block_stride == 576);
     CHECK(rows.strides.row == 576);
     CHECK(rows.bytes == 2304);
-    const RowBuffer flat = mid_buffer(problem_of("1x17x8x8:dw3:conv1o16"), plan_of(Fusion::recompute, 2, 8));
+    const RowBuffer flat = mid_buffer(problem_of("1x17x8x8:dw3:conv1o16"), plan_of(Edge::recompute, 2, 8), 0);
     CHECK(flat.slots == 2);
     CHECK(flat.strides.row == 512);
     CHECK(flat.strides.block_stride == 1088);
     CHECK(flat.bytes == 2 * 1088);
     const RowBuffer narrow =
-        mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Fusion::recompute, 2, 4, Isa::avx2));
+        mid_buffer(problem_of("1x16x8x8:dw3:conv3o16"), plan_of(Edge::recompute, 2, 4, Isa::avx2), 0);
     CHECK(narrow.width == 5);
     CHECK(narrow.strides.pixel == 32);
-    CHECK(mid_buffer(*make_problem(*ConvChain::parse("1x16x8x8:dw3")), plan_of(Fusion::single, 2, 8)).bytes ==
-          0);
+    CHECK(mid_bytes(*make_problem(*ConvChain::parse("1x16x8x8:dw3")), plan_of(Edge::recompute, 2, 8)) == 0);
 }
 
 TEST_CASE("tile geometry: strides of tensors") {

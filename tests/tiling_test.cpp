@@ -1,7 +1,7 @@
 // The planner's rules: budgets by hand, and every plan it makes is one that it accepts.
 #include "core/plan/tiling.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <random>
 
@@ -59,7 +59,7 @@ TEST_CASE(
                     const Status status = check_plan(problem, plan);
                     CHECK_MESSAGE(status.ok(), status.error().message);
                     CHECK(plan.isa == isa);
-                    CHECK(mid_buffer(problem, plan).bytes <= static_cast<std::int64_t>(machine.caches.l2));
+                    CHECK(mid_bytes(problem, plan) <= static_cast<std::int64_t>(machine.caches.l2));
                     CHECK(plan == rules_plan(problem, machine, threads));
                     if (threads == 1) CHECK(plan.channel_splits == 1);
                     if (threads == 2) CHECK(tile_grid(problem, plan).count() >= 2);

@@ -1,6 +1,6 @@
 #include "core/run/topology.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <set>
 #include <string>

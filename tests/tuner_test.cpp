@@ -1,7 +1,7 @@
 // The tuner's decisions with invented measurements, and one real run.
 #include "core/run/tuner.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <algorithm>
 #include <map>

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <random>
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include "core/run/guarded_buffer.hpp"
 #include "core/run/verification_data.hpp"
@@ -167,6 +167,9 @@ TEST_CASE("verification data: quantised outputs are spread over their range and 
     for (int i = 0; i < 100; ++i) {
         ConvPair pair = test::random_pair(engine, {.max_flops = 2e5});
         pair.layout = Layout::nhwc;
+        // Outputs that read little but padding are alike.
+        pair.first().padding = pair.second().padding = std::nullopt;
+        pair.first().dilation = pair.second().dilation = {};
         pair.first().post_op_count = pair.second().post_op_count = std::min(1, pair.first().post_op_count);
         pair.first().post_ops[0] = pair.second().post_ops[0] = {};
         pair.dtype = i % 2 == 0 ? DataType::u8 : DataType::s8;

@@ -1,7 +1,7 @@
 // Wisdom: the file format, merging, saving from several processes at once, and what dispatch makes of it.
 #include "core/run/wisdom.hpp"
 
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -171,8 +171,9 @@ TEST_CASE(
     Machine machine = *f32_machine();
     machine.isa = Isa::avx512;
     Problem problem = problem_of(pair_text);
-    const WisdomEntry entry{
-        .key = wisdom_key(problem, machine, 1), .plan = {.isa = Isa::avx512}, .microseconds = 5};
+    Plan plan;
+    plan.isa = Isa::avx512;
+    const WisdomEntry entry{.key = wisdom_key(problem, machine, 1), .plan = plan, .microseconds = 5};
     machine.isa = Isa::avx512_bf16;
     CHECK(!why_unused(entry, machine));
     CHECK(wisdom_of(entry).unused(machine).empty());

@@ -1,7 +1,8 @@
 #!/bin/bash
 # From a fresh Debian 12 to a result: installs what is missing, builds, and runs one of two things.
 #
-#   tools/bootstrap.sh run    release build; the paper's 27 depthwise + 1x1 layers: compiled, checked, timed against oneDNN
+#   tools/bootstrap.sh run    release build; the paper's 27 depthwise + 1x1 layers: compiled, checked, timed against
+#                             oneDNN
 #   tools/bootstrap.sh test   release build; the tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,7 +17,8 @@ as_root() {
 install_packages() {
     local missing=() package
     for package in "${packages[@]}"; do
-        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
+        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed$' ||
+            missing+=("$package")
     done
     [ ${#missing[@]} -eq 0 ] && return
     echo "Installing: ${missing[*]}"

@@ -146,6 +146,8 @@ private:
         for (int i = first; i < first + count; ++i) {
             const auto stage = static_cast<std::size_t>(i);
             plain.push_back(workload.data.stages[stage].view());
+            if (first > 0 && workload.problem.stage(i).sums_input())
+                args.residual[static_cast<std::size_t>(i - first)] = tensors_.front().data();
             if (workload.data.residual[stage].empty()) continue;
             residuals_.emplace_back(workload.problem.output_dtype(i), workload.data.residual[stage]);
             args.residual[static_cast<std::size_t>(i - first)] = residuals_.back().data();

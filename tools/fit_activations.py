@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Derives the coefficients in jit/activations.cpp. Needs mpmath only: python3 tools/fit_activations.py
 
-Near-minimax fits p(z)/q(z), q(0) = 1, to f(z) by weighted least squares on Chebyshev nodes: Sanathanan-Koerner steps (divide
-by the previous q) linearise the quotient, Lawson steps (multiply each weight by its error) push the largest errors down. The
-best iterate is printed, rounded to float, with its largest weighted error before and after that rounding.
+Near-minimax fits p(z)/q(z), q(0) = 1, to f(z) by weighted least squares on Chebyshev nodes: Sanathanan-Koerner
+steps (divide by the previous q) linearise the quotient, Lawson steps (multiply each weight by its error) push the
+largest errors down. The best iterate is printed, rounded to float, with its largest weighted error before and
+after that rounding.
 """
 import struct
 
@@ -66,7 +67,8 @@ def main():
     fit("tanh", lambda x: tanh(x) / x, lambda x: x / tanh(x), mpf("1e-3"), mpf("9.02"), 4, 4, square)
     # Phi(x) = 1 / (1 + exp(-x p(x^2))), Phi the normal distribution function: absolute error of x Phi(x).
     phi = lambda x: erfc(-x / sqrt(2)) / 2
-    fit("logit of Phi", lambda x: log(phi(x) / phi(-x)) / x, lambda x: x * x * phi(x) * phi(-x), mpf("1e-3"), mpf(6), 6, 0, square)
+    fit("logit of Phi", lambda x: log(phi(x) / phi(-x)) / x, lambda x: x * x * phi(x) * phi(-x),
+        mpf("1e-3"), mpf(6), 6, 0, square)
 
 
 if __name__ == "__main__":

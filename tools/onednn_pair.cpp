@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <unordered_map>
 #include <vector>
+
+#include "core/plan/post_op_traits.hpp"
 #endif
 
 namespace tandem::tool {
@@ -96,13 +98,8 @@ struct Chain {
     }
 };
 
-/// op(a x) = a op(x) for positive a, if bounds are scaled too: the output's scale can go into the sums', as
-/// frameworks do it.
-bool scales_along(const PostOp& op) {
-    using enum PostOpKind;
-    return op.kind == bias || op.kind == relu || op.kind == relu6 || op.kind == leaky || op.kind == clip ||
-           op.kind == prelu || op.kind == scale || op.kind == sum;
-}
+/// The output's scale can go into the sums', as frameworks do it.
+bool scales_along(const PostOp& op) { return traits(op).function == PostOpClass::homogeneous; }
 
 constexpr float sixth = 1.0f / 6;
 
@@ -121,6 +118,7 @@ bool append_eltwise(Chain& chain, const PostOp& op) {
         case PostOpKind::elu: chain.eltwise(algorithm::eltwise_elu, op.alpha); return true;
         case PostOpKind::gelu_erf: chain.eltwise(algorithm::eltwise_gelu_erf); return true;
         case PostOpKind::gelu_tanh: chain.eltwise(algorithm::eltwise_gelu_tanh); return true;
+        case PostOpKind::mish: chain.eltwise(algorithm::eltwise_mish); return true;
         case PostOpKind::hsigmoid:  // 2.6 has no hardsigmoid
             chain.eltwise(algorithm::eltwise_linear, sixth, 0.5f);
             chain.eltwise(algorithm::eltwise_clip, 0, 1);

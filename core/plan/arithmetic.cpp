@@ -118,14 +118,7 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
 }
 
 std::optional<Clamp> final_clamp(const Conv& conv) noexcept {
-    if (conv.post_op_count == 0) return std::nullopt;
-    const PostOp& op = conv.chain().back();
-    switch (op.kind) {
-        case PostOpKind::relu: return Clamp{0, std::numeric_limits<float>::infinity()};
-        case PostOpKind::relu6: return Clamp{0, 6};
-        case PostOpKind::clip: return Clamp{op.alpha, op.beta};
-        default: return std::nullopt;
-    }
+    return conv.post_op_count == 0 ? std::nullopt : clamp_of(conv.chain().back());
 }
 
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {

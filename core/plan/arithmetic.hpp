@@ -33,6 +33,7 @@
 #include <vector>
 
 #include "core/plan/plan.hpp"
+#include "core/plan/post_op_traits.hpp"
 
 namespace tandem {
 
@@ -107,9 +108,6 @@ void set_amx_shape(StagePlan& stage) noexcept;
 
 /// Bounds between which a chain of post-ops leaves the numbers, where that is the last it does:
 /// quantisation, which rounds and clamps, can do it as well, since rounding keeps the order of numbers.
-struct Clamp {
-    float low, high;
-};
 std::optional<Clamp> final_clamp(const Conv& conv) noexcept;
 
 /// The ISA has the instruction.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/plan/k_blocks.hpp"
+#include "core/plan/post_op_traits.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -27,34 +28,10 @@ constexpr double pair_sum_fmas =
 constexpr double stores_per_load =
     0.45;  // store instructions a cycle against loads; Zen 4 stores 512 bits every second cycle
 
-// Instructions of a post-op on one vector, all ports alike; counted from the emitted code
-// (jit/activations.cpp), rounded.
-double instructions(PostOpKind kind) {
-    switch (kind) {
-        case PostOpKind::relu: return 1;
-        case PostOpKind::bias:
-        case PostOpKind::scale:
-        case PostOpKind::sum: return 1;
-        case PostOpKind::relu6:
-        case PostOpKind::clip: return 2;
-        case PostOpKind::leaky:
-        case PostOpKind::prelu: return 3;
-        case PostOpKind::hsigmoid:
-        case PostOpKind::hswish: return 4;
-        case PostOpKind::sigmoid:
-        case PostOpKind::swish:
-        case PostOpKind::elu: return 18;
-        case PostOpKind::tanh:
-        case PostOpKind::gelu_tanh: return 20;
-        case PostOpKind::gelu_erf: return 26;
-    }
-    return 1;
-}
-
 double post_op_instructions(const Conv& conv) {
     double sum = 0;
     for (const PostOp& op : conv.chain())
-        sum += instructions(op.kind);
+        sum += traits(op).instructions;
     return conv.post_op_count > 0 && conv.post_ops[0].kind == PostOpKind::bias
                ? sum - 1
                : sum;  // a leading bias costs nothing
@@ -152,6 +129,7 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     // besides.
     const bool by_windows = block.dot == Dot::int8,
                apart = i == 0 && problem.input_view.layout == Layout::nhwc;
+    const bool held = by_windows || holds_kernel_row(stage, plan.isa, block.block_rows);
     const double window_instructions = apart ? 5 : 2, window_loads = apart ? 4 : 1;
     BlockWork work;
     for (const GroupRun& run : runs) {
@@ -168,7 +146,8 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
                 const double w = static_cast<double>(width),
                              columns = (w - 1) * static_cast<double>(stage.conv.stride.w) +
                                        static_cast<double>(stage.conv.kernel.w);
-                const double weights = rows * row_share * static_cast<double>(stage.conv.kernel.w);
+                const double weights =
+                    rows * row_share * static_cast<double>(stage.conv.kernel.w) * (held ? 1 : w);
                 const double taps = rows * row_share * w,
                              windows = inputs * columns / 2;  // the latter: by dot int8, four columns each
                 const double products =

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "core/plan/panel.hpp"
+#include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -108,6 +109,7 @@ public:
             vary_k_blocks(plan);
         }
         vary_arithmetic();
+        vary_cuts();
         std::vector<Plan> plans = plans_.take();
         if (plans.size() > max_candidates) plans = thinned(plans);
         return plans;
@@ -121,46 +123,61 @@ private:
         return plan;
     }
 
-    // Every combination of algorithms and dot instructions that the stages, the math mode and the ISA
-    // allow, at the rules' tile.
+    // Algorithms and dot instructions that the stages, the math mode and the ISA allow, at the rules' tile:
+    // every combination of two stages, of more of them one stage at a time.
     void vary_arithmetic() {
-        for (const StagePlan& first : stage_ways(problem_, base_, 0)) {
-            for (const StagePlan& second : stage_ways(problem_, base_, 1)) {
+        const int count = problem_.stage_count;
+        for (int i = 0; i < count; ++i) {
+            for (const StagePlan& way : stage_ways(problem_, base_, i)) {
                 Plan plan = base_;
-                plan.stages = {first, second};
+                plan.stage(i) = way;
                 plans_.add(plan);
+                if (count != 2 || i != 0) continue;
+                for (const StagePlan& second : stage_ways(problem_, base_, 1)) {
+                    plan.stage(1) = second;
+                    plans_.add(plan);
+                }
             }
         }
     }
 
     // Ring or recomputation, prefetch or not.
     void add_variants(Plan plan) {
-        const bool halo = problem_.stage_count == 2 && row_axis(problem_.last()).kernel > 1;
+        double recomputed = 0;  // rows of halo a row of tile, of the edge that has most
+        for (int i = 1; i < problem_.stage_count; ++i)
+            recomputed = std::max(recomputed,
+                                  static_cast<double>(row_axis(problem_.stage(i)).kernel - 1) / plan.tile_h);
         const bool whole = plan.tile_h >= problem_.last().out_h;
         const bool can_prefetch =
             problem_.stage_count == 2 && problem_.stage(0).depthwise() && is_flat(problem_, plan) && !whole;
-        if (problem_.stage_count == 2) plan.fusion = Fusion::recompute;
+        plan.edges.fill(Edge::recompute);
         plan.prefetch_next = false;
         // One band after the other in one part: a ring saves the halo; with several bands in flight tall
         // tiles recompute little.
-        const double recomputed =
-            halo ? static_cast<double>(row_axis(problem_.last()).kernel - 1) / plan.tile_h : 0;
         if (recomputed < 1) plans_.add(plan);
         if (can_prefetch) {
             plan.prefetch_next = true;
             plans_.add(plan);
         }
-        if (halo && !whole) {
+        if (recomputed > 0 && !whole) {
             plan.prefetch_next = false;
-            plan.fusion = Fusion::sliding;
+            set_rings(problem_, plan);
             plans_.add(plan);
         }
     }
 
+    // The chain cut at every edge or set of edges, each segment as the rules have it.
+    void vary_cuts() {
+        if (problem_.stage_count < 3) return;
+        for (const Plan& plan : cut_plans(problem_, machine_, threads_))
+            plans_.add(plan);
+    }
+
     void cross_shapes(Plan plan) {
         const int lanes = vector_lanes(plan.isa, problem_.layout);
-        const Stage& last = problem_.last();
-        const int widest = last.depthwise() ? 0 : problem_.stage_count - 1;
+        int widest = problem_.stage_count - 1;
+        while (widest > 0 && problem_.stage(widest).depthwise())
+            --widest;
         if (problem_.stage(widest).depthwise()) return add_variants(plan);
         for (const Shape& shape : block_shapes(problem_.stage(widest), plan.isa, lanes)) {
             for (int i = 0; i < problem_.stage_count; ++i)
@@ -208,7 +225,7 @@ private:
         if (plan.tile_h > 4 || problem_.stage_count == 1) return;
         for (const std::size_t level : {machine_.caches.l1, machine_.caches.l2}) {
             plan.tile_w = static_cast<int>(problem_.last().out_w);
-            if (mid_buffer(problem_, plan).bytes <= static_cast<std::int64_t>(level)) continue;
+            if (mid_bytes(problem_, plan) <= static_cast<std::int64_t>(level)) continue;
             for (plan.tile_w = (plan.tile_w + 1) / 2; plan.tile_w >= narrowest_tile;
                  plan.tile_w = (plan.tile_w + 1) / 2)
                 add_variants(plan);
@@ -276,10 +293,39 @@ std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine
     return Candidates(problem, machine, threads).all();
 }
 
+std::vector<Plan> cut_plans(const Problem& problem, const Machine& machine, int threads) {
+    std::vector<Plan> plans;
+    const int edges = problem.stage_count - 1;
+    for (int cuts = 1; cuts < 1 << edges; ++cuts) {
+        Plan plan = rules_plan(problem, machine, threads);
+        int first = 0;
+        for (int i = 0; i < problem.stage_count; ++i) {
+            const bool last = i == edges;
+            if (!last && (cuts >> i & 1) == 0) continue;
+            const int count = i + 1 - first;
+            const Plan part = rules_plan(stage_range(problem, first, count), machine, threads);
+            for (int at = 0; at < count; ++at)
+                plan.stage(first + at) = part.stage(at);
+            for (int at = 0; at + 1 < count; ++at)
+                plan.edge(first + at) = part.edge(at);
+            if (last) {
+                static_cast<Tiling&>(plan) = part;
+            } else {
+                plan.edge(i) = Edge::stored;
+                plan.stored[static_cast<std::size_t>(i)] = part;
+            }
+            first = i + 1;
+        }
+        plans.push_back(plan);
+    }
+    return plans;
+}
+
 bool is_unfused(const Problem& problem, const Plan& plan, int threads) noexcept {
     const Stage& last = problem.last();
     const std::int64_t band = (last.out_h + threads - 1) / std::max(threads, 1);
-    return problem.stage_count == 2 && plan.tile_h >= band && plan.tile_w >= last.out_w;
+    return problem.stage_count > 1 && !has_stored_edge(problem, plan) && plan.tile_h >= band &&
+           plan.tile_w >= last.out_w;
 }
 
 }  // namespace tandem

@@ -23,6 +23,9 @@ std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine
 /// its register blocks. Some need other tiles.
 std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int i);
 
+/// The chain cut at every edge and at every set of edges, each segment as the rules have it alone.
+std::vector<Plan> cut_plans(const Problem& problem, const Machine& machine, int threads);
+
 /// The part's whole band in one tile: the intermediate goes through memory as it would between two kernels.
 /// `threads` >= 1.
 bool is_unfused(const Problem& problem, const Plan& plan, int threads) noexcept;

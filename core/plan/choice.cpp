@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include <fmt/format.h>
 
 #include "core/plan/candidates.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
 
 namespace tandem {
@@ -26,16 +28,18 @@ constexpr std::array<Shape, 3> shapes{Shape{10, 2}, Shape{9, 3}, Shape{21, 1}};
 class Decider {
 public:
     Decider(const Problem& problem, const Machine& machine, int threads)
-        : problem_(problem), rates_(default_rates(machine)), threads_(std::max(threads, 1)) {
+        : problem_(problem), machine_(machine), rates_(default_rates(machine)),
+          threads_(std::max(threads, 1)) {
         decision_.plan = rules_plan(problem, machine, threads_);
         decision_.seconds = decision_.rules_seconds = predict(decision_.plan);
-        decision_.fused = problem.stage_count == 2 && !is_unfused(problem, decision_.plan, threads_);
+        decision_.fused = is_fused(decision_.plan);
     }
 
     PlanDecision decide() {
         const Plan rules = decision_.plan;
         take_if_faster(best_shape({rules, decision_.seconds}), least_gain);
         if (problem_.stage_count == 2) decide_fusion(rules);
+        if (problem_.stage_count > 2) decide_cuts();
         decision_.rules_kept = decision_.plan == rules;
         return decision_;
     }
@@ -58,7 +62,7 @@ private:
         if (other.seconds * gain >= decision_.seconds) return;
         decision_.plan = other.plan;
         decision_.seconds = other.seconds;
-        decision_.fused = problem_.stage_count == 2 && !is_unfused(problem_, other.plan, threads_);
+        decision_.fused = is_fused(other.plan);
     }
 
     Predicted best_shape(Predicted best) const {
@@ -86,10 +90,28 @@ private:
     void decide_fusion(const Plan& rules) {
         if (decision_.fused) decision_.fused_seconds = decision_.seconds;
         Predicted unfused{unfused_plan(rules), 0};
+        if (!check_plan(problem_, unfused.plan)) return;
         unfused.seconds = predict(unfused.plan);
         unfused = best_shape(unfused);
         decision_.unfused_seconds = unfused.seconds;
         take_if_faster(unfused, least_unfused_gain);
+    }
+
+    // A chain of three and more is cut where that is predicted to be faster.
+    void decide_cuts() {
+        if (decision_.fused) decision_.fused_seconds = decision_.seconds;
+        Predicted best{{}, std::numeric_limits<double>::infinity()};
+        for (const Plan& plan : cut_plans(problem_, machine_, threads_))
+            keep_faster(best, plan);
+        if (best.seconds == std::numeric_limits<double>::infinity()) return;
+        best = best_shape(best);
+        decision_.unfused_seconds = best.seconds;
+        take_if_faster(best, least_unfused_gain);
+    }
+
+    bool is_fused(const Plan& plan) const {
+        return problem_.stage_count > 1 && !has_stored_edge(problem_, plan) &&
+               !is_unfused(problem_, plan, threads_);
     }
 
     // The band of a part, in whole Winograd tiles.
@@ -102,7 +124,7 @@ private:
     }
 
     Plan unfused_plan(Plan plan) const {
-        plan.fusion = Fusion::recompute;
+        plan.edges.fill(Edge::recompute);
         plan.tile_h = band_rows(plan);
         plan.tile_w = static_cast<int>(problem_.last().out_w);
         plan.channel_splits = 1;
@@ -111,6 +133,7 @@ private:
     }
 
     const Problem& problem_;
+    const Machine& machine_;
     MachineRates rates_;
     int threads_;
     PlanDecision decision_;

@@ -2,31 +2,12 @@
 
 #include <algorithm>
 
+#include "core/plan/partition.hpp"
+#include "core/plan/segments.hpp"
 #include "core/plan/tile_cost.hpp"
 
 namespace tandem {
 namespace {
-
-// As core/run/executor.cpp numbers tiles: a ring walks down columns of tiles; otherwise channel splits are
-// neighbours.
-struct Index {
-    std::int64_t n = -1, ty = -1, tx = -1, split = -1;
-};
-Index tile_at(const TileGrid& grid, Fusion fusion, std::int64_t item) {
-    Index tile;
-    const auto take = [&item](std::int64_t size) {
-        const std::int64_t digit = item % size;
-        item /= size;
-        return digit;
-    };
-    const bool ring = fusion == Fusion::sliding;
-    if (ring) tile.ty = take(grid.tiles_y);
-    tile.split = take(grid.splits);
-    if (!ring) tile.ty = take(grid.tiles_y);
-    tile.tx = take(grid.tiles_x);
-    tile.n = item;
-    return tile;
-}
 
 void add(const TileCost& tile, CostEstimate& all, TileCost& part) {
     all.flops += tile.flops;
@@ -67,8 +48,8 @@ double moved_bytes(const Problem& problem, bool with_intermediate) {
     for (int i = 0; i < problem.stage_count; ++i)
         bytes += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count()) +
                  tensor_bytes(problem.residual_shape(i), problem.output_dtype(i));
-    if (problem.stage_count == 2 && with_intermediate)
-        bytes += 2 * tensor_bytes(problem.output_shape(0), problem.output_dtype(0));
+    for (int i = 0; i + 1 < problem.stage_count && with_intermediate; ++i)
+        bytes += 2 * tensor_bytes(problem.output_shape(i), problem.output_dtype(i));
     return bytes;
 }
 
@@ -79,23 +60,18 @@ CostEstimate estimate_images(const Problem& problem, const Plan& plan, const Mac
     cost.useful_flops = useful_flops(problem);
     cost.scratch_bytes = tiles.scratch_bytes();
     const TileGrid grid = tile_grid(problem, plan);
-    const std::int64_t items = grid.count();
+    const bool slides = plan.slides();
     TileCost busiest;
     for (int p = 0; p < threads; ++p) {
-        // core/run/partition.cpp: sizes differ by at most one, the longer ones first.
-        const std::int64_t size = items / threads + (p < items % threads),
-                           begin = p * (items / threads) + std::min<std::int64_t>(p, items % threads);
+        const Range items = part_range(grid.count(), p, threads);
         TileCost part;
-        Index before;
-        for (std::int64_t item = begin; item < begin + size; ++item) {
-            const Index tile = tile_at(grid, plan.fusion, item);
-            const bool column = tile.n == before.n && tile.tx == before.tx;
-            const bool follows = column && tile.split == before.split && tile.ty == before.ty + 1;
-            const bool reuse = plan.fusion == Fusion::recompute && column && tile.ty == before.ty;
-            const bool below = column && (reuse || tile.ty == before.ty + 1);
-            add(tiles.at({tile.ty, tile.tx, tile.split, !(plan.fusion == Fusion::sliding && follows), reuse,
-                          !below}),
-                cost, part);
+        TileIndex before;
+        for (std::int64_t item = items.begin; item < items.end; ++item) {
+            const TileIndex tile = tile_at(grid, slides, item);
+            const TileStart how = tile_start(tile, before, slides);
+            const bool below =
+                tile.n == before.n && tile.tx == before.tx && (how.reuse || tile.ty == before.ty + 1);
+            add(tiles.at({tile, how, !below}), cost, part);
             before = tile;
         }
         if (part.seconds > busiest.seconds) busiest = part;
@@ -106,6 +82,32 @@ CostEstimate estimate_images(const Problem& problem, const Plan& plan, const Mac
     const auto most = std::max_element(busiest.by_resource.begin(), busiest.by_resource.end());
     cost.bound = static_cast<Resource>(most - busiest.by_resource.begin());
     return cost;
+}
+
+// Segments run one after the other; what waits longest decides what the whole waits for.
+CostEstimate estimate_segments(const Problem& problem, const Plan& plan, const MachineRates& rates,
+                               int threads) {
+    const std::vector<Segment> segments = segments_of(problem, plan);
+    if (segments.size() == 1) return estimate_images(problem, plan, rates, threads);
+    CostEstimate all;
+    double longest = 0;
+    for (const Segment& segment : segments) {
+        const CostEstimate cost = estimate_images(segment.problem, segment.plan, rates, threads);
+        all.flops += cost.flops;
+        all.useful_flops += cost.useful_flops;
+        all.seconds += cost.seconds;
+        all.fma_seconds += cost.fma_seconds;
+        all.scratch_bytes = std::max(all.scratch_bytes, cost.scratch_bytes);
+        for (std::size_t level = 0; level < level_count; ++level)
+            all.bytes[level] = all.bytes[level] + cost.bytes[level];
+        for (int i = 0; i < segment.problem.stage_count; ++i)
+            all.stage_seconds[static_cast<std::size_t>(segment.first + i)] =
+                cost.stage_seconds[static_cast<std::size_t>(i)];
+        if (cost.seconds <= longest) continue;
+        longest = cost.seconds;
+        all.bound = cost.bound;
+    }
+    return all;
 }
 
 }  // namespace
@@ -128,7 +130,7 @@ CostEstimate estimate_cost(const Problem& all_images, const Plan& plan, const Ma
     threads = std::max(threads, 1);
     Problem problem = all_images;
     problem.input.n = std::min<std::int64_t>(all_images.input.n, std::int64_t{16} * threads);
-    CostEstimate cost = estimate_images(problem, plan, rates, threads);
+    CostEstimate cost = estimate_segments(problem, plan, rates, threads);
     const double repeats = static_cast<double>(all_images.input.n) / static_cast<double>(problem.input.n);
     for (double* total : {&cost.flops, &cost.useful_flops, &cost.seconds, &cost.fma_seconds})
         *total *= repeats;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/plan/descriptor_text.hpp"
+#include "core/plan/post_op_traits.hpp"
 #include "core/plan/problem.hpp"
 
 namespace tandem {
@@ -62,22 +63,27 @@ void append(std::string& out, const Padding& p) {
 void append(std::string& out, const PostOp& op) {
     out += '+';
     out += to_string(op.kind);
-    if (op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu) {
-        out += '(';
-        append(out, op.alpha);
-        out += ')';
-    } else if (op.kind == PostOpKind::clip) {
-        out += '(';
-        append(out, op.alpha);
-        out += ',';
-        append(out, op.beta);
-        out += ')';
-    } else if (op.kind == PostOpKind::sum && op.of_input) {
-        out += "(in)";
-    } else if (op.kind == PostOpKind::sum && op.channels != 0) {
-        out += '(';
-        append(out, op.channels);
-        out += ')';
+    switch (traits(op).parameters) {
+        case PostOpParameters::none: break;
+        case PostOpParameters::slope:
+            out += '(';
+            append(out, op.alpha);
+            out += ')';
+            break;
+        case PostOpParameters::bounds:
+            out += '(';
+            append(out, op.alpha);
+            out += ',';
+            append(out, op.beta);
+            out += ')';
+            break;
+        case PostOpParameters::channels:
+            if (op.of_input) out += "(in)";
+            if (op.of_input || op.channels == 0) break;
+            out += '(';
+            append(out, op.channels);
+            out += ')';
+            break;
     }
 }
 
@@ -254,25 +260,7 @@ const char* to_string(Math math) noexcept {
 }
 
 const char* to_string(PostOpKind kind) noexcept {
-    switch (kind) {
-        case PostOpKind::bias: return "bias";
-        case PostOpKind::relu: return "relu";
-        case PostOpKind::relu6: return "relu6";
-        case PostOpKind::leaky: return "leaky";
-        case PostOpKind::clip: return "clip";
-        case PostOpKind::sigmoid: return "sigmoid";
-        case PostOpKind::tanh: return "tanh";
-        case PostOpKind::swish: return "swish";
-        case PostOpKind::hsigmoid: return "hsigmoid";
-        case PostOpKind::hswish: return "hswish";
-        case PostOpKind::elu: return "elu";
-        case PostOpKind::gelu_erf: return "gelu_erf";
-        case PostOpKind::gelu_tanh: return "gelu_tanh";
-        case PostOpKind::prelu: return "prelu";
-        case PostOpKind::scale: return "scale";
-        case PostOpKind::sum: return "sum";
-    }
-    return "unknown";
+    return static_cast<int>(kind) < post_op_kinds ? traits(kind).name : "unknown";
 }
 
 ConvChain stage_of(const ConvChain& chain, int i) {
@@ -290,6 +278,10 @@ ConvChain stage_of(const ConvChain& chain, int i) {
     if (i == 0) alone.input_view = chain.input_view;
     if (i + 1 == chain.conv_count) alone.output_view = chain.output_view;
     alone.residual_views[0] = chain.residual_views[static_cast<std::size_t>(i)];
+    if (i == 0 || !stage.sums_input()) return alone;
+    for (PostOp& op : alone.convs[0].post_ops)
+        op.of_input = false;
+    alone.residual_views[0] = chain.input_view;
     return alone;
 }
 

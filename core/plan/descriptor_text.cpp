@@ -10,13 +10,12 @@
 #include <fmt/format.h>
 
 #include "core/plan/machine.hpp"
+#include "core/plan/post_op_traits.hpp"
 #include "tandem/descriptor.hpp"
 
 namespace tandem {
 
 namespace {
-
-constexpr int post_op_kinds = static_cast<int>(PostOpKind::sum) + 1;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_name_char(char c) { return (c >= 'a' && c <= 'z') || is_digit(c) || c == '_'; }
@@ -192,24 +191,24 @@ bool Parser::post_op_kind(PostOpKind& kind) {
 }
 
 bool Parser::post_op_arguments(PostOp& op) {
-    switch (op.kind) {
-        case PostOpKind::leaky:
-        case PostOpKind::elu:
+    switch (traits(op).parameters) {
+        case PostOpParameters::none: return true;
+        case PostOpParameters::slope:
             return expect("(", "'(' and a slope") && finite_float(op.alpha) &&
                    expect(")", "')' after the slope");
-        case PostOpKind::clip:
+        case PostOpParameters::bounds:
             return expect("(", "'(' and two bounds") && finite_float(op.alpha) &&
                    expect(",", "',' and the upper bound") && finite_float(op.beta) &&
                    expect(")", "')' after the bounds");
-        case PostOpKind::sum:
+        case PostOpParameters::channels:
             if (accept("(in)")) {
                 op.of_input = true;
                 return true;
             }
             return !accept("(") ||
                    (number(op.channels, "a number of channels") && expect(")", "')' after the channels"));
-        default: return true;
     }
+    return true;
 }
 
 /// Of what follows the '/' here, up to the next.

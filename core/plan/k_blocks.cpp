@@ -44,11 +44,10 @@ std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
     if (uses_amx(stage.dot)) return 2 * amx_parked_bytes(stage);
     if (!has_k_blocks(stage)) return 0;
     const TileGrid grid = tile_grid(problem, plan);
-    const bool last = i == problem.stage_count - 1;
     std::int64_t rows = 0, columns = 0;
     const auto cover = [&](const TileSpans& spans) {
-        rows = std::max(rows, (last ? spans.rows : spans.fresh).size());
-        columns = std::max(columns, (last ? spans.cols : spans.mid_cols).size());
+        rows = std::max(rows, spans.stage(i).rows.size());
+        columns = std::max(columns, spans.stage(i).cols.size());
     };
     for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
         cover(tile_spans(problem, plan, ty, 0, true));

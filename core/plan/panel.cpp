@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/plan/post_op_traits.hpp"
 #include "core/plan/winograd.hpp"
 
 namespace tandem {
@@ -86,10 +87,6 @@ void add_groups(PanelLayout& panel, const Stage& stage, Layout layout, std::int6
 }
 
 }  // namespace
-
-bool is_per_channel(PostOpKind kind) noexcept {
-    return kind == PostOpKind::bias || kind == PostOpKind::prelu || kind == PostOpKind::scale;
-}
 
 int param_index(const Conv& conv, int op) noexcept {
     int index = 0;

@@ -145,7 +145,6 @@ constexpr std::int64_t window_row_vectors(const Stage& stage) noexcept {
     return vectors;
 }
 
-bool is_per_channel(PostOpKind kind) noexcept;
 /// Position of post-op `op` among the stage's per-channel post-ops.
 int param_index(const Conv& conv, int op) noexcept;
 

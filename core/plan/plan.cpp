@@ -1,17 +1,21 @@
 #include "core/plan/plan.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace tandem {
 
-const char* to_string(Fusion fusion) noexcept {
-    switch (fusion) {
-        case Fusion::recompute: return "recompute";
-        case Fusion::sliding: return "sliding";
-        case Fusion::single: return "single";
+const char* to_string(Edge edge) noexcept {
+    switch (edge) {
+        case Edge::recompute: return "recompute";
+        case Edge::sliding: return "sliding";
+        case Edge::stored: return "stored";
     }
     return "?";
 }
+
+bool Plan::slides() const noexcept { return std::ranges::find(edges, Edge::sliding) != edges.end(); }
 
 const char* to_string(Backend backend) noexcept { return backend == Backend::tandem ? "tandem" : "libxsmm"; }
 
@@ -53,18 +57,33 @@ const char* to_string(Dot dot) noexcept {
     return "?";
 }
 
-std::string to_string(const Plan& plan) {
+namespace {
+
+std::string to_string(const Tiling& tiling) {
+    return fmt::format("tile={}x{} channel_splits={}{}", tiling.tile_h, tiling.tile_w, tiling.channel_splits,
+                       tiling.prefetch_next ? " prefetch_next" : "");
+}
+
+std::string to_string(const StagePlan& s) {
     std::string text =
-        fmt::format("isa={} backend={} fusion={} tile={}x{} channel_splits={}{}", to_string(plan.isa),
-                    to_string(plan.backend), to_string(plan.fusion), plan.tile_h, plan.tile_w,
-                    plan.channel_splits, plan.prefetch_next ? " prefetch_next" : "");
-    for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-        const StagePlan& s = plan.stages[i];
-        if (s.block_pixels == 0) continue;
-        text += fmt::format(" stage{}={},{}{}px*{}vec*{}rows{}", i, to_string(s.algorithm),
-                            s.dot == Dot::f32 ? "" : to_string(s.dot) + std::string(","), s.block_pixels,
-                            s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
-        if (s.block_channels > 0) text += fmt::format(",{}ch", s.block_channels);
+        fmt::format("{},{}{}px*{}vec*{}rows{}", to_string(s.algorithm),
+                    s.dot == Dot::f32 ? "" : to_string(s.dot) + std::string(","), s.block_pixels,
+                    s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
+    if (s.block_channels > 0) text += fmt::format(",{}ch", s.block_channels);
+    return text;
+}
+
+}  // namespace
+
+std::string to_string(const Plan& plan) {
+    std::string text = fmt::format("isa={} backend={} {}", to_string(plan.isa), to_string(plan.backend),
+                                   to_string(static_cast<const Tiling&>(plan)));
+    for (int i = 0; i < max_stages && plan.stage(i).block_pixels > 0; ++i) {
+        text += fmt::format(" stage{}={}", i, to_string(plan.stage(i)));
+        if (i + 1 == max_stages || plan.stage(i + 1).block_pixels == 0) break;
+        text += fmt::format(" edge{}={}", i, to_string(plan.edge(i)));
+        if (plan.edge(i) == Edge::stored)
+            text += fmt::format("({})", to_string(plan.stored[static_cast<std::size_t>(i)]));
     }
     return text;
 }
@@ -74,11 +93,17 @@ std::size_t hash_value(const Plan& plan) noexcept {
     const auto mix = [&h](std::uint64_t v) {
         h = (h ^ v) * 0xff51afd7ed558ccdu, h ^= h >> 32;
     };
-    mix(static_cast<std::uint64_t>(plan.isa) | static_cast<std::uint64_t>(plan.fusion) << 8 |
-        static_cast<std::uint64_t>(plan.backend) << 16 |
-        static_cast<std::uint64_t>(plan.prefetch_next) << 24);
-    mix(static_cast<std::uint64_t>(plan.tile_h) << 32 | static_cast<std::uint32_t>(plan.tile_w));
-    mix(static_cast<std::uint64_t>(plan.channel_splits));
+    const auto mix_tiling = [&](const Tiling& tiling) {
+        mix(static_cast<std::uint64_t>(tiling.tile_h) << 32 | static_cast<std::uint32_t>(tiling.tile_w));
+        mix(static_cast<std::uint64_t>(tiling.channel_splits) << 1 |
+            static_cast<std::uint64_t>(tiling.prefetch_next));
+    };
+    mix(static_cast<std::uint64_t>(plan.isa) | static_cast<std::uint64_t>(plan.backend) << 16);
+    mix_tiling(plan);
+    for (std::size_t i = 0; i < plan.edges.size(); ++i) {
+        mix(static_cast<std::uint64_t>(plan.edges[i]));
+        mix_tiling(plan.stored[i]);
+    }
     for (const StagePlan& s : plan.stages) {
         mix(static_cast<std::uint64_t>(s.block_pixels) | static_cast<std::uint64_t>(s.block_vectors) << 16 |
             static_cast<std::uint64_t>(s.block_rows) << 32 |

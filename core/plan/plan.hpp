@@ -16,15 +16,25 @@ namespace tandem {
 /// ratios to them say nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
 inline constexpr int emitter_version = 3;
 
-/// How the second stage gets the rows of the intermediate that neighbouring tiles both need.
-enum class Fusion : std::uint8_t {
-    recompute,  // every tile computes the intermediate rows it reads, its halo included; tiles are
-                // independent
+/// How a stage gets the rows of the stage before it that neighbouring tiles both need.
+enum class Edge : std::uint8_t {
+    recompute,  // every tile computes the rows it reads, its halo included; tiles are independent
     sliding,    // a part walks bands top to bottom and keeps the last rows in a ring; recompute only where
                 // parts meet
-    single,     // one stage only: nothing to fuse
+    stored,  // the stage before is complete before this one begins: a tensor in scratch between two segments
 };
-const char* to_string(Fusion fusion) noexcept;
+const char* to_string(Edge edge) noexcept;
+
+/// How the output of a segment is cut: a segment is a run of stages without a stored edge between them, whose
+/// tiles one generated function each computes.
+struct Tiling {
+    int tile_h = 1;          // output rows of a tile
+    int tile_w = 0;          // output columns of a tile; the output width where the tile is full-width
+    int channel_splits = 1;  // output channels of the segment's last stage are split over this many tiles, in
+                             // each of which the stages before it are computed again
+    bool prefetch_next = false;  // the last stage's GEMM prefetches the next band's input rows to L2
+    bool operator==(const Tiling&) const = default;
+};
 
 /// Who does the GEMM work of dense stages.
 enum class Backend : std::uint8_t { tandem, libxsmm };
@@ -59,19 +69,21 @@ struct StagePlan {
     bool operator==(const StagePlan&) const = default;
 };
 
-struct Plan {
+struct Plan : Tiling {  // that of the last segment
     Isa isa = Isa::avx2;
-    Fusion fusion = Fusion::recompute;
     Backend backend = Backend::tandem;
-    int tile_h = 1;              // output rows of a tile
-    int tile_w = 0;              // output columns of a tile; the output width where the tile is full-width
-    int channel_splits = 1;      // the last stage's output channels are split over this many tiles; the first
-                                 // stage is recomputed in each
-    bool prefetch_next = false;  // the last stage's GEMM prefetches the next band's input rows to L2
+    std::array<Edge, max_stages - 1> edges{};  // edges[i]: from stage i to stage i + 1
+    std::array<Tiling, max_stages - 1>
+        stored{};  // where edges[i] is stored: of the segment that ends with stage i
     std::array<StagePlan, max_stages> stages{};
 
     StagePlan& stage(int i) noexcept { return stages[static_cast<std::size_t>(i)]; }
     const StagePlan& stage(int i) const noexcept { return stages[static_cast<std::size_t>(i)]; }
+    Edge& edge(int i) noexcept { return edges[static_cast<std::size_t>(i)]; }
+    Edge edge(int i) const noexcept { return edges[static_cast<std::size_t>(i)]; }
+    /// Some stage keeps rows of the one before it from tile to tile: a part has to walk down a column of
+    /// tiles.
+    bool slides() const noexcept;
     bool operator==(const Plan&) const = default;
 };
 

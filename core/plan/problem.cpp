@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "core/plan/descriptor_text.hpp"
+#include "core/plan/post_op_traits.hpp"
 #include "core/plan/resolve.hpp"
 
 namespace tandem {
@@ -149,19 +150,26 @@ Result<Problem> make_problem(const ConvChain& chain) {
     return result;  // the only return, so that nothing is copied
 }
 
-Problem stage_alone(const Problem& problem, int i) {
-    Problem alone = problem;
-    const Stage& stage = problem.stage(i);
-    alone.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w};
-    alone.dtype = problem.input_dtype(i);
-    alone.output_dtypes = {problem.output_dtype(i)};
-    alone.stage_count = 1;
-    alone.stages = {stage};
-    if (i > 0) alone.input_view = filled(problem.layout, alone.input_shape());
-    if (i + 1 < problem.stage_count) alone.output_view = filled(problem.layout, alone.output_shape());
-    alone.residual_views = {problem.residual_view(i)};
-    return alone;
+Problem stage_range(const Problem& problem, int first, int count) {
+    Problem part = problem;
+    const Stage& stage = problem.stage(first);
+    part.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w};
+    part.dtype = problem.input_dtype(first);
+    part.stage_count = count;
+    part.stages = {};
+    part.output_dtypes = {};
+    part.residual_views = {};
+    for (int i = 0; i < count; ++i) {
+        part.stage(i) = problem.stage(first + i);
+        part.output_dtypes[static_cast<std::size_t>(i)] = problem.output_dtype(first + i);
+        part.residual_view(i) = problem.residual_view(first + i);
+    }
+    if (first > 0) part.input_view = filled(problem.layout, part.input_shape());
+    if (first + count < problem.stage_count) part.output_view = filled(problem.layout, part.output_shape());
+    return part;
 }
+
+Problem stage_alone(const Problem& problem, int i) { return stage_range(problem, i, 1); }
 
 std::size_t hash_value(const Problem& problem) noexcept {
     Hash hash;

@@ -39,7 +39,7 @@ struct Problem {
     std::array<DataType, max_stages> output_dtypes{};  // of each stage's output, and of its residual
     Layout layout = Layout::nhwc;  // a blocked one where any tensor is, else nhwc: what vectors have to fit
     TensorView input_view{}, output_view{};               // every stride filled in
-    std::array<TensorView, max_stages> residual_views{};  // likewise, where residual_shape() is not zero
+    std::array<TensorView, max_stages> residual_views{};  // likewise, where a stage has +sum
     Math math = Math::fast;
     int stage_count = 0;
     std::array<Stage, max_stages> stages{};
@@ -67,6 +67,9 @@ struct Problem {
 
 /// Validates (see validate() in descriptor.hpp) and resolves.
 Result<Problem> make_problem(const ConvChain& chain);
+/// Stages [first, first + count) of a problem as a problem of their own, which reads and writes whole tensors
+/// of its layout in the middle of a chain.
+Problem stage_range(const Problem& problem, int first, int count);
 /// A single-stage problem of stage i of `problem`.
 Problem stage_alone(const Problem& problem, int i);
 

@@ -7,12 +7,14 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/post_op_traits.hpp"
+
 namespace tandem {
 
 namespace {
 
-constexpr std::int64_t max_kernel = 7;
-constexpr std::int64_t max_stride = 4;
+constexpr std::int64_t max_kernel = 15;
+constexpr std::int64_t max_stride = 8;
 // Generated code addresses an image with 32-bit displacements.
 constexpr std::int64_t image_limit = std::int64_t{1} << 31;
 constexpr std::int64_t no_limit = std::numeric_limits<std::int64_t>::max();
@@ -44,6 +46,12 @@ private:
 // within these.
 constexpr std::int64_t side_limit = std::int64_t{1} << 20, dilation_limit = 4096;
 
+// The widest element of a panel: f32 where a CPU has no instruction for the data type, which depthwise stages
+// never ask for; s16 where it multiplies no bytes.
+std::int64_t packed_element_bytes(const Stage& stage, DataType dtype) noexcept {
+    return is_quantized(dtype) && !stage.depthwise() ? 2 : 4;
+}
+
 constexpr const char* stage_names[max_stages] = {"convs[0]", "convs[1]", "convs[2]", "convs[3]"};
 
 /// Checks fields of one part of the descriptor ("input", "convs[0]", ...) and keeps the first failure.
@@ -67,9 +75,9 @@ public:
                  part_, tensor, size.text(), image_limit);
     }
 
-    void activations(const char* tensor, const TensorShape& shape, Layout layout) {
+    void activations(const char* tensor, const TensorShape& shape, Layout layout, DataType dtype) {
         Product size;
-        bytes(tensor, size.times(sizeof(float))
+        bytes(tensor, size.times(element_bytes(dtype))
                           .times_padded(shape.c, channel_block(layout))
                           .times(shape.h)
                           .times(shape.w));
@@ -95,10 +103,10 @@ private:
 
 void check_fields(Checks& check, const Conv& conv) {
     check.range("kind", static_cast<int>(conv.kind), 0, 1, "depthwise or dense");
-    check.range("kernel.h", conv.kernel.h, 1, max_kernel, "a kernel from 1 to 7");
-    check.range("kernel.w", conv.kernel.w, 1, max_kernel, "a kernel from 1 to 7");
-    check.range("stride.h", conv.stride.h, 1, max_stride, "a stride from 1 to 4");
-    check.range("stride.w", conv.stride.w, 1, max_stride, "a stride from 1 to 4");
+    check.range("kernel.h", conv.kernel.h, 1, max_kernel, "a kernel from 1 to 15");
+    check.range("kernel.w", conv.kernel.w, 1, max_kernel, "a kernel from 1 to 15");
+    check.range("stride.h", conv.stride.h, 1, max_stride, "a stride from 1 to 8");
+    check.range("stride.w", conv.stride.w, 1, max_stride, "a stride from 1 to 8");
     check.range("dilation.h", conv.dilation.h, 1, dilation_limit, "a dilation from 1 to 4096");
     check.range("dilation.w", conv.dilation.w, 1, dilation_limit, "a dilation from 1 to 4096");
     if (conv.kind == ConvKind::dense) {
@@ -128,15 +136,8 @@ struct Axis {
 
 void check_axis(Checks& check, const Axis& axis) {
     const std::int64_t extent = axis.extent();
-    const auto side = [&](const char* name, std::int64_t value) {
-        if (value < 0 || value >= extent) [[unlikely]]
-            check.fail(
-                ErrorCode::invalid_argument,
-                "{}.padding.{} is {}; a padding from 0 to {}, one less than the kernel's extent, is accepted",
-                check.part(), name, value, extent - 1);
-    };
-    side(axis.before_name, axis.before);
-    side(axis.after_name, axis.after);
+    check.range(axis.before_name, axis.before, 0, side_limit, "a padding from 0 to 2^20");
+    check.range(axis.after_name, axis.after, 0, side_limit, "a padding from 0 to 2^20");
     if (check.ok() && extent > axis.padded()) [[unlikely]]
         check.fail(
             ErrorCode::invalid_argument,
@@ -144,19 +145,19 @@ void check_axis(Checks& check, const Axis& axis) {
             check.part(), extent, axis.extent_name, axis.padded());
 }
 
-void resolve_geometry(Checks& check, Stage& stage, Layout layout) {
+void resolve_geometry(Checks& check, Stage& stage, Layout layout, DataType dtype) {
     const Conv& conv = stage.conv;
     stage.padding = conv.resolved_padding();
     const Padding& pad = stage.padding;
-    const Axis rows{"top",         "bottom",        "rows",  stage.in_h, conv.kernel.h,
-                    conv.stride.h, conv.dilation.h, pad.top, pad.bottom};
-    const Axis columns{"left",        "right",         "columns", stage.in_w, conv.kernel.w,
-                       conv.stride.w, conv.dilation.w, pad.left,  pad.right};
+    const Axis rows{"padding.top", "padding.bottom", "rows",  stage.in_h, conv.kernel.h,
+                    conv.stride.h, conv.dilation.h,  pad.top, pad.bottom};
+    const Axis columns{"padding.left", "padding.right", "columns", stage.in_w, conv.kernel.w,
+                       conv.stride.w,  conv.dilation.w, pad.left,  pad.right};
     check_axis(check, rows);
     check_axis(check, columns);
     if (!check.ok()) return;
     check.bytes("the padded input image", Product()
-                                              .times(sizeof(float))
+                                              .times(element_bytes(dtype))
                                               .times_padded(stage.in_channels, channel_block(layout))
                                               .times(rows.padded())
                                               .times(columns.padded()));
@@ -164,7 +165,7 @@ void resolve_geometry(Checks& check, Stage& stage, Layout layout) {
     stage.out_w = columns.out();
 }
 
-void resolve_channels(Checks& check, Stage& stage) {
+void resolve_channels(Checks& check, Stage& stage, DataType dtype) {
     const Conv& conv = stage.conv;
     stage.out_channels = conv.out_channels;
     if (stage.depthwise() &&
@@ -177,26 +178,21 @@ void resolve_channels(Checks& check, Stage& stage) {
         return;
     }
     Product weights;
-    weights.times(sizeof(float))
+    weights.times(packed_element_bytes(stage, dtype))
         .times(conv.kernel.h * conv.kernel.w)
         .times_padded(stage.out_channels, weight_block);
     if (!stage.depthwise()) weights.times_padded(stage.in_channels, weight_block);
     check.bytes("the packed weight tensor", weights);
 }
 
-/// bias, prelu, scale and sum have one tensor a stage, hence may appear once.
-constexpr unsigned tensor_post_ops =
-    1u << static_cast<int>(PostOpKind::bias) | 1u << static_cast<int>(PostOpKind::prelu) |
-    1u << static_cast<int>(PostOpKind::scale) | 1u << static_cast<int>(PostOpKind::sum);
-
 void check_bounds(Checks& check, int index, const PostOp& op) {
     if (!std::isfinite(op.alpha))
         check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].alpha is {}; a finite number is accepted",
                    check.part(), index, op.alpha);
-    if (op.kind == PostOpKind::clip && !std::isfinite(op.beta))
+    if (traits(op).parameters == PostOpParameters::bounds && !std::isfinite(op.beta))
         check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].beta is {}; a finite number is accepted",
                    check.part(), index, op.beta);
-    if (op.kind == PostOpKind::clip && op.alpha > op.beta)
+    if (traits(op).parameters == PostOpParameters::bounds && op.alpha > op.beta)
         check.fail(
             ErrorCode::invalid_argument,
             "{}.post_ops[{}] clips from {} to {}; a lower bound that is not above the upper one is accepted",
@@ -206,11 +202,12 @@ void check_bounds(Checks& check, int index, const PostOp& op) {
 /// The op with every parameter that its kind does not use at zero, and the residual's channels spelled out.
 PostOp normalized(const PostOp& op, std::int64_t out_channels) noexcept {
     PostOp result{.kind = op.kind};
-    const bool clip = op.kind == PostOpKind::clip;
+    const PostOpParameters parameters = traits(op).parameters;
+    const bool bounds = parameters == PostOpParameters::bounds;
     // Adding zero turns -0 into +0, which compare equal and so have to hash equal.
-    if (clip || op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu) result.alpha = op.alpha + 0.0f;
-    if (clip) result.beta = op.beta + 0.0f;
-    if (op.kind == PostOpKind::sum) {
+    if (bounds || parameters == PostOpParameters::slope) result.alpha = op.alpha + 0.0f;
+    if (bounds) result.beta = op.beta + 0.0f;
+    if (parameters == PostOpParameters::channels) {
         result.channels = op.channels == 0 || op.of_input ? out_channels : op.channels;
         result.of_input = op.of_input;
     }
@@ -218,29 +215,29 @@ PostOp normalized(const PostOp& op, std::int64_t out_channels) noexcept {
 }
 
 void resolve_post_ops(Checks& check, const Conv& conv, Stage& stage) {
-    unsigned seen = 0;
+    stage.conv.post_op_count = 0;
     for (int i = 0; i < conv.post_op_count; ++i) {
         const PostOp& op = conv.post_ops[static_cast<std::size_t>(i)];
-        if (op.kind > PostOpKind::sum) [[unlikely]] {
+        if (static_cast<int>(op.kind) >= post_op_kinds) [[unlikely]] {
             check.fail(ErrorCode::invalid_argument, "{}.post_ops[{}].kind is {}; 0 to {} is accepted",
-                       check.part(), i, static_cast<int>(op.kind), static_cast<int>(PostOpKind::sum));
+                       check.part(), i, static_cast<int>(op.kind), post_op_kinds - 1);
             return;
         }
-        const unsigned bit = 1u << static_cast<int>(op.kind);
-        if (seen & bit & tensor_post_ops) [[unlikely]]
+        if (reads_tensor(op.kind) && stage.conv.has(op.kind)) [[unlikely]]
             check.fail(ErrorCode::invalid_argument,
                        "{}.post_ops[{}] is a second {}; at most one a stage is accepted", check.part(), i,
                        to_string(op.kind));
-        seen |= bit;
-        if (op.kind == PostOpKind::leaky || op.kind == PostOpKind::elu || op.kind == PostOpKind::clip)
+        const PostOpParameters parameters = traits(op).parameters;
+        if (parameters == PostOpParameters::slope || parameters == PostOpParameters::bounds)
             check_bounds(check, i, op);
-        if (op.kind == PostOpKind::sum && (op.channels < 0 || op.channels > stage.out_channels)) [[unlikely]]
+        if (parameters == PostOpParameters::channels && (op.channels < 0 || op.channels > stage.out_channels))
+            [[unlikely]]
             check.fail(ErrorCode::invalid_argument,
                        "{}.post_ops[{}].channels is {}; 0 to {}, the stage's output channels, is accepted",
                        check.part(), i, op.channels, stage.out_channels);
         stage.conv.post_ops[static_cast<std::size_t>(i)] = normalized(op, stage.out_channels);
+        stage.conv.post_op_count = i + 1;
     }
-    stage.conv.post_op_count = conv.post_op_count;
 }
 
 /// Sums of products of a quantised stage are 32-bit integers.
@@ -253,9 +250,10 @@ void check_sums(Checks& check, const Stage& stage) {
                    terms, most_terms);
 }
 
-Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, const Problem& problem,
-                     Stage& stage) {
+Status resolve_stage(const char* name, const Conv& conv, Problem& problem, int i) {
     const Layout layout = problem.layout;
+    const TensorShape in = i == 0 ? problem.input_shape() : problem.output_shape(i - 1);
+    Stage& stage = problem.stage(i);
     Checks check(name);
     check_fields(check, conv);
     if (!check.ok()) return std::move(check).status();
@@ -270,10 +268,10 @@ Status resolve_stage(const char* name, const Conv& conv, const TensorShape& in, 
     stage.in_channels = in.c;
     stage.in_h = in.h;
     stage.in_w = in.w;
-    resolve_geometry(check, stage, layout);
-    if (check.ok()) resolve_channels(check, stage);
+    resolve_geometry(check, stage, layout, problem.input_dtype(i));
+    if (check.ok()) resolve_channels(check, stage, problem.dtype);
     if (check.ok())
-        check.activations("the output tensor", {in.n, stage.out_channels, stage.out_h, stage.out_w}, layout);
+        check.activations("the output tensor", problem.output_shape(i), layout, problem.output_dtype(i));
     if (check.ok() && problem.quantized()) check_sums(check, stage);
     if (check.ok()) resolve_post_ops(check, conv, stage);
     resolved.padding = stage.padding;
@@ -322,7 +320,8 @@ Status resolve_input(const ConvChain& descriptor, Problem& problem) {
     check.range("h", input.h, 1, no_limit, "a height of at least 1");
     check.range("w", input.w, 1, no_limit, "a width of at least 1");
     if (check.ok())
-        check.activations("the input tensor", {input.n, input.c, input.h, input.w}, descriptor.layout);
+        check.activations("the input tensor", {input.n, input.c, input.h, input.w}, descriptor.layout,
+                          descriptor.dtype);
     check.range("h", input.h, 1, side_limit, "a height of at most 2^20");
     check.range("w", input.w, 1, side_limit, "a width of at most 2^20");
     problem.input = input;
@@ -344,9 +343,7 @@ Status resolve(const ConvChain& chain, Problem& problem) {
     if (!check.ok()) return std::move(check).status();
     TensorShape tensor = problem.input_shape();
     for (int i = 0; i < problem.stage_count; ++i) {
-        if (Status status = resolve_stage(stage_names[i], chain.conv(i), tensor, problem, problem.stage(i));
-            !status)
-            return status;
+        if (Status status = resolve_stage(stage_names[i], chain.conv(i), problem, i); !status) return status;
         tensor = problem.output_shape(i);
     }
     return resolve_views(chain, problem);

@@ -153,6 +153,7 @@ Status resolve_views(const ConvChain& chain, Problem& problem) {
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto& stated = chain.residual_views[static_cast<std::size_t>(i)];
         if (auto s = check_residual(problem, i, stated); !s) return s;
+        if (problem.stage(i).sums_input()) problem.residual_view(i) = problem.input_view;
         const Tensor residual{residuals[i], problem.residual_shape(i), problem.output_dtype(i)};
         if (residual.shape.c == 0) continue;
         if (auto s = resolve_view(residual, stated, chain.layout, joined, problem.residual_view(i)); !s)

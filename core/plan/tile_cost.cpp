@@ -25,10 +25,6 @@ double taps_sum(const Axis& axis, const Span& outputs) {
     return static_cast<double>(sum);
 }
 
-Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) {
-    return {index * size, std::min((index + 1) * size, total)};
-}
-
 // Exposed share of the bytes that come from L3 and memory.
 double exposed_share(const Traffic& far) {
     const double exposed = input_exposed * far.input +
@@ -58,7 +54,11 @@ double transformed_share(const Stage& stage, const StagePlan& plan) {
 }  // namespace
 
 TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads)
-    : problem_(problem), plan_(plan), rates_(rates), mid_(mid_buffer(problem, plan)) {
+    : problem_(problem), plan_(plan), rates_(rates) {
+    for (int i = 0; i + 1 < problem.stage_count; ++i) {
+        mids_.push_back(mid_buffer(problem, plan, i));
+        mid_bytes_ += mids_.back().bytes;
+    }
     for (int i = 0; i < problem.stage_count; ++i)
         panels_.push_back(panel_layout(problem, plan, i));
     for (int split = 0; split < plan.channel_splits; ++split)
@@ -67,7 +67,7 @@ TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRate
     for (std::size_t i = 0; i < panels_.size(); ++i)
         weights +=
             static_cast<double>(panels_[i].bytes) * transformed_share(problem.stages[i], plan.stages[i]);
-    const double mid = static_cast<double>(mid_.bytes);
+    const double mid = static_cast<double>(mid_bytes_);
     const int last = problem.stage_count - 1;
     double tensors = tensor_bytes(problem.input_shape(), problem.dtype) +
                      tensor_bytes(problem.output_shape(last), problem.output_dtype(last));
@@ -83,53 +83,42 @@ TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRate
 }
 
 const TileCost& TileCosts::at(const TilePlace& place) {
-    const Stage& last = problem_.last();
-    const Span rows = tile_span(place.ty, plan_.tile_h, last.out_h),
-               cols = tile_span(place.tx, plan_.tile_w, last.out_w);
-    const Axis y = row_axis(last), x = column_axis(last);
-    const Span in_rows = y.inputs(rows), in_cols = x.inputs(cols);
-    Key key{rows.size(),
-            cols.size(),
-            in_rows.size(),
-            in_cols.size(),
-            static_cast<std::int64_t>(taps_sum(y, rows)),
-            static_cast<std::int64_t>(taps_sum(x, cols)),
-            place.split,
-            place.start + 2 * place.reuse + 4 * place.first,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            place.ty > 0,
-            0};
-    if (problem_.stage_count == 2) {
-        const Axis y0 = row_axis(problem_.stage(0)), x0 = column_axis(problem_.stage(0));
-        key[8] = static_cast<std::int64_t>(taps_sum(y0, in_rows));
-        key[9] = static_cast<std::int64_t>(taps_sum(x0, in_cols));
-        key[10] = y0.inputs(in_rows).size();
-        key[11] = x0.inputs(in_cols).size();
-        key[12] = place.ty > 0
-                      ? in_rows.begin - y.inputs(tile_span(place.ty - 1, plan_.tile_h, last.out_h)).end
-                      : 0;
-    }
+    Key key = key_of(place);
     const auto found = known_.find(key);
     if (found != known_.end()) return found->second;
-    return known_.emplace(key, compute(place)).first->second;
+    return known_.emplace(std::move(key), compute(place)).first->second;
 }
 
-TileCosts::Reach TileCosts::reach(int i, const Span& rows, const Span& columns,
-                                  const Span& rows_above) const {
+// Everything that a tile's cost depends on.
+TileCosts::Key TileCosts::key_of(const TilePlace& place) const {
+    const TileIndex& tile = place.tile;
+    const TileSpans spans = tile_spans(problem_, plan_, tile.ty, tile.tx, place.how.start);
+    const bool above = tile.ty > 0 && !place.first;
+    const TileSpans before = above ? tile_spans(problem_, plan_, tile.ty - 1, tile.tx, true) : TileSpans{};
+    Key key{tile.split, place.how.start + 2 * place.how.reuse + 4 * place.first, above};
+    for (int i = 0; i < problem_.stage_count; ++i) {
+        const TileSpans::Stage& stage = spans.stage(i);
+        const Axis y = row_axis(problem_.stage(i)), x = column_axis(problem_.stage(i));
+        key.insert(key.end(),
+                   {stage.rows.size(), stage.cols.size(), y.inputs(stage.rows).size(),
+                    x.inputs(stage.cols).size(), static_cast<std::int64_t>(taps_sum(y, stage.rows)),
+                    static_cast<std::int64_t>(taps_sum(x, stage.cols)),
+                    above ? stage.held.begin - before.stage(i).held.end : 0});
+    }
+    return key;
+}
+
+TileCosts::Reach TileCosts::reach(int i, const TileSpans::Stage& spans, const Span& rows_above) const {
     const Stage& stage = problem_.stage(i);
     const Axis y = row_axis(stage), x = column_axis(stage);
+    const Span &rows = spans.rows, &columns = spans.cols;
     Reach reach{rows, columns, y.inputs(rows), x.inputs(columns), {}, {}};
     if (rows_above.size() > 0) {
         const Span above = y.inputs(rows_above);
         reach.old_in_rows = {reach.in_rows.begin,
                              std::clamp(above.end, reach.in_rows.begin, reach.in_rows.end)};
     }
-    const bool flat = i == problem_.stage_count - 1 && is_flat(problem_, plan_);
+    const bool flat = is_flat(problem_, plan_, i);
     reach.share.rows = flat ? (rows.size() > 0 ? 1 : 0) : rows.size();
     reach.share.width = flat ? rows.size() * columns.size() : columns.size();
     reach.share.row_taps = flat ? static_cast<double>(reach.share.rows) : taps_sum(y, rows);
@@ -138,27 +127,23 @@ TileCosts::Reach TileCosts::reach(int i, const Span& rows, const Span& columns,
 }
 
 TileCost TileCosts::compute(const TilePlace& place) const {
-    const Stage& last = problem_.last();
-    const int last_index = problem_.stage_count - 1;
-    const Span rows = tile_span(place.ty, plan_.tile_h, last.out_h),
-               cols = tile_span(place.tx, plan_.tile_w, last.out_w);
-    const Span above =
-        place.ty > 0 && !place.first ? tile_span(place.ty - 1, plan_.tile_h, last.out_h) : Span{};
-    const std::vector<GroupRun>& runs = split_runs_[static_cast<std::size_t>(place.split)];
-    const Reach last_reach = reach(last_index, rows, cols, last_index == 0 ? above : Span{});
-    Phase last_phase = phase(last_index, last_reach, runs);
-    TileCost cost;
-    if (last_index > 0 && !place.reuse) {
-        const Axis y = row_axis(last);
-        const Span above_mid = above.size() > 0 ? y.inputs(above) : Span{};
-        Span fresh = last_reach.in_rows;
-        if (!place.start && above.size() > 0) fresh.begin = std::clamp(above_mid.end, fresh.begin, fresh.end);
-        Phase first = phase(0, reach(0, fresh, last_reach.in_columns, above_mid), panels_[0].runs);
-        if (plan_.prefetch_next && is_flat(problem_, plan_) && above.size() > 0)
-            move_prefetch(first, last_phase);
-        add_time(first, 0, cost);
+    const TileIndex& tile = place.tile;
+    const int last = problem_.stage_count - 1;
+    const TileSpans spans = tile_spans(problem_, plan_, tile.ty, tile.tx, place.how.start);
+    const bool below = tile.ty > 0 && !place.first;
+    const TileSpans above = below ? tile_spans(problem_, plan_, tile.ty - 1, tile.tx, true) : TileSpans{};
+    std::vector<Phase> phases;
+    for (int i = 0; i <= last; ++i) {
+        const bool skipped = place.how.reuse && i < last;
+        const std::vector<GroupRun>& runs = i == last ? split_runs_[static_cast<std::size_t>(tile.split)]
+                                                      : panels_[static_cast<std::size_t>(i)].runs;
+        phases.push_back(skipped ? Phase{} : phase(i, reach(i, spans.stage(i), above.stage(i).held), runs));
     }
-    add_time(last_phase, last_index, cost);
+    if (plan_.prefetch_next && last == 1 && is_flat(problem_, plan_) && below && !place.how.reuse)
+        move_prefetch(phases[0], phases[1]);
+    TileCost cost;
+    for (int i = place.how.reuse ? last : 0; i <= last; ++i)
+        add_time(phases[static_cast<std::size_t>(i)], i, cost);
     cost.seconds += tile_seconds;
     cost.by_resource[static_cast<std::size_t>(Resource::tiles)] += tile_seconds;
     return cost;
@@ -195,7 +180,8 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     }
     const double pixels = static_cast<double>(reach.rows.size() * reach.columns.size());
     const bool from_tensor = i == 0, to_tensor = i == problem_.stage_count - 1;
-    const Level mid_level = level_of(static_cast<double>(mid_.bytes) + panels / groups, rates_.caches);
+    const double written_to = to_tensor ? 0 : static_cast<double>(mids_[static_cast<std::size_t>(i)].bytes);
+    const Level mid_level = level_of(written_to + panels / groups, rates_.caches);
 
     Traffic& l1 = phase.bytes[0];
     (from_tensor ? l1.input : l1.intermediate) += phase.work.l1_loads - phase.work.l1_weights;
@@ -238,7 +224,8 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
         add(home_, (distinct - old) * row);
         add(std::min(home_, level_of(tile_bytes_, rates_.caches)), old * row);
     } else {
-        add(level_of(static_cast<double>(mid_.bytes) + panel, rates_.caches), distinct * row);
+        const double read_from = static_cast<double>(mids_[static_cast<std::size_t>(i - 1)].bytes);
+        add(level_of(read_from + panel, rates_.caches), distinct * row);
     }
     double again = 0;
     if (plan_.stage(i).algorithm != Algorithm::direct) {
@@ -250,7 +237,7 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
         again = std::max(0.0, reads - distinct) * row;
     } else {
         const double kept = static_cast<double>(stage.conv.kernel.h) * row + panel;
-        const double pass = level_of(kept, rates_.caches) == Level::l1 || is_flat(problem_, plan_)
+        const double pass = level_of(kept, rates_.caches) == Level::l1 || is_flat(problem_, plan_, i)
                                 ? distinct
                                 : reach.share.row_taps;
         again = (groups * pass - distinct) * row;

@@ -11,10 +11,9 @@ namespace tandem {
 
 /// Which tile, and what its part has done before.
 struct TilePlace {
-    std::int64_t ty = 0, tx = 0, split = 0;
-    bool start = true;   // of a ring: nothing of the intermediate is there yet
-    bool reuse = false;  // the split before this one has computed the intermediate
-    bool first = true;   // of its part: nothing is in the caches that a tile above would have left there
+    TileIndex tile{};
+    TileStart how{};
+    bool first = true;  // of its part: nothing is in the caches that a tile above would have left there
 };
 
 inline constexpr std::size_t resource_count = 6;
@@ -32,7 +31,7 @@ public:
 
     /// Tiles of equal shape share one computation.
     const TileCost& at(const TilePlace& place);
-    std::int64_t scratch_bytes() const noexcept { return mid_.bytes; }
+    std::int64_t scratch_bytes() const noexcept { return mid_bytes_; }
 
 private:
     struct Reach {  // what a tile's stage computes and reads along both axes
@@ -44,9 +43,10 @@ private:
         std::array<Traffic, level_count> bytes{};
         double hidden = 0;  // bytes among them that a prefetch has announced
     };
-    using Key = std::array<std::int64_t, 16>;
+    using Key = std::vector<std::int64_t>;
 
-    Reach reach(int i, const Span& rows, const Span& columns, const Span& rows_above) const;
+    Reach reach(int i, const TileSpans::Stage& stage, const Span& rows_above) const;
+    Key key_of(const TilePlace& place) const;
     TileCost compute(const TilePlace& place) const;
     Phase phase(int i, const Reach& reach, const std::vector<GroupRun>& runs) const;
     void add_source(Phase& phase, int i, const Reach& reach, double groups, double panel) const;
@@ -59,7 +59,8 @@ private:
     const Problem& problem_;
     const Plan& plan_;
     const MachineRates& rates_;
-    RowBuffer mid_;
+    std::vector<RowBuffer> mids_;
+    std::int64_t mid_bytes_ = 0;  // of all of them
     std::vector<PanelLayout> panels_;
     std::vector<std::vector<GroupRun>> split_runs_;
     Level home_ = Level::l1;

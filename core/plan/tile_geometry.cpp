@@ -14,20 +14,41 @@ Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) noexce
     return {index * size, std::min((index + 1) * size, total)};
 }
 
-// Whole Winograd tiles that cover `rows`. In a sliding window the first stage's tiles lie on one fixed
-// grid, whose origin is where the second tile's fresh rows begin: so a row comes out the same to the bit
-// wherever a part starts.
+// Rows of stage i + 1's input that it reads for the tile row `ty` ends with; where the first tile's end, a
+// sliding window's grid of Winograd tiles begins.
+Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept;
+
+Span output_rows(const Problem& problem, const Plan& plan, std::int64_t ty) noexcept {
+    return tile_span(ty, plan.tile_h, problem.last().out_h);
+}
+
+// The rows of stage i's output that are read next in tile row ty, where every intermediate is computed
+// afresh.
+Span held_rows(const Problem& problem, const Plan& plan, int i, std::int64_t ty) noexcept {
+    if (i == problem.stage_count - 1) return output_rows(problem, plan, ty);
+    const Span next = held_rows(problem, plan, i + 1, ty);
+    return row_axis(problem.stage(i + 1)).inputs(grid_rows(problem, plan, i + 1, next));
+}
+
+// Whole Winograd tiles that cover `rows`. In front of a sliding window a stage's tiles lie on one fixed grid,
+// whose origin is where the second tile's fresh rows begin: so a row comes out the same to the bit wherever a
+// part starts.
 Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept {
     const std::int64_t tile = winograd_tile(plan.stage(i).algorithm);
     if (tile == 1 || rows.size() <= 0) return rows;
     std::int64_t origin = rows.begin;
-    if (plan.fusion == Fusion::sliding && i == 0)
-        origin = row_axis(problem.last())
-                     .inputs(grid_rows(problem, plan, 1, tile_span(0, plan.tile_h, problem.last().out_h)))
-                     .end;
+    if (i + 1 < problem.stage_count && plan.edge(i) == Edge::sliding)
+        origin = held_rows(problem, plan, i, 0).end;
     const std::int64_t behind = ((rows.begin - origin) % tile + tile) % tile;
     const std::int64_t begin = rows.begin - behind;
     return {begin, begin + round_up(rows.end - begin, tile)};
+}
+
+// Whether any of the outputs reads anything. Windows may lie in the padding as a whole, or around the image.
+bool reads(const Axis& axis, const Span& outputs) noexcept {
+    for (std::int64_t o = outputs.begin; o < outputs.end; ++o)
+        if (axis.taps(o).size() > 0) return true;
+    return false;
 }
 
 StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span& rows, const Span& cols) {
@@ -37,26 +58,29 @@ StageTile stage_tile(const Problem& problem, const Plan& plan, int i, const Span
     tile.rows = rows;
     tile.cols = cols;
     tile.grid_rows = grid_rows(problem, plan, i, rows);
-    tile.in_rows = y.inputs(tile.grid_rows);
+    // Tiles that read nothing are alike, wherever in the padding they lie.
+    if (reads(y, rows)) tile.in_rows = y.inputs(tile.grid_rows);
     tile.in_column = x.first_tap(cols.begin);
-    const Span in_cols = x.inputs(cols);
-    tile.in_columns = {in_cols.begin - tile.in_column, in_cols.end - tile.in_column};
+    if (reads(x, cols)) {
+        const Span in_cols = x.inputs(cols);
+        tile.in_columns = {in_cols.begin - tile.in_column, in_cols.end - tile.in_column};
+    }
     tile.segment = {cols.size(), tile.in_columns};
     for (std::int64_t row = rows.begin; row < rows.end; ++row)
         tile.taps.push_back(y.taps(row));
     return tile;
 }
 
-// Channels that lie next to each other in the intermediate. Tandem's code works on vectors; LIBXSMM's
-// kernels want their whole M and K contiguous: a group of the first stage, or as much of a depthwise
-// stage's output as makes a batch entry worth its call.
-std::int64_t mid_block(const Problem& problem, const Plan& plan) noexcept {
+// Channels that lie next to each other in the output of stage i. Tandem's code works on vectors; LIBXSMM's
+// kernels want their whole M and K contiguous: a group of the stage, or as much of a depthwise stage's output
+// as makes a batch entry worth its call.
+std::int64_t mid_block(const Problem& problem, const Plan& plan, int i) noexcept {
     constexpr std::int64_t depthwise_vectors = 4;
     const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
-    if (const Dot dot = plan.stages[1].dot; uses_amx(dot)) return source_block(dot, lanes);
-    if (uses_libxsmm(problem.stage(0), plan)) return lanes * dense_group_vectors(problem, plan, 0);
-    if (uses_libxsmm(problem.last(), plan))
-        return std::min(depthwise_vectors * lanes, round_up(problem.stage(0).out_channels, lanes));
+    if (const Dot dot = plan.stage(i + 1).dot; uses_amx(dot)) return source_block(dot, lanes);
+    if (uses_libxsmm(problem.stage(i), plan)) return lanes * dense_group_vectors(problem, plan, i);
+    if (uses_libxsmm(problem.stage(i + 1), plan))
+        return std::min(depthwise_vectors * lanes, round_up(problem.stage(i).out_channels, lanes));
     return lanes;
 }
 
@@ -107,8 +131,9 @@ TensorStrides output_strides(const Problem& problem) noexcept {
 }
 
 TensorStrides residual_strides(const Problem& problem, int i) noexcept {
-    if (problem.stage(i).sums_input()) return input_strides(problem);
-    return tensor_strides(problem.residual_shape(i), problem.residual_view(i), problem.output_dtype(i));
+    const bool sums_input = problem.stage(i).sums_input();
+    return tensor_strides(sums_input ? problem.output_shape(i) : problem.residual_shape(i),
+                          problem.residual_view(i), problem.output_dtype(i));
 }
 
 int vector_lanes(Isa isa, Layout layout) noexcept {
@@ -121,25 +146,70 @@ TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept {
             plan.channel_splits};
 }
 
-namespace {
-
-// Every row of the tensor begins right behind the one before.
-bool rows_adjacent(const TensorView& view, const TensorShape& shape) noexcept {
-    return shape.h <= 1 || view.row == shape.w * view.pixel;
+TileIndex tile_at(const TileGrid& grid, bool slides, std::int64_t item) noexcept {
+    TileIndex tile;
+    const auto take = [&item](std::int64_t size) {
+        const std::int64_t digit = item % size;
+        item /= size;
+        return digit;
+    };
+    if (slides) tile.ty = take(grid.tiles_y);
+    tile.split = take(grid.splits);
+    if (!slides) tile.ty = take(grid.tiles_y);
+    tile.tx = take(grid.tiles_x);
+    tile.n = item;
+    return tile;
 }
 
-bool rows_adjacent(const Problem& problem) noexcept {
-    const int last = problem.stage_count - 1;
-    const bool reads_input = problem.stage_count == 1 || problem.stage(last).sums_input();
-    return rows_adjacent(problem.output_view, problem.output_shape()) &&
-           rows_adjacent(problem.residual_view(last), problem.residual_shape(last)) &&
-           (!reads_input || rows_adjacent(problem.input_view, problem.input_shape()));
+TileStart tile_start(const TileIndex& tile, const TileIndex& before, bool slides) noexcept {
+    const bool column = tile.n == before.n && tile.tx == before.tx;
+    const bool follows = column && tile.split == before.split && tile.ty == before.ty + 1;
+    return {!(slides && follows), !slides && column && tile.ty == before.ty};
+}
+
+namespace {
+
+bool full_width(const Problem& problem, const Plan& plan) noexcept {
+    return plan.tile_w >= problem.last().out_w;
+}
+
+bool adjacent_rows(const TensorStrides& strides, std::int64_t width) noexcept {
+    return strides.row == width * strides.pixel;
+}
+
+// The buffer holds every row and column of stage i's output at once, in order.
+bool holds_image(const Problem& problem, const Plan& plan, int i) noexcept {
+    const TileGrid grid = tile_grid(problem, plan);
+    if (grid.tiles_y != 1 || grid.tiles_x != 1) return false;
+    const TileSpans::Stage stage = tile_spans(problem, plan, 0, 0, true).stage(i);
+    return stage.held.size() == problem.stage(i).out_h && stage.cols.size() == problem.stage(i).out_w;
+}
+
+// The rows of stage i's output in scratch are adjacent: for the sake of a flat last stage, or of this one.
+// AMX reads columns of padding between them.
+bool has_flat_buffer(const Problem& problem, const Plan& plan, int i) noexcept {
+    const bool for_last = i + 2 == problem.stage_count && is_flat(problem, plan, i + 1);
+    const bool padded = uses_amx(plan.stage(i + 1).dot) && !problem.stage(i + 1).pointwise();
+    return for_last || (problem.stage(i).pointwise() && !padded && plan.backend == Backend::tandem &&
+                        holds_image(problem, plan, i));
 }
 
 }  // namespace
 
+bool is_flat(const Problem& problem, const Plan& plan, int i) noexcept {
+    const Stage& stage = problem.stage(i);
+    if (!stage.pointwise() || !full_width(problem, plan)) return false;
+    const bool last = i == problem.stage_count - 1;
+    if (last && !adjacent_rows(output_strides(problem), stage.out_w)) return false;
+    if (stage.residual_channels() > 0 && !adjacent_rows(residual_strides(problem, i), stage.out_w))
+        return false;
+    if (!last && !has_flat_buffer(problem, plan, i)) return false;
+    if (i == 0) return adjacent_rows(input_strides(problem), stage.in_w) || stages_source(problem, plan);
+    return last || has_flat_buffer(problem, plan, i - 1);
+}
+
 bool is_flat(const Problem& problem, const Plan& plan) noexcept {
-    return problem.last().pointwise() && plan.tile_w >= problem.last().out_w && rows_adjacent(problem);
+    return is_flat(problem, plan, problem.stage_count - 1);
 }
 
 std::int64_t winograd_tile(Algorithm algorithm) noexcept {
@@ -153,41 +223,43 @@ std::int64_t winograd_tile(Algorithm algorithm) noexcept {
 
 TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx,
                      bool start) noexcept {
-    const Stage& last = problem.last();
+    const int last = problem.stage_count - 1;
     TileSpans spans;
-    spans.rows = tile_span(ty, plan.tile_h, last.out_h);
-    spans.cols = tile_span(tx, plan.tile_w, last.out_w);
-    if (problem.stage_count == 1) {
-        spans.source_rows = row_axis(last).inputs(grid_rows(problem, plan, 0, spans.rows));
-        return spans;
+    TileSpans::Stage next{};
+    for (int i = last; i >= 0; --i) {
+        TileSpans::Stage& stage = spans.stages[static_cast<std::size_t>(i)];
+        if (i == last) {
+            stage.held = output_rows(problem, plan, ty);
+            stage.cols = tile_span(tx, plan.tile_w, problem.last().out_w);
+        } else {
+            stage.held = row_axis(problem.stage(i + 1)).inputs(grid_rows(problem, plan, i + 1, next.rows));
+            stage.cols = column_axis(problem.stage(i + 1)).inputs(next.cols);
+        }
+        stage.rows = stage.held;
+        if (i < last && plan.edge(i) == Edge::sliding && !start && ty > 0)
+            stage.rows.begin =
+                std::clamp(held_rows(problem, plan, i, ty - 1).end, stage.held.begin, stage.held.end);
+        next = stage;
     }
-    spans.mid_rows = row_axis(last).inputs(grid_rows(problem, plan, 1, spans.rows));
-    spans.mid_cols = column_axis(last).inputs(spans.cols);
-    spans.fresh = spans.mid_rows;
-    if (plan.fusion == Fusion::sliding && !start && ty > 0) {
-        const Span before =
-            row_axis(last).inputs(grid_rows(problem, plan, 1, tile_span(ty - 1, plan.tile_h, last.out_h)));
-        spans.fresh.begin = std::clamp(before.end, spans.fresh.begin, spans.fresh.end);
-    }
-    spans.source_rows = row_axis(problem.stage(0)).inputs(grid_rows(problem, plan, 0, spans.fresh));
+    spans.source_rows = row_axis(problem.stage(0)).inputs(grid_rows(problem, plan, 0, spans.stage(0).rows));
     return spans;
 }
 
 TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start) {
     const TileSpans spans = tile_spans(problem, plan, ty, tx, start);
     TileShape shape;
-    StageTile final_stage = stage_tile(problem, plan, problem.stage_count - 1, spans.rows, spans.cols);
-    if (problem.stage_count == 2) {
-        shape.mid_rows = spans.mid_rows;
-        shape.stages.push_back(stage_tile(problem, plan, 0, spans.fresh, spans.mid_cols));
-        final_stage.shift = final_stage.in_column - shape.stages[0].cols.begin;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const TileSpans::Stage& stage = spans.stage(i);
+        StageTile tile = stage_tile(problem, plan, i, stage.rows, stage.cols);
+        tile.first_row = stage.rows.begin - stage.held.begin;
+        if (i > 0 && tile.in_columns.size() > 0) tile.shift = tile.in_column - spans.stage(i - 1).cols.begin;
+        if (is_flat(problem, plan, i) && stage.rows.size() > 0) {
+            const std::int64_t pixels = stage.rows.size() * stage.cols.size();
+            tile.segment = {pixels, {0, pixels}};
+            tile.taps.assign(1, Span{0, 1});
+        }
+        shape.stages.push_back(std::move(tile));
     }
-    if (is_flat(problem, plan)) {
-        const std::int64_t pixels = spans.rows.size() * spans.cols.size();
-        final_stage.segment = {pixels, {0, pixels}};
-        final_stage.taps.assign(1, Span{0, 1});
-    }
-    shape.stages.push_back(std::move(final_stage));
     return shape;
 }
 
@@ -224,18 +296,24 @@ void add_padding(RowBuffer& buffer, const Stage& stage, Dot dot) {
 
 }  // namespace
 
-RowBuffer mid_buffer(const Problem& problem, const Plan& plan) {
+RowBuffer mid_buffer(const Problem& problem, const Plan& plan, int i) {
     RowBuffer mid;
-    if (problem.stage_count < 2) return mid;
     const TileGrid grid = tile_grid(problem, plan);
     for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
-        mid.slots = std::max(mid.slots, tile_spans(problem, plan, ty, 0, true).mid_rows.size());
+        mid.slots = std::max(mid.slots, tile_spans(problem, plan, ty, 0, true).stage(i).held.size());
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
-        mid.width = std::max(mid.width, tile_spans(problem, plan, 0, tx, true).mid_cols.size());
-    add_padding(mid, problem.stage(1), plan.stages[1].dot);
-    lay_out(mid, problem.stage(0).out_channels, mid_block(problem, plan), source_element(problem, plan, 1),
-            is_flat(problem, plan));
+        mid.width = std::max(mid.width, tile_spans(problem, plan, 0, tx, true).stage(i).cols.size());
+    add_padding(mid, problem.stage(i + 1), plan.stage(i + 1).dot);
+    lay_out(mid, problem.stage(i).out_channels, mid_block(problem, plan, i),
+            source_element(problem, plan, i + 1), has_flat_buffer(problem, plan, i));
     return mid;
+}
+
+std::int64_t mid_bytes(const Problem& problem, const Plan& plan) {
+    std::int64_t bytes = 0;
+    for (int i = 0; i + 1 < problem.stage_count; ++i)
+        bytes += mid_buffer(problem, plan, i).bytes;
+    return bytes;
 }
 
 RowBuffer staging_buffer(const Problem& problem, const Plan& plan) {
@@ -247,7 +325,7 @@ RowBuffer staging_buffer(const Problem& problem, const Plan& plan) {
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
         staging.width =
             std::max(staging.width, tile_shape(problem, plan, 0, tx, true).stages.front().in_columns.size());
-    const bool flat = problem.stage_count == 1 && is_flat(problem, plan);
+    const bool flat = is_flat(problem, plan, 0);
     const Dot dot = plan.stages[0].dot;
     add_padding(staging, problem.stage(0), dot);
     lay_out(staging, problem.stage(0).in_channels, source_block(dot, vector_lanes(plan.isa, problem.layout)),

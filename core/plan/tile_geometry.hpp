@@ -3,10 +3,12 @@
 // Vocabulary. Span: a half-open range. Taps of an output row: the kernel rows that fall inside the image;
 // those in the padding are never computed. Virtual column: the column that tap 0 of a segment's first pixel
 // reads, possibly left of the image.
-// Flat: the last stage is pointwise, its tiles are full-width and rows lie end to end in memory, so a tile's
-// rows are one long row of pixels.
+// Held rows: those of a stage's output that the next stage reads; fresh ones among them are computed now, the
+// others found in a ring. Flat: a pointwise stage whose rows are adjacent where it reads and where it writes,
+// so that a tile's rows are one long row of pixels.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -45,9 +47,10 @@ struct SegmentShape {
 struct StageTile {
     Span rows{}, cols{};         // outputs computed
     Span grid_rows{};            // Winograd: whole output tiles that cover the rows; else the rows
-    Span in_rows{};              // first to last input row any of them reads
+    Span in_rows{};              // first to last input row any of them reads; empty if none reads any
+    std::int64_t first_row = 0;  // index of the first computed row among the held ones
     std::int64_t in_column = 0;  // virtual column
-    Span in_columns{};           // input columns that are read, counted from the virtual column
+    Span in_columns{};           // input columns that are read, counted from the virtual column; likewise
     std::int64_t shift = 0;      // virtual column minus the column that the input row pointers point at
     SegmentShape segment{};
     std::vector<Span> taps;  // per computed row
@@ -56,8 +59,6 @@ struct StageTile {
 /// The shape of a tile: tiles of equal shape run the same code.
 struct TileShape {
     std::vector<StageTile> stages;
-    Span mid_rows{};  // rows of the intermediate that the second stage reads; stages[0].rows are those
-                      // computed now
 };
 
 /// How a plan cuts the output; all counts follow from problem and plan.
@@ -67,16 +68,37 @@ struct TileGrid {
 };
 TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept;
 
-/// Rows of a flat tile are laid end to end.
+/// A tile's place in the grid.
+struct TileIndex {
+    std::int64_t n = -1, ty = -1, tx = -1, split = -1;
+};
+/// The order in which parts take tiles. Sliding windows walk down a column of tiles; otherwise the channel
+/// splits of a tile are neighbours, so that one part computes the stages before the last once for all its
+/// splits.
+TileIndex tile_at(const TileGrid& grid, bool slides, std::int64_t item) noexcept;
+
+/// What a tile finds when it comes after `before` in one part.
+struct TileStart {
+    bool start = true;   // nothing of the intermediates is there yet
+    bool reuse = false;  // all of them are there: another channel split of the same tile has computed them
+};
+TileStart tile_start(const TileIndex& tile, const TileIndex& before, bool slides) noexcept;
+
+/// Rows of stage i are laid end to end.
+bool is_flat(const Problem& problem, const Plan& plan, int i) noexcept;
+/// The same of the last stage.
 bool is_flat(const Problem& problem, const Plan& plan) noexcept;
 
 /// The rows and columns of a tile, without the shapes: what the executor needs of each tile, free of
 /// allocation.
 struct TileSpans {
-    Span rows{}, cols{};          // of the output
-    Span mid_rows{}, mid_cols{};  // of the intermediate that the second stage reads
-    Span fresh{};                 // those of mid_rows computed now
-    Span source_rows{};           // input rows of the first stage
+    struct Stage {
+        Span held{};          // rows of its output that are read next; the last stage's: its output rows
+        Span rows{}, cols{};  // computed now: the fresh ones of the held rows
+    };
+    std::array<Stage, max_stages> stages{};
+    Span source_rows{};  // input rows of the first stage
+    const Stage& stage(int i) const noexcept { return stages[static_cast<std::size_t>(i)]; }
 };
 TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx,
                      bool start) noexcept;
@@ -84,11 +106,11 @@ TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, 
 /// Output rows and columns of a Winograd tile: 4, 2, or 1 for a direct stage.
 std::int64_t winograd_tile(Algorithm algorithm) noexcept;
 
-/// The tile in row ty and column tx of the grid. `start`: nothing of the intermediate is there yet (always
-/// so in recompute).
+/// The tile in row ty and column tx of the grid. `start`: nothing of the intermediates is there yet (always
+/// so where no edge is sliding).
 TileShape tile_shape(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx, bool start);
 
-/// Rows in scratch: `slots` of them, each `width` pixels, channel-blocked. In flat tiles the rows are
+/// Rows in scratch: `slots` of them, each `width` pixels, channel-blocked. In flat buffers the rows are
 /// adjacent.
 struct RowBuffer {
     std::int64_t slots = 0, width = 0;
@@ -96,8 +118,11 @@ struct RowBuffer {
     TensorStrides strides{};
     std::int64_t bytes = 0;
 };
-/// The intermediate's, with blocks of a vector of channels, or as LIBXSMM likes them.
-RowBuffer mid_buffer(const Problem& problem, const Plan& plan);
+/// The output of stage i that stage i + 1 of the same segment reads, with blocks of a vector of channels, or
+/// as LIBXSMM likes them.
+RowBuffer mid_buffer(const Problem& problem, const Plan& plan, int i);
+/// Bytes of all of them.
+std::int64_t mid_bytes(const Problem& problem, const Plan& plan);
 /// The staged input rows of a tile (core/plan/arithmetic.hpp); empty where nothing is staged.
 RowBuffer staging_buffer(const Problem& problem, const Plan& plan);
 

@@ -8,6 +8,7 @@
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
+#include "core/plan/partition.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -93,48 +94,10 @@ StagePlan plan_depthwise(const Stage& stage, Isa isa, Dot dot, Layout layout, bo
     return plan;
 }
 
-// Most pixels of a dense block: beside its accumulators it holds a vector of weights for each output
-// vector, and on AVX2 a broadcast. Groups may be wider than block_vectors says, where blocks of 16 channels
-// take two vectors.
-int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
-    int vectors = 1;
-    for (const GroupRun& run : panel_layout(problem, plan, i).runs)
-        vectors = std::max(vectors, run.vectors);
-    const int product = plan.stage(i).dot == Dot::int16 ? 1 : 0;
-    const bool broadcasts = !is_avx512(plan.isa) || needs_broadcast(plan.stage(i).dot);
-    const int left = (is_avx512(plan.isa) ? 32 : 16) - vectors - (broadcasts ? 1 : 0) - product;
-    return std::min(accumulator_budget(plan.isa), left) / vectors;
-}
-
-// The largest block_channels of stage i: K blocks are for Tandem's own GEMMs over more than a step of
-// channels. With dot int8 the kernel rows of a panel begin with the zero point's share, and its weights are
-// a quarter of f32 ones anyway.
-std::int64_t most_block_channels(const Problem& problem, const Plan& plan, int i) {
-    const StagePlan& stage = plan.stage(i);
-    return plan.backend == Backend::tandem && stage.algorithm == Algorithm::direct &&
-                   !has_zero_point_sums(stage.dot) && !uses_amx(stage.dot)
-               ? max_block_channels(problem.stage(i))
-               : 0;
-}
-
-bool block_channels_apply(const Problem& problem, const Plan& plan, int i) {
-    const int channels = plan.stage(i).block_channels;
-    return channels >= 0 && channels <= most_block_channels(problem, plan, i) &&
-           channels % block_channels_step == 0;
-}
-
-std::string accepted_block_channels(const Problem& problem, const Plan& plan, int i) {
-    const std::int64_t most = most_block_channels(problem, plan, i);
-    return most > 0 ? fmt::format("0 (the whole sum at once) and multiples of {} up to {} are",
-                                  block_channels_step, most)
-                    : "0 (the whole sum at once) is";
-}
-
 // Bytes that a tile works on besides its input, output and weights: the intermediate, staged input and the
 // workspace.
 std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
-    return mid_buffer(problem, plan).bytes + staging_buffer(problem, plan).bytes +
-           workspace_bytes(problem, plan);
+    return mid_bytes(problem, plan) + staging_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
 }
 
 // Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then to `least_w` columns,
@@ -157,6 +120,22 @@ int fused_rows(const Stage& last, int tile_w) {
     constexpr std::int64_t least_rows = 2, least_pixels = 28;
     const std::int64_t rows = std::max(least_rows, (least_pixels + tile_w - 1) / tile_w);
     return static_cast<int>(std::min(rows, last.out_h));
+}
+
+// Of a single convolution: bands of a couple of hundred pixels amortise the walk over the weights.
+int single_rows(const Stage& stage) {
+    const std::int64_t rows = std::clamp<std::int64_t>(224 / stage.out_w, 1, stage.out_h);
+    return static_cast<int>(balanced_split(stage.out_h, rows).front());
+}
+
+// Of a chain of three and more: the whole image where everything between the stages fits half of L2, else
+// four rows, which compute little of a ring again where parts meet and keep it small.
+int chain_rows(const Problem& problem, Plan plan, std::int64_t l2) {
+    constexpr std::int64_t rows = 4;
+    const std::int64_t out_h = problem.last().out_h;
+    plan.tile_h = static_cast<int>(out_h);
+    if (working_bytes(problem, plan) <= l2 / 2) return plan.tile_h;
+    return static_cast<int>(balanced_split(out_h, std::min(rows, out_h)).front());
 }
 
 // Weights beyond L2 are read from further out once a tile: an image whose intermediate fits L2 becomes one
@@ -205,31 +184,44 @@ int winograd_rows(const Problem& problem, const Plan& plan) {
     return static_cast<int>(std::min<std::int64_t>(rows, problem.last().out_h));
 }
 
+// Rows of stage i's output beyond those that a row of the last stage stands for, which a part computes where
+// it starts a sliding window; counted in rows of the last stage.
+double halo_rows(const Problem& problem, const Plan& plan, int i) {
+    double halo = 0, stride = 1;
+    for (int next = problem.stage_count - 1; next > i; --next) {
+        const Axis axis = row_axis(problem.stage(next));
+        stride *= static_cast<double>(axis.stride);
+        if (plan.edge(next - 1) == Edge::sliding) halo += static_cast<double>(axis.kernel - 1) / stride;
+    }
+    return halo;
+}
+
 // Work of the busiest of `threads` parts under a plan, in FLOP. Tiles of one image; neighbouring channel
-// splits share the first stage.
+// splits share the stages before the last.
 double busiest_part(const Problem& problem, const Plan& plan, int threads) {
     const TileGrid grid = tile_grid(problem, plan);
-    const std::int64_t images = problem.input.n, items = images * grid.count();
+    const std::int64_t items = problem.input.n * grid.count();
     const double rows = static_cast<double>(problem.last().out_h * grid.tiles_x);
-    const double last = problem.last().flops() / rows,
-                 first = problem.stage_count == 2 ? problem.stage(0).flops() / rows : 0;
-    const bool sliding = plan.fusion == Fusion::sliding;
-    const double halo = sliding ? static_cast<double>(row_axis(problem.last()).kernel - 1) /
-                                      static_cast<double>(row_axis(problem.last()).stride)
-                                : 0;
-    const std::int64_t parts = std::min<std::int64_t>(threads, items);  // more would be empty
+    const double last = problem.last().flops() / rows;
+    double before = 0, halo = 0;
+    for (int i = 0; i + 1 < problem.stage_count; ++i) {
+        before += problem.stage(i).flops() / rows;
+        halo += halo_rows(problem, plan, i) * problem.stage(i).flops() / rows;
+    }
+    const bool slides = plan.slides();
+    const auto parts = static_cast<int>(std::min<std::int64_t>(threads, items));  // more would be empty
     double busiest = 0;
-    for (std::int64_t part = 0; part < parts; ++part) {
-        const std::int64_t begin = items * part / parts, end = items * (part + 1) / parts;
-        double work = begin < end ? halo * first : 0;
-        std::int64_t tile_before = -1;
-        for (std::int64_t item = begin; item < end; ++item) {
-            const std::int64_t tile = sliding ? item : item / grid.splits;
-            const std::int64_t ty = tile % grid.tiles_y;
+    for (int part = 0; part < parts; ++part) {
+        const Range range = part_range(items, part, parts);
+        double work = halo;
+        TileIndex above;
+        for (std::int64_t item = range.begin; item < range.end; ++item) {
+            const TileIndex tile = tile_at(grid, slides, item);
             const double height = static_cast<double>(
-                std::min<std::int64_t>(plan.tile_h, problem.last().out_h - ty * plan.tile_h));
-            work += height * (last / static_cast<double>(grid.splits) + (tile == tile_before ? 0 : first));
-            tile_before = tile;
+                std::min<std::int64_t>(plan.tile_h, problem.last().out_h - tile.ty * plan.tile_h));
+            const bool reuse = tile_start(tile, above, slides).reuse;
+            work += height * (last / static_cast<double>(grid.splits) + (reuse ? 0 : before));
+            above = tile;
         }
         busiest = std::max(busiest, work);
     }
@@ -247,8 +239,8 @@ void balance(const Problem& problem, Plan& plan, int threads) {
         groups += run.count;
     for (int i = 0; i < problem.stage_count; ++i)
         m = std::max(m, winograd_tile(plan.stage(i).algorithm));
-    const bool splittable = plan.stages[last].algorithm == Algorithm::direct &&
-                            plan.fusion != Fusion::sliding && groups >= threads;
+    const bool splittable =
+        plan.stages[last].algorithm == Algorithm::direct && !plan.slides() && groups >= threads;
     const std::int64_t band = std::min((out_h + threads - 1) / threads + m - 1, out_h) / m * m;
     Plan best = plan;
     double least = busiest_part(problem, plan, threads) * 0.97;
@@ -268,6 +260,17 @@ void balance(const Problem& problem, Plan& plan, int threads) {
     plan = best;
 }
 
+// Depthwise kernels up to this many rows are unrolled, and up to this many columns held in registers.
+constexpr std::int64_t most_unrolled = 7;
+
+// Vector registers of a depthwise block but for those held throughout: the permutation, AVX2's input mask.
+int depthwise_registers(const Stage& stage, Isa isa) noexcept {
+    return is_avx512(isa) ? 32 - (stage.conv.multiplier > 1 ? 1 : 0) : 16 - 2;
+}
+
+// Registers that input vectors are loaded into by turns.
+int depthwise_loaders(Isa isa) noexcept { return is_avx512(isa) ? 3 : 1; }
+
 }  // namespace
 
 int accumulator_budget(Isa isa) noexcept { return is_avx512(isa) ? 28 : 12; }
@@ -280,7 +283,17 @@ std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
     return static_cast<std::int64_t>(inputs.size());
 }
 
+bool loops_kernel_rows(const Stage& stage) noexcept { return stage.conv.kernel.h > most_unrolled; }
+
+bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept {
+    constexpr int least_accumulators = 8;  // two FMAs a cycle, each four cycles long
+    const std::int64_t columns = stage.conv.kernel.w;
+    return columns <= most_unrolled ||
+           depthwise_registers(stage, isa) - depthwise_loaders(isa) - rows * columns >= least_accumulators;
+}
+
 int max_depthwise_rows(const Stage& stage) noexcept {
+    if (loops_kernel_rows(stage)) return 1;
     const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
     int rows = 1;
     while (rows < 4 && distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= row_pointer_registers)
@@ -294,23 +307,24 @@ int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcep
         static_assert(windows >= post_op_temps);
         return (32 - windows - rows * static_cast<int>(window_row_vectors(stage))) / rows;
     }
-    const int registers = is_avx512(isa) ? 32 : 16;
-    const int reserved = is_avx512(isa) ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask
-    const int loaders = is_avx512(isa) ? 3 : 1;
-    const int weights = rows * static_cast<int>(stage.conv.kernel.w);
-    return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
+    const int weights = holds_kernel_row(stage, isa, rows) ? rows * static_cast<int>(stage.conv.kernel.w) : 0;
+    return (depthwise_registers(stage, isa) - std::max(weights + depthwise_loaders(isa), post_op_temps)) /
+           rows;
 }
 
-namespace {
+void set_rings(const Problem& problem, Plan& plan) noexcept {
+    for (int i = 0; i + 1 < problem.stage_count; ++i)
+        plan.edge(i) = row_axis(problem.stage(i + 1)).kernel > 1 ? Edge::sliding : Edge::recompute;
+}
 
-// Columns of padding lie in scratch where AMX reads them, so only once, at the ends of full rows.
-bool needs_full_width(const Problem& problem, const Plan& plan) {
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (uses_amx(plan.stage(i).dot) && problem.stage(i).conv.kernel.w > 1) return true;
+bool needs_full_width(const Problem& problem, const Plan& plan) noexcept {
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Stage& stage = problem.stage(i);
+        const bool pads = stage.conv.kernel.w > 1 || stage.padding.left > 0 || stage.padding.right > 0;
+        if (uses_amx(plan.stage(i).dot) && pads) return true;
+    }
     return false;
 }
-
-}  // namespace
 
 Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     Plan plan;
@@ -328,15 +342,10 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
     const auto budget = static_cast<std::int64_t>(machine.caches.l2);
-    if (problem.stage_count == 1) {
-        plan.fusion = Fusion::single;
-        // Bands of a couple of hundred pixels amortise the walk over the weights.
-        const std::int64_t rows = std::clamp<std::int64_t>(224 / last.out_w, 1, last.out_h);
-        plan.tile_h = static_cast<int>(balanced_split(last.out_h, rows).front());
-    } else {
-        plan.fusion = row_axis(last).kernel > 1 ? Fusion::sliding : Fusion::recompute;
-        plan.tile_h = fused_rows(last, plan.tile_w);
-    }
+    set_rings(problem, plan);
+    plan.tile_h = problem.stage_count == 1   ? single_rows(last)
+                  : problem.stage_count == 2 ? fused_rows(last, plan.tile_w)
+                                             : chain_rows(problem, plan, budget);
     const int rows = winograd_rows(problem, plan);
     plan.tile_h = std::max(plan.tile_h, rows);
     constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
@@ -349,97 +358,6 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
         is_flat(problem, plan) && plan.tile_h < last.out_h && prefetch_pays(problem, plan, budget);
     if (threads > 1) balance(problem, plan, threads);
     return plan;
-}
-
-Status check_plan(const Problem& problem, const Plan& plan) {
-    const auto reject = [](std::string sentence) {
-        return Status(Error{ErrorCode::invalid_argument, std::move(sentence)});
-    };
-    const Stage& last = problem.last();
-    if (plan.tile_h < 1 || plan.tile_h > last.out_h)
-        return reject(
-            fmt::format("plan.tile_h is {}; 1 to {} output rows are accepted.", plan.tile_h, last.out_h));
-    if (plan.tile_w < 1 || plan.tile_w > last.out_w)
-        return reject(
-            fmt::format("plan.tile_w is {}; 1 to {} output columns are accepted.", plan.tile_w, last.out_w));
-    if (needs_full_width(problem, plan) && plan.tile_w != last.out_w)
-        return reject(fmt::format(
-            "plan.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1.",
-            plan.tile_w, last.out_w));
-    if ((plan.fusion == Fusion::single) != (problem.stage_count == 1))
-        return reject(fmt::format("plan.fusion is {}; a problem of {} stages takes {}.",
-                                  to_string(plan.fusion), problem.stage_count,
-                                  problem.stage_count == 1 ? "single" : "recompute or sliding"));
-    for (int i = 0; i < problem.stage_count; ++i) {
-        const StagePlan& stage = plan.stage(i);
-        const bool depthwise = problem.stage(i).depthwise();
-        const int rows = depthwise ? max_depthwise_rows(problem.stage(i)) : 1;
-        if (stage.block_rows < 1 || stage.block_rows > rows)
-            return reject(fmt::format("plan.stages[{}].block_rows is {}; 1 to {} are accepted.", i,
-                                      stage.block_rows, rows));
-        const int vectors = depthwise ? 1 : uses_amx(stage.dot) ? 2 : 6;
-        if (stage.block_vectors < 1 || stage.block_vectors > vectors)
-            return reject(fmt::format("plan.stages[{}].block_vectors is {}; 1 to {} are accepted.", i,
-                                      stage.block_vectors, vectors));
-        const int pixels = depthwise
-                               ? max_depthwise_pixels(problem.stage(i), plan.isa, stage.dot, stage.block_rows)
-                               : max_dense_pixels(problem, plan, i);
-        if (stage.block_pixels < 1 || stage.block_pixels > pixels)
-            return reject(fmt::format("plan.stages[{}].block_pixels is {}; 1 to {} are accepted.", i,
-                                      stage.block_pixels, pixels));
-    }
-    for (int i = 0; i < problem.stage_count; ++i) {
-        const Algorithm algorithm = plan.stage(i).algorithm;
-        if (!algorithm_applies(problem, plan.isa, i, algorithm))
-            return reject(
-                fmt::format("plan.stages[{}].algorithm is {}; direct is accepted (Winograd takes a dense 3x3 "
-                            "of dilation 1 and stride 1, winograd4 "
-                            "also stride 2 with whole vectors of input channels, math fast, and channel "
-                            "blocks as wide as the vectors).",
-                            i, to_string(algorithm)));
-    }
-    for (int i = 0; i < problem.stage_count; ++i) {
-        const Dot dot = plan.stage(i).dot;
-        const bool winograd = plan.stage(i).algorithm != Algorithm::direct;
-        if (winograd && dot != Dot::f32)
-            return reject(fmt::format(
-                "plan.stages[{}].dot is {}; f32 is accepted where the stage is computed by Winograd.", i,
-                to_string(dot)));
-        if (dot_applies(problem, plan.isa, i, dot)) continue;
-        std::string accepted;
-        for (const Dot other : dots(problem, plan.isa, i))
-            accepted += std::string(accepted.empty() ? "" : ", ") + to_string(other);
-        return reject(fmt::format("plan.stages[{}].dot is {}; {} is accepted for {} on {}.", i,
-                                  to_string(dot), accepted, to_string(problem.dtype), to_string(plan.isa)));
-    }
-    if (plan.backend == Backend::libxsmm && problem.dtype != DataType::f32)
-        return reject(
-            fmt::format("plan.backend is libxsmm; tandem is accepted for {}.", to_string(problem.dtype)));
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (plan.backend == Backend::libxsmm && plan.stage(i).algorithm != Algorithm::direct)
-            return reject(
-                fmt::format("plan.stages[{}].algorithm is {}; direct is accepted with plan.backend libxsmm.",
-                            i, to_string(plan.stage(i).algorithm)));
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (plan.backend == Backend::libxsmm && plan.stage(i).dot != Dot::f32)
-            return reject(fmt::format("plan.stages[{}].dot is {}; f32 is accepted with plan.backend libxsmm.",
-                                      i, to_string(plan.stage(i).dot)));
-    for (int i = 0; i < problem.stage_count; ++i)
-        if (!block_channels_apply(problem, plan, i))
-            return reject(fmt::format("plan.stages[{}].block_channels is {}; {} accepted.", i,
-                                      plan.stage(i).block_channels,
-                                      accepted_block_channels(problem, plan, i)));
-    if (plan.channel_splits > 1 && plan.stage(problem.stage_count - 1).algorithm != Algorithm::direct)
-        return reject(fmt::format(
-            "plan.channel_splits is {}; 1 is accepted where the last stage is computed by Winograd.",
-            plan.channel_splits));
-    std::int64_t groups = 0;
-    for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs)
-        groups += run.count;
-    if (plan.channel_splits < 1 || plan.channel_splits > groups)
-        return reject(fmt::format("plan.channel_splits is {}; 1 to {} output-channel groups are accepted.",
-                                  plan.channel_splits, groups));
-    return {};
 }
 
 }  // namespace tandem

@@ -12,6 +12,12 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads);
 /// Ok, or which decision of the plan is impossible for this problem and what would be accepted.
 Status check_plan(const Problem& problem, const Plan& plan);
 
+/// Every edge that has a halo becomes a sliding one, the others recompute, which costs them nothing.
+void set_rings(const Problem& problem, Plan& plan) noexcept;
+
+/// Columns of padding lie in scratch where AMX reads them, so only once, at the ends of full rows.
+bool needs_full_width(const Problem& problem, const Plan& plan) noexcept;
+
 /// Vector registers that accumulators may take; the rest hold weights, broadcasts and the post-ops'
 /// temporaries.
 int accumulator_budget(Isa isa) noexcept;
@@ -20,8 +26,16 @@ int accumulator_budget(Isa isa) noexcept;
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept;
 
 /// Output rows that a depthwise block can compute at once, so that pointers to all their input rows fit the
-/// general registers.
+/// general registers; 1 where kernel rows are looped over.
 int max_depthwise_rows(const Stage& stage) noexcept;
+
+/// A depthwise block of this stage is one kernel row's code in a loop over the kernel rows: unrolled, large
+/// kernels would need more pointers than there are registers, and code that leaves L1I.
+bool loops_kernel_rows(const Stage& stage) noexcept;
+
+/// A depthwise block of `rows` rows loads a kernel row's weights into registers, by f32 FMAs; else each FMA
+/// takes its own from memory, as a wide kernel's leave too few registers to the accumulators.
+bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept;
 
 /// Input rows that `rows` output rows of a stage read, each counted once.
 std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept;

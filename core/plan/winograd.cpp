@@ -60,8 +60,10 @@ bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorit
     const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;
     const bool strided =
         algorithm == Algorithm::winograd4 && s.conv.stride == Size2{2, 2} && s.in_channels % lanes == 0;
+    const Padding& pad = s.padding;
+    const bool all_read = std::max({pad.top, pad.left, pad.bottom, pad.right}) < 3;
     return problem.math != Math::strict && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} &&
-           s.conv.dilation == Size2{1, 1} && (s.conv.stride == Size2{1, 1} || strided);
+           all_read && s.conv.dilation == Size2{1, 1} && (s.conv.stride == Size2{1, 1} || strided);
 }
 
 void winograd_weights(std::int64_t m, const WinogradPhases& phases, std::int64_t phase, const float* kernel,
@@ -108,8 +110,7 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
     w.points = w.alpha * w.alpha;
     const TileGrid grid = tile_grid(problem, plan);
     const auto cover = [&](const TileShape& shape) {
-        const StageTile& tile =
-            shape.stages[shape.stages.size() - static_cast<std::size_t>(problem.stage_count - i)];
+        const StageTile& tile = shape.stages[static_cast<std::size_t>(i)];
         w.tile_rows = std::max(w.tile_rows, tile.grid_rows.size() / w.m);
         w.tile_columns = std::max(w.tile_columns, ceil_div(tile.cols.size(), w.m));
     };

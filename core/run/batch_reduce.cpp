@@ -20,28 +20,28 @@ Span kernel_columns(const Axis& axis, const Span& columns, std::int64_t p) noexc
 
 }  // namespace
 
-BatchReduceStage::BatchReduceStage(const Problem& problem, const Plan& plan, int i, const jit::PairCode& pair)
+BatchReduceStage::BatchReduceStage(const Problem& problem, const Plan& plan, int i,
+                                   const jit::SegmentFunctions& code)
     : stage_(problem.stage(i)), index_(i), last_(i == problem.stage_count - 1),
-      pair_(problem.stage_count == 2), panel_(panel_layout(problem, plan, i)),
-      in_(i == 0 ? input_strides(problem) : mid_buffer(problem, plan).strides),
-      out_(last_ ? output_strides(problem) : mid_buffer(problem, plan).strides),
+      panel_(panel_layout(problem, plan, i)),
+      in_(i == 0 ? input_strides(problem) : mid_buffer(problem, plan, i - 1).strides),
+      out_(last_ ? output_strides(problem) : mid_buffer(problem, plan, i).strides),
       residual_(residual_strides(problem, i)) {
     block_ = std::min(in_.block, stage_.in_channels);
     whole_blocks_ = stage_.in_channels / block_;
     rest_ = stage_.in_channels % block_;
     most_pointers_ = static_cast<std::size_t>(stage_.conv.kernel.h * stage_.conv.kernel.w * whole_blocks_);
-    add_kinds(problem, pair, i);
-    for (const jit::TileTable::Class& row : pair.table.row_classes()) {
-        for (const jit::TileTable::Class& column : pair.table.column_classes()) {
+    add_kinds(problem, code, i);
+    for (const jit::TileTable::Class& row : code.table.row_classes()) {
+        for (const jit::TileTable::Class& column : code.table.column_classes()) {
             const TileShape shape = tile_shape(problem, plan, row.ty, column.tx, row.start);
-            const bool to_mid = pair_ && i == 0;
-            const StageTile& tile = to_mid ? shape.stages.front() : shape.stages.back();
-            const std::int64_t first_output = to_mid ? tile.rows.begin - shape.mid_rows.begin : 0;
+            const StageTile& tile = shape.stages[static_cast<std::size_t>(i)];
+            const std::int64_t first_output = last_ ? 0 : tile.first_row;
             for (int split = 0; split < plan.channel_splits; ++split) {
                 for (const bool reuse : {false, true}) {
                     std::vector<GroupRun> groups =
                         last_ ? split_runs(panel_, split, plan.channel_splits) : panel_.runs;
-                    if (to_mid && reuse) groups.clear();
+                    if (!last_ && reuse) groups.clear();
                     tiles_.push_back(describe_tile(tile, first_output, std::move(groups)));
                 }
             }
@@ -50,7 +50,7 @@ BatchReduceStage::BatchReduceStage(const Problem& problem, const Plan& plan, int
 }
 
 // Channels past the last are computed too (their weights are zero) wherever the tensor has room for them.
-void BatchReduceStage::add_kinds(const Problem& problem, const jit::PairCode& pair, int i) {
+void BatchReduceStage::add_kinds(const Problem& problem, const jit::SegmentFunctions& code, int i) {
     const bool exact = last_ && problem.output_view.layout == Layout::nhwc;
     for (std::size_t r = 0; r < panel_.runs.size(); ++r) {
         const GroupRun& run = panel_.runs[r];
@@ -58,7 +58,7 @@ void BatchReduceStage::add_kinds(const Problem& problem, const jit::PairCode& pa
         const std::int64_t channels =
             exact && run.tail_lanes > 0 ? full - panel_.lanes + run.tail_lanes : full;
         GroupKind kind{pieces_.size(), 0, full * 4, panel_.weights_offset(run.vectors),
-                       pair.finishers[static_cast<std::size_t>(i)][r]};
+                       code.finishers[static_cast<std::size_t>(i)][r]};
         const std::int64_t first = run.first_vector * panel_.lanes % out_.block;
         for (std::int64_t c = 0; c < channels;) {
             const std::int64_t size = std::min(channels - c, out_.block - (first + c) % out_.block);
@@ -138,8 +138,9 @@ void BatchReduceStage::run_group(const jit::TileArgs& args, const Tile& tile, co
                                  const std::byte* group, std::byte* scratch) const noexcept {
     GroupHeader header;
     std::memcpy(&header, group, sizeof header);
-    const auto* sources = index_ == 0 ? args.source_rows : const_cast<const void* const*>(args.mid_rows);
-    auto* outputs = last_ ? args.output_rows : args.mid_rows;
+    const auto* sources =
+        index_ == 0 ? args.source_rows : const_cast<const void* const*>(args.mid_rows[index_ - 1]);
+    auto* outputs = last_ ? args.output_rows : args.mid_rows[index_];
     const auto* residuals = stage_.conv.has(PostOpKind::sum) ? args.residual_rows[index_] : nullptr;
     const std::int64_t stride = stage_.conv.stride.h;
     for (std::size_t r = 0; r < tile.taps.size(); ++r) {

@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "jit/pair_kernel.hpp"
+#include "jit/chain_kernel.hpp"
 
 namespace tandem {
 
@@ -37,8 +37,8 @@ using BatchReduceKernel = void (*)(const float** a, const float** b, float* c,
 
 class BatchReduceStage {
 public:
-    /// Stage i of a problem under a plan; `pair`: its tiles and the functions that finish its rows.
-    BatchReduceStage(const Problem& problem, const Plan& plan, int i, const jit::PairCode& pair);
+    /// Stage i of a problem under a plan; `code`: its tiles and the functions that finish its rows.
+    BatchReduceStage(const Problem& problem, const Plan& plan, int i, const jit::SegmentFunctions& code);
 
     /// The kernels needed; bind() takes them in this order.
     const std::vector<BatchReduceShape>& shapes() const noexcept { return shapes_; }
@@ -87,7 +87,7 @@ private:
         const std::byte* residual;
     };
 
-    void add_kinds(const Problem& problem, const jit::PairCode& pair, int i);
+    void add_kinds(const Problem& problem, const jit::SegmentFunctions& code, int i);
     Tile describe_tile(const StageTile& tile, std::int64_t first_output, std::vector<GroupRun> groups);
     std::size_t kernel_index(const BatchReduceShape& shape);
     void run_group(const jit::TileArgs& args, const Tile& tile, const GroupKind& kind, const std::byte* group,
@@ -98,7 +98,7 @@ private:
 
     Stage stage_;
     int index_;
-    bool last_, pair_;
+    bool last_;
     PanelLayout panel_;
     TensorStrides in_, out_, residual_;
     std::int64_t whole_blocks_ = 0, block_ = 0, rest_ = 0;  // of input channels

@@ -155,7 +155,7 @@ CacheStats CodeCache::stats() const {
         stats.entries += shard.entries.size();
         for (const auto& [key, entry] : shard.entries)
             if (const auto kernel = entry->kernel.load(std::memory_order_acquire))
-                stats.code_bytes += kernel->code->pair.code.memory->bytes().size();
+                stats.code_bytes += kernel->code->bytes().size();
     }
     stats.misses = misses_.load(std::memory_order_relaxed);
     stats.evictions = evictions_.load(std::memory_order_relaxed);

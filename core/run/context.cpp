@@ -88,8 +88,6 @@ struct Context::Impl {
 
     Result<CodeCache::Found> find_or_compile(const Result<Problem>& problem, const DispatchOptions& options) {
         if (!problem) return problem.error();
-        if (problem->stage_count > 2)
-            return Error{ErrorCode::unsupported, "Chains of more than two convolutions cannot run yet."};
         if (problem->input_view.layout == Layout::nchw || problem->output_view.layout == Layout::nchw)
             return Error{ErrorCode::unsupported, "Tensors in nchw cannot be read or written yet."};
         auto machine = host_machine(options.plan ? std::optional(options.plan->isa) : options.isa);

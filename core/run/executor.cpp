@@ -3,47 +3,24 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/run/partition.hpp"
+#include "core/plan/partition.hpp"
 
 namespace tandem {
 namespace {
 
-// A tile's place in the grid.
-struct TileIndex {
-    std::int64_t n = -1, ty = -1, tx = -1, split = -1;
+/// The tensors of one image that a segment reads and writes.
+struct Tensors {
+    const std::byte* input = nullptr;
+    std::byte* output = nullptr;
+    std::array<const std::byte*, max_stages> residual{};
 };
 
-// Sliding windows walk down a column of tiles; otherwise the channel splits of a tile are neighbours, so
-// that one part computes the intermediate once for all its splits.
-TileIndex tile_at(const KernelCode& code, std::int64_t item) noexcept {
-    const TileGrid& grid = code.grid;
-    TileIndex tile;
-    const auto take = [&item](std::int64_t size) {
-        const std::int64_t digit = item % size;
-        item /= size;
-        return digit;
-    };
-    if (code.plan.fusion == Fusion::sliding) {
-        tile.ty = take(grid.tiles_y);
-        tile.split = take(grid.splits);
-        tile.tx = take(grid.tiles_x);
-    } else {
-        tile.split = take(grid.splits);
-        tile.ty = take(grid.tiles_y);
-        tile.tx = take(grid.tiles_x);
-    }
-    tile.n = item;
-    return tile;
-}
-
-class PartRunner {
+/// Runs tiles of one segment: fills each tile's row tables and calls its function.
+class SegmentRunner {
 public:
-    PartRunner(const KernelImpl& kernel, const Args& args, const PackedData& packed,
-               std::byte* scratch) noexcept
-        : code_(*kernel.code), args_(args), mid_(reinterpret_cast<std::uintptr_t>(scratch)),
-          staging_(reinterpret_cast<std::uintptr_t>(scratch + code_.staging_offset())),
-          runner_scratch_(scratch + code_.runner_offset()) {
-        std::uintptr_t* at = reinterpret_cast<std::uintptr_t*>(scratch + code_.tables_offset());
+    SegmentRunner(const SegmentCode& segment, const PackedData& packed, std::byte* scratch) noexcept
+        : code_(segment), scratch_(scratch) {
+        auto* at = reinterpret_cast<std::uintptr_t*>(scratch + code_.offsets.tables);
         const auto take = [&at](std::int64_t rows) {
             std::uintptr_t* table = at;
             at += rows;
@@ -51,113 +28,208 @@ public:
         };
         source_ = take(code_.source_rows);
         staged_ = take(code_.source_rows);
-        mid_rows_ = take(code_.table_rows[0]);
-        residual_[0] = take(code_.table_rows[0]);
-        output_ = take(code_.table_rows[1]);
-        residual_[1] = take(code_.table_rows[1]);
-        call_.workspace = scratch + code_.workspace_offset();
+        call_.workspace = scratch + code_.offsets.workspace;
         call_.source_rows = reinterpret_cast<const void* const*>(source_);
         call_.staged_rows = reinterpret_cast<void* const*>(staged_);
-        call_.mid_rows = reinterpret_cast<void* const*>(mid_rows_);
-        call_.output_rows = reinterpret_cast<void* const*>(output_);
-        const bool pair = code_.problem.stage_count == 2;
-        call_.residual_rows[0] = reinterpret_cast<const void* const*>(pair ? residual_[0] : residual_[1]);
-        call_.residual_rows[1] = reinterpret_cast<const void* const*>(residual_[1]);
-        for (std::size_t i = 0; i < 2; ++i)
-            call_.panels[i] = packed.buffer.data() + packed.panel_offset[i];
+        for (std::size_t i = 0; i < stage_count(); ++i) {
+            outputs_[i] = take(code_.held_rows[i]);
+            residuals_[i] = take(code_.held_rows[i]);
+            auto* rows = reinterpret_cast<void* const*>(outputs_[i]);
+            (i + 1 < stage_count() ? call_.mid_rows[i] : call_.output_rows) = rows;
+            call_.residual_rows[i] = reinterpret_cast<const void* const*>(residuals_[i]);
+            const std::size_t stage = static_cast<std::size_t>(code_.first) + i;
+            call_.panels[i] = packed.buffer.data() + packed.panel_offset[stage];
+            if (!code_.fills_source[i]) continue;
+            const RowBuffer& source = i == 0 ? code_.staging : code_.mids[i - 1];
+            const std::size_t offset = i == 0 ? code_.offsets.staging : code_.offsets.mids[i - 1];
+            std::memset(scratch + offset, packed.fill[stage], static_cast<std::size_t>(source.bytes));
+        }
     }
 
-    void run(const TileIndex& tile, bool start, bool reuse) noexcept {
-        const Problem& problem = code_.problem;
-        const TileSpans spans = tile_spans(problem, code_.plan, tile.ty, tile.tx, start);
-        fill(output_, spans.rows,
-             address(args_.output, code_.output, tile.n) + offset(spans.cols.begin, code_.output.pixel),
-             code_.output.row);
-        const auto last = static_cast<std::size_t>(problem.stage_count - 1);
-        if (args_.residual[last] != nullptr)
-            fill_residual(last, residual_[1], tile.n, spans.rows, spans.cols.begin);
-        if (problem.stage_count == 2) {
-            for (std::int64_t r = spans.mid_rows.begin; r < spans.mid_rows.end; ++r)
-                mid_rows_[r - spans.mid_rows.begin] =
-                    mid_ + offset(slot(r, spans.mid_rows.begin), code_.mid.strides.row) +
-                    offset(code_.mid.left, code_.mid.strides.pixel);
-            if (args_.residual[0] != nullptr && !reuse)
-                fill_residual(0, residual_[0], tile.n, spans.fresh, spans.mid_cols.begin);
+    void run(const Tensors& tensors, const TileIndex& tile, const TileStart& how) noexcept {
+        const TileSpans spans = tile_spans(code_.problem, code_.plan, tile.ty, tile.tx, how.start);
+        const std::size_t last = stage_count() - 1;
+        for (std::size_t i = how.reuse ? last : 0; i <= last; ++i) {
+            const TileSpans::Stage& stage = spans.stages[i];
+            if (tensors.residual[i] != nullptr)
+                fill(residuals_[i], stage.rows,
+                     address(tensors.residual[i], stage.cols.begin, code_.residual[i]),
+                     code_.residual[i].row);
         }
-        fill_source(problem.stage(0), tile.n, spans.source_rows,
-                    problem.stage_count == 2 ? spans.mid_cols.begin : spans.cols.begin);
-        code_.runner->run(call_, code_.pair.table.index(tile.ty, tile.tx, start, tile.split, reuse),
-                          runner_scratch_);
+        for (std::size_t i = 0; i < last; ++i)
+            fill_mid(i, spans.stages[i].held);
+        fill(outputs_[last], spans.stages[last].rows,
+             address(tensors.output, spans.stages[last].cols.begin, code_.output), code_.output.row);
+        fill_source(tensors.input, spans.source_rows, spans.stages[0].cols.begin);
+        code_.runner->run(call_, code_.code.table.index(tile.ty, tile.tx, how.start, tile.split, how.reuse),
+                          scratch_ + code_.offsets.runner);
     }
 
 private:
+    std::size_t stage_count() const noexcept { return static_cast<std::size_t>(code_.problem.stage_count); }
     static std::uintptr_t offset(std::int64_t index, std::int64_t stride) noexcept {
         return static_cast<std::uintptr_t>(index * stride);
     }
-    static std::uintptr_t address(const void* base, const TensorStrides& strides, std::int64_t n) noexcept {
-        return reinterpret_cast<std::uintptr_t>(base) + static_cast<std::uintptr_t>(n * strides.image);
-    }
-    // Rows of a ring keep their slot while tiles move down; rows of a tile that starts afresh begin at slot
-    // 0.
-    std::int64_t slot(std::int64_t row, std::int64_t first) const noexcept {
-        return code_.plan.fusion == Fusion::sliding ? row % code_.mid.slots : row - first;
+    static std::uintptr_t address(const std::byte* image, std::int64_t column,
+                                  const TensorStrides& strides) noexcept {
+        return reinterpret_cast<std::uintptr_t>(image) + offset(column, strides.pixel);
     }
     static void fill(std::uintptr_t* table, const Span& rows, std::uintptr_t base,
                      std::int64_t stride) noexcept {
         for (std::int64_t r = rows.begin; r < rows.end; ++r)
-            table[r - rows.begin] = base + static_cast<std::uintptr_t>(r * stride);
+            table[r - rows.begin] = base + offset(r, stride);
     }
-    void fill_residual(std::size_t i, std::uintptr_t* table, std::int64_t n, const Span& rows,
-                       std::int64_t column) noexcept {
-        const TensorStrides& strides = code_.residual[i];
-        fill(table, rows,
-             address(args_.residual[i], strides, n) + static_cast<std::uintptr_t>(column * strides.pixel),
-             strides.row);
+    // Rows of a ring keep their slot while tiles move down; rows of a tile that starts afresh begin at slot
+    // 0.
+    void fill_mid(std::size_t i, const Span& held) noexcept {
+        const RowBuffer& mid = code_.mids[i];
+        const bool ring = code_.plan.edges[i] == Edge::sliding;
+        const std::uintptr_t base = reinterpret_cast<std::uintptr_t>(scratch_ + code_.offsets.mids[i]) +
+                                    offset(mid.left, mid.strides.pixel);
+        for (std::int64_t r = held.begin; r < held.end; ++r)
+            outputs_[i][r - held.begin] =
+                base + offset(ring ? r % mid.slots : r - held.begin, mid.strides.row);
     }
     // Source rows point at the virtual column, which may lie left of the image: such addresses are never
     // read.
-    void fill_source(const Stage& stage, std::int64_t n, const Span& rows, std::int64_t column) noexcept {
-        const std::int64_t virtual_column = column_axis(stage).first_tap(column);
-        const std::uintptr_t base =
-            address(args_.input, code_.input, n) + offset(virtual_column, code_.input.pixel);
+    void fill_source(const std::byte* image, const Span& rows, std::int64_t column) noexcept {
+        const std::int64_t virtual_column = column_axis(code_.problem.stage(0)).first_tap(column);
+        const std::uintptr_t base = address(image, virtual_column, code_.input);
         fill(source_, rows, base, code_.input.row);
+        call_.prefetch = reinterpret_cast<const void*>(base + offset(rows.end, code_.input.row));
+        if (code_.staging.bytes == 0) return;
         // A staged row begins with the first column that exists.
         const std::int64_t missing = std::max<std::int64_t>(0, -virtual_column);
-        fill(staged_, {0, code_.staging.bytes > 0 ? rows.size() : 0},
-             staging_ + offset(code_.staging.left - missing, code_.staging.strides.pixel),
-             code_.staging.strides.row);
-        call_.prefetch = reinterpret_cast<const void*>(base + offset(rows.end, code_.input.row));
+        const std::uintptr_t staging = reinterpret_cast<std::uintptr_t>(scratch_ + code_.offsets.staging) +
+                                       offset(code_.staging.left - missing, code_.staging.strides.pixel);
+        fill(staged_, {0, rows.size()}, staging, code_.staging.strides.row);
+    }
+
+    const SegmentCode& code_;
+    std::byte* scratch_;
+    std::uintptr_t *source_, *staged_;
+    std::array<std::uintptr_t*, max_stages> outputs_{}, residuals_{};
+    jit::TileArgs call_{};
+};
+
+/// The tensors between segments: of one image, whichever is being computed, in a part's scratch; or of all
+/// images, in memory that parts share.
+class StoredTensors {
+public:
+    StoredTensors(const KernelCode& code, std::byte* base, std::int64_t images) noexcept
+        : code_(code), base_(base), images_(static_cast<std::size_t>(images)) {}
+    /// What segment `segment` writes of image n.
+    std::byte* output(std::size_t segment, std::int64_t n) const noexcept {
+        const std::size_t image = static_cast<std::size_t>(n) % images_;
+        return base_ + code_.stored_offsets[segment] * images_ + image * code_.stored_bytes(segment);
+    }
+
+private:
+    const KernelCode& code_;
+    std::byte* base_;
+    std::size_t images_;
+};
+
+class PartRunner {
+public:
+    PartRunner(const KernelCode& code, const Args& args, const PackedData& packed, std::byte* scratch,
+               const StoredTensors& stored) noexcept
+        : code_(code), args_(args), packed_(packed), scratch_(scratch), stored_(stored) {}
+
+    /// Tiles `items` of the last segment, counted over all images, and what they read of the segments before.
+    void run(const Range& items) noexcept {
+        const std::int64_t per_image = code_.last().grid.count();
+        if (code_.segments.size() == 1) return run_tiles(0, items);
+        for (std::int64_t begin = items.begin; begin < items.end;) {
+            const std::int64_t n = begin / per_image, end = std::min(items.end, (n + 1) * per_image);
+            run_image(code_.segments.size() - 1, n, {begin, end});
+            begin = end;
+        }
+    }
+
+    /// Tiles of one segment; what they read is there already.
+    void run_tiles(std::size_t segment, const Range& items) noexcept {
+        const SegmentCode& code = code_.segments[segment];
+        SegmentRunner runner(code, packed_, scratch_ + code_.segments_offset);
+        TileIndex before;
+        for (std::int64_t item = items.begin; item < items.end; ++item) {
+            const TileIndex tile = tile_at(code.grid, code.slides, item);
+            runner.run(tensors(segment, tile.n), tile, tile_start(tile, before, code.slides));
+            before = tile;
+        }
+    }
+
+private:
+    /// Tiles of a segment that lie in one image, and before them what they read of the segments before.
+    void run_image(std::size_t segment, std::int64_t n, const Range& items) noexcept {
+        if (segment > 0) run_image(segment - 1, n, tiles_of(segment - 1, n, source_rows(segment, items)));
+        run_tiles(segment, items);
+    }
+
+    /// Input rows that tiles of one image read.
+    Span source_rows(std::size_t segment, const Range& items) const noexcept {
+        const SegmentCode& code = code_.segments[segment];
+        Span rows{code.problem.stage(0).in_h, 0};
+        for (std::int64_t item = items.begin; item < items.end; ++item) {
+            const TileIndex tile = tile_at(code.grid, code.slides, item);
+            const Span read = tile_spans(code.problem, code.plan, tile.ty, tile.tx, true).source_rows;
+            if (read.size() > 0) rows = {std::min(rows.begin, read.begin), std::max(rows.end, read.end)};
+        }
+        return rows;
+    }
+
+    /// The tiles of image n that compute these output rows, and where they are not neighbours all of the
+    /// image's.
+    Range tiles_of(std::size_t segment, std::int64_t n, const Span& rows) const noexcept {
+        const SegmentCode& code = code_.segments[segment];
+        const TileGrid& grid = code.grid;
+        const std::int64_t first = n * grid.count();
+        if (rows.size() <= 0) return {first, first};
+        if (grid.tiles_x > 1 || (code.slides && grid.splits > 1)) return {first, first + grid.count()};
+        const std::int64_t top = rows.begin / code.plan.tile_h,
+                           bottom = (rows.end - 1) / code.plan.tile_h + 1;
+        return {first + top * grid.splits, first + bottom * grid.splits};
+    }
+
+    Tensors tensors(std::size_t segment, std::int64_t n) const noexcept {
+        const SegmentCode& code = code_.segments[segment];
+        const bool first = segment == 0, last = segment + 1 == code_.segments.size();
+        Tensors tensors;
+        tensors.input = first ? static_cast<const std::byte*>(args_.input) + n * code.input.image
+                              : stored_.output(segment - 1, n);
+        tensors.output =
+            last ? static_cast<std::byte*>(args_.output) + n * code.output.image : stored_.output(segment, n);
+        for (int i = 0; i < code.problem.stage_count; ++i) {
+            const void* residual = args_.residual[static_cast<std::size_t>(code.first + i)];
+            const auto s = static_cast<std::size_t>(i);
+            if (residual != nullptr)
+                tensors.residual[s] = static_cast<const std::byte*>(residual) + n * code.residual[s].image;
+        }
+        return tensors;
     }
 
     const KernelCode& code_;
     const Args& args_;
-    std::uintptr_t mid_, staging_;
-    std::byte* runner_scratch_;
-    std::uintptr_t *source_, *staged_, *mid_rows_, *output_, *residual_[2];
-    jit::TileArgs call_{};
+    const PackedData& packed_;
+    std::byte* scratch_;
+    const StoredTensors& stored_;
 };
 
 }  // namespace
 
 void run_part(const KernelImpl& kernel, int part, int nparts, const Args& args, const PackedData& packed,
               std::byte* scratch) noexcept {
-    const KernelCode& code = *kernel.code;
-    const Range items = part_range(kernel.tiles(), part, nparts);
-    if (code.fills_source[0])
-        std::memset(scratch + code.staging_offset(), packed.fill[0],
-                    static_cast<std::size_t>(code.staging.bytes));
-    if (code.fills_source[1]) std::memset(scratch, packed.fill[1], static_cast<std::size_t>(code.mid.bytes));
-    PartRunner runner(kernel, args, packed, scratch);
-    TileIndex before;
-    for (std::int64_t item = items.begin; item < items.end; ++item) {
-        const TileIndex tile = tile_at(code, item);
-        const bool column = tile.n == before.n && tile.tx == before.tx;
-        const bool follows = column && tile.split == before.split && tile.ty == before.ty + 1;
-        const bool start = !(code.plan.fusion == Fusion::sliding && follows);
-        const bool reuse = code.plan.fusion == Fusion::recompute && column && tile.ty == before.ty;
-        runner.run(tile, start, reuse);
-        before = tile;
-    }
+    const StoredTensors stored(*kernel.code, scratch, 1);
+    PartRunner(*kernel.code, args, packed, scratch, stored).run(part_range(kernel.tiles(), part, nparts));
+}
+
+void run_step(const KernelImpl& kernel, int step, int part, int nparts, const Args& args,
+              const PackedData& packed, std::byte* scratch, std::byte* shared) noexcept {
+    const StoredTensors stored(*kernel.code, shared, kernel.problem.input.n);
+    const auto segment = static_cast<std::size_t>(step);
+    const std::int64_t tiles = kernel.problem.input.n * kernel.code->segments[segment].grid.count();
+    PartRunner(*kernel.code, args, packed, scratch, stored)
+        .run_tiles(segment, part_range(tiles, part, nparts));
 }
 
 }  // namespace tandem

@@ -71,56 +71,78 @@ std::string decision_line(const Subject& subject) {
         (least_unfused_gain - 1) * 100);
 }
 
+// How the stages meet.
+std::string edge_lines(const Subject& subject) {
+    const KernelCode& code = *subject.kernel.code;
+    std::string text;
+    for (int i = 0; i + 1 < subject.problem().stage_count; ++i) {
+        const char* how = code.plan.edge(i) == Edge::stored ? "is stored whole before the next stage begins"
+                          : code.plan.edge(i) == Edge::sliding ? "is a ring of its last rows"
+                                                               : "is there as the rows of one tile";
+        text += fmt::format("{}intermediate {} {}", i == 0 ? "" : ", ", i + 1, how);
+    }
+    return text;
+}
+
 std::string fusion_lines(const Subject& subject) {
     const Problem& problem = subject.problem();
     if (problem.stage_count == 1) return "One convolution: nothing to fuse.\n";
     const KernelCode& code = *subject.kernel.code;
-    const double tensor = tensor_bytes(problem.output_shape(0), problem.output_dtype(0));
-    const double image = tensor / static_cast<double>(problem.input.n);
+    double tensors = 0;
+    for (int i = 0; i + 1 < problem.stage_count; ++i)
+        tensors += tensor_bytes(problem.output_shape(i), problem.output_dtype(i));
+    const double held = static_cast<double>(code.intermediate_bytes());
+    const std::string level = to_string(level_of(held, subject.rates.caches));
     std::string text;
-    if (!code.fused()) {
+    if (code.segments.size() > 1) {
+        text = fmt::format("Cut into {} segments: {}; scratch holds {} of them ({}).\n", code.segments.size(),
+                           edge_lines(subject), size_text(held), level);
+    } else if (!code.fused()) {
         text = fmt::format(
-            "Not fused: a tile is a part's whole band, so scratch holds all of the intermediate it needs "
-            "({}).\n",
-            size_text(static_cast<double>(code.mid.bytes)));
+            "Not fused: a tile is a part's whole band, so scratch holds all it needs of {} ({}).\n",
+            problem.stage_count == 2 ? "the intermediate" : "the intermediates", size_text(held));
     } else {
-        const char* how = code.plan.fusion == Fusion::sliding ? "a ring of the last rows of the intermediate"
-                                                              : "the intermediate rows of one tile";
         text = fmt::format(
-            "Fused: both stages run tile by tile{}; scratch holds {} ({}, fits {}) instead of the whole "
-            "intermediate ({} an image).\n",
-            code.plan.backend == Backend::tandem ? " in one generated function" : "", how,
-            size_text(static_cast<double>(code.mid.bytes)),
-            to_string(level_of(static_cast<double>(code.mid.bytes), subject.rates.caches)), size_text(image));
+            "Fused: all stages run tile by tile{}; {}; scratch holds {} of them, which fit {}, instead of {} "
+            "an image.\n",
+            code.plan.backend == Backend::tandem ? " in one generated function" : "", edge_lines(subject),
+            size_text(held), level, size_text(tensors / static_cast<double>(problem.input.n)));
     }
     text += decision_line(subject);
-    const Level level = roofline(problem, subject.plan(), subject.rates, subject.threads(), true).home;
+    const Level home = roofline(problem, subject.plan(), subject.rates, subject.threads(), true).home;
     text += fmt::format(
-        "As a tensor the intermediate would be {} written and {} read in {}: {} at {:.0f} GB/s a core.\n",
-        size_text(tensor), size_text(tensor), to_string(level),
-        time_text(2 * tensor / (subject.rates.bandwidth(level) * 1e9) / subject.threads()),
-        subject.rates.bandwidth(level));
+        "As tensors the intermediates would be {} written and {} read in {}: {} at {:.0f} GB/s a core.\n",
+        size_text(tensors), size_text(tensors), to_string(home),
+        time_text(2 * tensors / (subject.rates.bandwidth(home) * 1e9) / subject.threads()),
+        subject.rates.bandwidth(home));
     return text;
+}
+
+std::string tile_line(const SegmentCode& segment, std::int64_t images) {
+    return fmt::format(
+        "Tiles: {} of {} x {} output pixels{}, in {} rows, {} columns, {} images.\n",
+        images * segment.grid.count(), segment.plan.tile_h, segment.plan.tile_w,
+        segment.plan.channel_splits > 1
+            ? fmt::format(", output channels split {} ways (the stages before are computed in each)",
+                          segment.plan.channel_splits)
+            : "",
+        segment.grid.tiles_y, segment.grid.tiles_x, images);
 }
 
 std::string tiling_lines(const Subject& subject) {
     const KernelCode& code = *subject.kernel.code;
     const Problem& problem = subject.problem();
     std::string text;
+    std::size_t functions = 0;
     for (int i = 0; i < problem.stage_count; ++i)
         text += stage_line(subject.kernel, i);
-    text +=
-        fmt::format("Tiles: {} of {} x {} output pixels{}, in {} rows, {} columns, {} images.\n",
-                    subject.kernel.tiles(), code.plan.tile_h, code.plan.tile_w,
-                    code.plan.channel_splits > 1
-                        ? fmt::format(", output channels split {} ways (the first stage is computed in each)",
-                                      code.plan.channel_splits)
-                        : "",
-                    code.grid.tiles_y, code.grid.tiles_x, problem.input.n);
+    for (const SegmentCode& segment : code.segments) {
+        text += tile_line(segment, problem.input.n);
+        functions += segment.code.table.size();
+    }
     text +=
         fmt::format("Scratch: {} bytes a thread. Code: {} bytes, {} tile functions, emitted in {:.0f} us.\n",
-                    code.scratch_bytes(), code.pair.code.memory->bytes().size(), code.pair.table.size(),
-                    code.emission_seconds * 1e6);
+                    code.scratch_bytes, code.bytes().size(), functions, code.emission_seconds * 1e6);
     return text;
 }
 
@@ -130,12 +152,10 @@ std::string intensity_lines(const Subject& subject) {
     const Roofline roof = roofline(problem, subject.plan(), rates, subject.threads(), false);
     const Dot dot = main_dot(problem, subject.plan());
     std::string text = "Arithmetic intensity, FLOP a byte of tensors: ";
-    if (problem.stage_count == 2) {
-        for (int i = 0; i < 2; ++i)
-            text += fmt::format("{} convolution alone {:.1f}, ", i == 0 ? "first" : "second",
-                                intensity(stage_alone(problem, i), false));
-        text += "both fused ";
-    }
+    for (int i = 0; i < problem.stage_count && problem.stage_count > 1; ++i)
+        text +=
+            fmt::format("convolution {} alone {:.1f}, ", i + 1, intensity(stage_alone(problem, i), false));
+    if (problem.stage_count > 1) text += "fused ";
     text += fmt::format(
         "{:.1f}. Machine balance ({} rates, {:.0f} GFLOP/s a core by {}):", intensity(problem, false),
         rates.measured ? "measured" : "assumed", rates.peak(dot), dot_instruction(dot));
@@ -143,7 +163,7 @@ std::string intensity_lines(const Subject& subject) {
         text += fmt::format("{} {:.1f} at {} ({:.0f} GB/s)", level == Level::l1 ? "" : ",",
                             machine_balance(rates, dot, level), to_string(level), rates.bandwidth(level));
     text += ".\nFootprints:";
-    const double mid = static_cast<double>(subject.kernel.code->mid.bytes), weights = [&] {
+    const double mid = static_cast<double>(subject.kernel.code->intermediate_bytes()), weights = [&] {
         double sum = 0;
         for (int i = 0; i < problem.stage_count; ++i)
             sum += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count());
@@ -202,7 +222,7 @@ std::string time_lines(const Subject& subject, std::optional<double> measured) {
 std::string explain(const KernelImpl& kernel, const MachineRates& rates,
                     std::optional<double> measured_seconds) {
     const Subject subject{kernel, rates};
-    return kernel.name + "\n" + fusion_lines(subject) + kernel.code->runner->explain() +
+    return kernel.name + "\n" + fusion_lines(subject) + kernel.code->last().runner->explain() +
            tiling_lines(subject) + arithmetic_lines(kernel, rates) + intensity_lines(subject) +
            time_lines(subject, measured_seconds) + "Plan: " + to_string(kernel.code->plan) + " (" +
            kernel.code->plan_reason + ")\n";

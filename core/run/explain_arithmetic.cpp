@@ -57,6 +57,9 @@ std::string no_winograd(const Problem& problem, const Stage& stage) {
     if (stage.conv.kernel != Size2{3, 3})
         return fmt::format("the kernel is {}x{}, not 3x3", stage.conv.kernel.h, stage.conv.kernel.w);
     if (stage.conv.dilation != Size2{1, 1}) return "the kernel is dilated";
+    const Padding& pad = stage.padding;
+    if (std::max({pad.top, pad.left, pad.bottom, pad.right}) >= stage.conv.kernel.h)
+        return "some outputs read nothing but padding";
     if (stage.conv.stride != Size2{1, 1})
         return fmt::format("the stride is {}x{} with {} input channels", stage.conv.stride.h,
                            stage.conv.stride.w, stage.in_channels);

@@ -16,6 +16,32 @@ namespace {
 const Error empty_kernel{ErrorCode::invalid_argument,
                          "The kernel is empty; a kernel that dispatch() returned is needed."};
 
+Status check_part(int part, int nparts) {
+    if (nparts >= 1 && part >= 0 && part < nparts) return {};
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("part is {} of nparts {}; 0 <= part < nparts is accepted.", part, nparts)};
+}
+
+Status check_memory(const char* name, std::span<std::byte> memory, std::size_t needed) {
+    if (memory.size() < needed)
+        return Error{ErrorCode::buffer_too_small,
+                     fmt::format("{} has {} bytes; at least {} are needed.", name, memory.size(), needed)};
+    const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
+    if (needed > 0 && (address == 0 || address % 64 != 0))
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("{} is at {}; an address aligned to 64 bytes is needed.", name,
+                                 static_cast<const void*>(memory.data()))};
+    return {};
+}
+
+/// With the chain's input as the residual of +sum(in).
+Args with_input_summed(const KernelImpl& kernel, const Args& args) noexcept {
+    Args called = args;
+    for (int i = 0; i < kernel.problem.stage_count; ++i)
+        if (kernel.problem.stage(i).sums_input()) called.residual[static_cast<std::size_t>(i)] = args.input;
+    return called;
+}
+
 // Scratch of calls that bring none: one buffer a thread, grown as needed, freed when the thread ends.
 std::span<std::byte> thread_scratch(std::size_t bytes) {
     thread_local AlignedBuffer buffer;
@@ -62,25 +88,31 @@ Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> 
     if (!impl_) return empty_kernel;
     const PackedData* packed = args.weights ? args.weights->data_.get() : nullptr;
     if (auto status = check_args(*impl_, args, packed); !status) return status;
-    if (nparts < 1 || part < 0 || part >= nparts)
-        return Error{ErrorCode::invalid_argument,
-                     fmt::format("part is {} of nparts {}; 0 <= part < nparts is accepted.", part, nparts)};
-    if (scratch.size() < scratch_bytes())
-        return Error{ErrorCode::buffer_too_small, fmt::format("scratch has {} bytes; at least {} are needed.",
-                                                              scratch.size(), scratch_bytes())};
-    if (scratch_bytes() > 0 &&
-        (scratch.data() == nullptr || reinterpret_cast<std::uintptr_t>(scratch.data()) % 64 != 0))
-        return Error{ErrorCode::invalid_argument,
-                     fmt::format("scratch is at {}; an address aligned to 64 bytes is needed.",
-                                 static_cast<const void*>(scratch.data()))};
-    Args called = args;
-    for (int i = 0; i < impl_->problem.stage_count; ++i)
-        if (impl_->problem.stage(i).sums_input()) called.residual[static_cast<std::size_t>(i)] = args.input;
-    run_part(*impl_, part, nparts, called, *packed, scratch.data());
+    if (auto status = check_part(part, nparts); !status) return status;
+    if (auto status = check_memory("scratch", scratch, scratch_bytes()); !status) return status;
+    run_part(*impl_, part, nparts, with_input_summed(*impl_, args), *packed, scratch.data());
     return {};
 }
 
-std::size_t Kernel::scratch_bytes() const noexcept { return impl_ ? impl_->code->scratch_bytes() : 0; }
+Status Kernel::run_step(int step, int part, int nparts, const Args& args, std::span<std::byte> scratch,
+                        std::span<std::byte> shared) const noexcept {
+    if (!impl_) return empty_kernel;
+    const PackedData* packed = args.weights ? args.weights->data_.get() : nullptr;
+    if (auto status = check_args(*impl_, args, packed); !status) return status;
+    if (step < 0 || step >= steps())
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("step is {}; 0 to {} is accepted.", step, steps() - 1)};
+    if (auto status = check_part(part, nparts); !status) return status;
+    if (auto status = check_memory("scratch", scratch, scratch_bytes()); !status) return status;
+    if (auto status = check_memory("shared", shared, shared_bytes()); !status) return status;
+    tandem::run_step(*impl_, step, part, nparts, with_input_summed(*impl_, args), *packed, scratch.data(),
+                     shared.data());
+    return {};
+}
+
+int Kernel::steps() const noexcept { return impl_ ? static_cast<int>(impl_->code->segments.size()) : 0; }
+std::size_t Kernel::shared_bytes() const noexcept { return impl_ ? impl_->shared_bytes() : 0; }
+std::size_t Kernel::scratch_bytes() const noexcept { return impl_ ? impl_->code->scratch_bytes : 0; }
 std::int64_t Kernel::tiles() const noexcept { return impl_ ? impl_->tiles() : 0; }
 
 const std::string& Kernel::name() const noexcept {
@@ -94,10 +126,10 @@ const Plan& Kernel::plan() const noexcept {
 }
 
 std::span<const std::byte> Kernel::code() const noexcept {
-    return impl_ ? impl_->code->pair.code.memory->bytes() : std::span<const std::byte>{};
+    return impl_ ? impl_->code->bytes() : std::span<const std::byte>{};
 }
 std::span<const CodeLabel> Kernel::labels() const noexcept {
-    return impl_ ? std::span<const CodeLabel>(impl_->code->pair.code.labels) : std::span<const CodeLabel>{};
+    return impl_ ? std::span<const CodeLabel>(impl_->code->code.labels) : std::span<const CodeLabel>{};
 }
 std::string Kernel::explain() const { return impl_ ? tandem::explain(*impl_) : empty_kernel.message; }
 bool Kernel::fused() const noexcept { return impl_ && impl_->code->fused(); }

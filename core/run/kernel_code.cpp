@@ -4,36 +4,21 @@
 #include <chrono>
 
 #include "core/plan/candidates.hpp"
-#include "core/plan/winograd.hpp"
 
 namespace tandem {
 namespace {
 
-// The row tables that a tile needs, and the strides that fill them.
-void derive(KernelCode& code) {
-    const Problem& problem = code.problem;
-    code.grid = tile_grid(problem, code.plan);
-    code.mid = mid_buffer(problem, code.plan);
-    code.staging = staging_buffer(problem, code.plan);
-    for (int i = 0; i < problem.stage_count; ++i) {
-        const RowBuffer& source = i == 0 ? code.staging : code.mid;
-        const Stage& stage = problem.stage(i);
-        code.fills_source[static_cast<std::size_t>(i)] =
-            uses_amx(code.plan.stage(i).dot) && (stage.conv.kernel.w > 1 || stage.padding != Padding{} ||
-                                                 stage.in_channels % source.strides.block != 0);
+// Segments take turns behind the tensors that lie between them.
+void lay_out(KernelCode& code) {
+    std::size_t at = 0, most = 0;
+    for (std::size_t i = 0; i < code.segments.size(); ++i) {
+        most = std::max(most, code.segments[i].offsets.end);
+        if (i + 1 == code.segments.size()) break;
+        code.stored_offsets.push_back(at);
+        at += code.stored_bytes(i);
     }
-    code.input = input_strides(problem);
-    code.output = output_strides(problem);
-    for (int i = 0; i < problem.stage_count; ++i)
-        code.residual[static_cast<std::size_t>(i)] = residual_strides(problem, i);
-    code.workspace_bytes = workspace_bytes(problem, code.plan);
-    code.panels = std::make_shared<const PanelSpecs>(panel_specs(problem, code.plan));
-    for (std::int64_t ty = 0; ty < code.grid.tiles_y; ++ty) {
-        const TileSpans spans = tile_spans(problem, code.plan, ty, 0, true);
-        code.source_rows = std::max(code.source_rows, spans.source_rows.size());
-        code.table_rows[0] = std::max(code.table_rows[0], spans.mid_rows.size());
-        code.table_rows[1] = std::max(code.table_rows[1], spans.rows.size());
-    }
+    code.segments_offset = at;
+    code.scratch_bytes = at + most;
 }
 
 }  // namespace
@@ -42,33 +27,40 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
                                                              std::string plan_reason, int threads) {
     const auto begin = std::chrono::steady_clock::now();
     if (auto status = check_backend(plan); !status) return status.error();
-    auto pair = jit::emit_pair_kernel(problem, plan);
-    if (!pair) return pair.error();
-    auto runner = make_tile_runner(problem, plan, *pair);
-    if (!runner) return runner.error();
-    auto code = std::make_shared<KernelCode>(KernelCode{.problem = problem,
-                                                        .plan = plan,
-                                                        .pair = std::move(*pair),
-                                                        .runner = std::move(*runner),
-                                                        .threads = threads,
-                                                        .plan_reason = std::move(plan_reason)});
-    derive(*code);
+    std::vector<Segment> segments = segments_of(problem, plan);
+    auto chain = jit::emit_chain_kernel(segments);
+    if (!chain) return chain.error();
+    auto code = std::make_shared<KernelCode>();
+    code->problem = problem;
+    code->plan = plan;
+    code->code = std::move(chain->code);
+    code->threads = threads;
+    code->plan_reason = std::move(plan_reason);
+    code->panels = std::make_shared<const PanelSpecs>(panel_specs(problem, plan));
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+        auto segment = SegmentCode::create(std::move(segments[i]), std::move(chain->segments[i]));
+        if (!segment) return segment.error();
+        code->segments.push_back(std::move(*segment));
+    }
+    lay_out(*code);
     code->emission_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return std::shared_ptr<const KernelCode>(std::move(code));
 }
 
 bool KernelCode::fused() const noexcept {
-    return problem.stage_count == 2 && !is_unfused(problem, plan, threads);
+    return problem.stage_count > 1 && segments.size() == 1 && !is_unfused(problem, plan, threads);
 }
 
-// Behind the tables of source, staged, intermediate, output and the two residual tensors' rows.
-std::size_t KernelCode::runner_offset() const noexcept {
-    const std::int64_t pointers = 2 * source_rows + 2 * table_rows[0] + 2 * table_rows[1];
-    return tables_offset() + static_cast<std::size_t>((pointers * 8 + 63) / 64 * 64);
-}
-
-std::size_t KernelCode::scratch_bytes() const noexcept {
-    return runner_offset() + (runner->scratch_bytes() + 63) / 64 * 64;
+std::int64_t KernelCode::intermediate_bytes() const noexcept {
+    auto bytes = static_cast<std::int64_t>(segments_offset);
+    std::int64_t most = 0;
+    for (const SegmentCode& segment : segments) {
+        std::int64_t mids = 0;
+        for (const RowBuffer& mid : segment.mids)
+            mids += mid.bytes;
+        most = std::max(most, mids);
+    }
+    return bytes + most;
 }
 
 std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem,
@@ -77,6 +69,10 @@ std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem,
     return std::make_shared<const KernelImpl>(KernelImpl{problem, std::move(code), std::move(name)});
 }
 
-std::int64_t KernelImpl::tiles() const noexcept { return problem.input.n * code->grid.count(); }
+std::size_t KernelImpl::shared_bytes() const noexcept {
+    return code->segments_offset * static_cast<std::size_t>(problem.input.n);
+}
+
+std::int64_t KernelImpl::tiles() const noexcept { return problem.input.n * code->last().grid.count(); }
 
 }  // namespace tandem

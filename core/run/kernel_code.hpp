@@ -3,54 +3,43 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/run/packing.hpp"
-#include "core/run/tile_runner.hpp"
-#include "jit/pair_kernel.hpp"
+#include "core/run/segment_code.hpp"
 
 namespace tandem {
 
 struct KernelCode {
     Problem problem;  // batch 1
     Plan plan;
-    jit::PairCode pair;
-    std::unique_ptr<const TileRunner> runner;
-    int threads = 1;  // parts that the plan is meant to run in at once
+    jit::EmittedCode code;
+    std::vector<SegmentCode> segments;  // at least one
+    int threads = 1;                    // parts that the plan is meant to run in at once
     double emission_seconds = 0;
-    std::string plan_reason;  // who chose the plan, and every fallback taken
+    std::string plan_reason;                     // who chose the plan, and every fallback taken
+    std::shared_ptr<const PanelSpecs> panels{};  // that packed weights have to match
 
-    // Derived, so that a call computes nothing of it.
-    TileGrid grid{};  // of one image
-    RowBuffer mid{}, staging{};
-    std::array<bool, max_stages>
-        fills_source{};  // AMX stages that read padding, of columns or of channel blocks, in scratch
-    std::int64_t workspace_bytes = 0;  // of the stages, which take turns
-    TensorStrides input{}, output{};
-    std::array<TensorStrides, max_stages> residual{};
-    std::array<std::int64_t, max_stages> table_rows{};  // most rows a tile's table of stage outputs has
-    std::int64_t source_rows = 0;                       // most rows of the source table
-    std::shared_ptr<const PanelSpecs> panels{};         // that packed weights have to match
+    /// Scratch of a part: first the tensors between segments, each of a whole image, then what the segments
+    /// need, which take turns.
+    std::vector<std::size_t> stored_offsets{};  // of the output of each segment but the last
+    std::size_t segments_offset = 0, scratch_bytes = 0;
 
     /// Emits a problem under a checked plan.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan,
                                                             std::string plan_reason, int threads = 1);
-    /// Two stages, tile by tile: the intermediate is never there as a whole.
+    /// Bytes of an image of what a segment but the last writes.
+    std::size_t stored_bytes(std::size_t segment) const noexcept {
+        return (static_cast<std::size_t>(segments[segment].output.image) + 63) / 64 * 64;
+    }
+    const SegmentCode& last() const noexcept { return segments.back(); }
+    std::span<const std::byte> bytes() const noexcept { return code.memory->bytes(); }
+    /// Several stages, tile by tile: no intermediate is ever there as a whole.
     bool fused() const noexcept;
-    std::size_t scratch_bytes() const noexcept;
-    /// Scratch holds, in this order: the intermediate, the staged input, the workspace, the row tables, the
-    /// runner's own.
-    std::size_t staging_offset() const noexcept {
-        return static_cast<std::size_t>((mid.bytes + 63) / 64 * 64);
-    }
-    std::size_t workspace_offset() const noexcept {
-        return staging_offset() + static_cast<std::size_t>((staging.bytes + 63) / 64 * 64);
-    }
-    std::size_t tables_offset() const noexcept {
-        return workspace_offset() + static_cast<std::size_t>((workspace_bytes + 63) / 64 * 64);
-    }
-    std::size_t runner_offset() const noexcept;
+    /// Bytes of scratch that hold rows of intermediates, or all of them.
+    std::int64_t intermediate_bytes() const noexcept;
 };
 
 struct KernelImpl {
@@ -61,6 +50,8 @@ struct KernelImpl {
     static std::shared_ptr<const KernelImpl> create(const Problem& problem,
                                                     std::shared_ptr<const KernelCode> code);
     std::int64_t tiles() const noexcept;
+    /// Of the tensors between segments, all images.
+    std::size_t shared_bytes() const noexcept;
 };
 
 }  // namespace tandem

@@ -1,6 +1,7 @@
 #include "core/run/panel_spec.hpp"
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/segments.hpp"
 
 namespace tandem {
 namespace {
@@ -13,10 +14,11 @@ ChannelOffsets channel_offsets(const TensorStrides& strides, std::int64_t channe
 
 PanelOffsets panel_offsets(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
-    const TensorStrides mid = mid_buffer(problem, plan).strides;
-    return {stage.depthwise() ? channel_offsets(i == 0 ? input_strides(problem) : mid, stage.in_channels)
-                              : ChannelOffsets{},
-            channel_offsets(i == problem.stage_count - 1 ? output_strides(problem) : mid, stage.out_channels),
+    const bool last = i == problem.stage_count - 1;
+    const TensorStrides in = i == 0 ? input_strides(problem) : mid_buffer(problem, plan, i - 1).strides;
+    const TensorStrides out = last ? output_strides(problem) : mid_buffer(problem, plan, i).strides;
+    return {stage.depthwise() ? channel_offsets(in, stage.in_channels) : ChannelOffsets{},
+            channel_offsets(out, stage.out_channels),
             channel_offsets(residual_strides(problem, i), stage.residual_channels())};
 }
 
@@ -63,8 +65,9 @@ PanelSpec panel_spec(const Problem& problem, const Plan& plan, int i) {
 
 PanelSpecs panel_specs(const Problem& problem, const Plan& plan) {
     PanelSpecs specs;
-    for (int i = 0; i < problem.stage_count; ++i)
-        specs.push_back(panel_spec(problem, plan, i));
+    for (const Segment& segment : segments_of(problem, plan))
+        for (int i = 0; i < segment.problem.stage_count; ++i)
+            specs.push_back(panel_spec(segment.problem, segment.plan, i));
     return specs;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/post_op_traits.hpp"
 
 namespace tandem {
 namespace {
@@ -111,32 +112,37 @@ private:
         std::memcpy(group_, &header, sizeof header);
     }
 
-    // Whether no output of the group can leave the range of s32 before it is clamped. Known of sums with a
-    // bias, a residual and a clamp.
+    // Whether no output of the group can leave the range of s32 before it is clamped, computed in f32 as the
+    // generated code does it.
     bool outputs_fit_s32() const {
-        constexpr double steps = 255, limit = 0x1p30;
-        double added = 0;
-        for (const PostOp& op : stage_.conv.chain()) {
-            if (op.kind == PostOpKind::sum)
-                added += steps * params_.residual.scale;
-            else if (op.kind != PostOpKind::bias &&
-                     !(&op == &stage_.conv.chain().back() && final_clamp(stage_.conv)))
-                return false;
-        }
-        const std::int64_t products = inputs() * stage_.conv.kernel.h * stage_.conv.kernel.w;
-        for (std::int64_t c = first_channel_; c < first_channel_ + channels(); ++c) {
-            double sum = 0;
-            for (std::int64_t i = 0; i < products; ++i)
-                sum += std::abs(static_cast<double>(
-                    params_.quantized_weights[static_cast<std::size_t>(c * products + i)]));
-            const double bias =
-                params_.bias.empty() ? 0 : std::abs(params_.bias[static_cast<std::size_t>(c)]);
-            const double real = steps * sum * quant_.input_scale *
-                                    std::abs(params_.weight_scales[static_cast<std::size_t>(c)]) +
-                                bias + added;
-            if (!(real / params_.output.scale < limit)) return false;
-        }
+        constexpr double limit = 0x1p30;
+        const double inverse_scale = static_cast<double>(1.0f / params_.output.scale);
+        for (std::int64_t c = first_channel_; c < first_channel_ + channels(); ++c)
+            if (!(largest_real(c) * inverse_scale < limit)) return false;
         return true;
+    }
+
+    // A bound on the magnitude of what channel c is before it is quantised; infinite where f32 may overflow
+    // on the way.
+    double largest_real(std::int64_t c) const {
+        constexpr double steps = 255;
+        const std::int64_t products = inputs() * stage_.conv.kernel.h * stage_.conv.kernel.w;
+        double sum = 0;
+        for (std::int64_t i = 0; i < products; ++i)
+            sum += std::abs(
+                static_cast<double>(params_.quantized_weights[static_cast<std::size_t>(c * products + i)]));
+        double real =
+            steps * sum * quant_.input_scale * std::abs(params_.weight_scales[static_cast<std::size_t>(c)]);
+        double highest = real;
+        for (const PostOp& op : stage_.conv.chain()) {
+            const double tensor = is_per_channel(op.kind)
+                                      ? std::abs(param_of(params_, op.kind)[static_cast<std::size_t>(c)])
+                                      : steps * params_.residual.scale;
+            highest = std::max(highest, real);
+            real = bound_after(op, real, tensor);
+        }
+        constexpr double below_overflow = 0x1p126;
+        return std::max(highest, real) < below_overflow ? real : HUGE_VAL;
     }
 
     void write_params() {

@@ -1,5 +1,10 @@
-// One list of the fields serves both directions. It takes the structs apart by structured bindings, so that
-// a field added to Plan or StagePlan does not compile here until it is listed too.
+// One list of the fields serves both directions. It takes structs apart by structured bindings, so that a
+// field added to Tiling or StagePlan does not compile here until it is listed too; Plan's size watches over
+// its own.
+//
+// Stages are listed as far as the plan has them, with an edge between any two; "stored" has a tiling for
+// every stored edge, and is there only if there is one. Plans of pairs as they were written before there were
+// edges have "fusion" and two stages.
 #include "core/run/plan_json.hpp"
 
 #include <fmt/format.h>
@@ -7,6 +12,7 @@
 
 #include <array>
 #include <limits>
+#include <span>
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
@@ -15,17 +21,31 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-template <class AnyPlan, class Visit>
-void each_field(AnyPlan& plan, Visit&& visit) {
-    auto& [isa, fusion, backend, tile_h, tile_w, channel_splits, prefetch_next, stages] = plan;
-    visit("isa", isa);
-    visit("fusion", fusion);
-    visit("backend", backend);
+template <class AnyTiling, class Visit>
+void each_tiling_field(AnyTiling& tiling, Visit&& visit) {
+    auto& [tile_h, tile_w, channel_splits, prefetch_next] = tiling;
     visit("tile_h", tile_h);
     visit("tile_w", tile_w);
     visit("channel_splits", channel_splits);
     visit("prefetch_next", prefetch_next);
-    visit("stages", stages);
+}
+
+struct PlanFields : Tiling {
+    Isa isa;
+    Backend backend;
+    decltype(Plan::edges) edges;
+    decltype(Plan::stored) stored;
+    decltype(Plan::stages) stages;
+};
+static_assert(sizeof(Plan) == sizeof(PlanFields), "a field of Plan is to be listed here, too");
+
+/// Those with a value each; edges and stages are read and written by themselves.
+template <class AnyPlan, class Visit>
+void each_field(AnyPlan& plan, Visit&& visit) {
+    using TilingOf = std::conditional_t<std::is_const_v<AnyPlan>, const Tiling, Tiling>;
+    visit("isa", plan.isa);
+    visit("backend", plan.backend);
+    each_tiling_field(static_cast<TilingOf&>(plan), visit);
 }
 
 template <class AnyStage, class Visit>
@@ -42,11 +62,11 @@ void each_stage_field(AnyStage& stage, Visit&& visit) {
 
 constexpr std::array isas{Isa::avx2,        Isa::avx2_vnni,   Isa::avx512, Isa::avx512_vnni,
                           Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
-constexpr std::array fusions{Fusion::recompute, Fusion::sliding, Fusion::single};
+constexpr std::array edges{Edge::recompute, Edge::sliding, Edge::stored};
 constexpr std::array backends{Backend::tandem, Backend::libxsmm};
 constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
 constexpr const auto& values_of(Isa) { return isas; }
-constexpr const auto& values_of(Fusion) { return fusions; }
+constexpr const auto& values_of(Edge) { return edges; }
 constexpr const auto& values_of(Backend) { return backends; }
 constexpr const auto& values_of(Algorithm) { return algorithms; }
 constexpr const auto& values_of(Dot) { return all_dots; }
@@ -100,6 +120,7 @@ public:
     ObjectReader(const Json& json, std::string prefix) : json_(json), prefix_(std::move(prefix)) {
         if (!json.is_object()) status_ = wrong(prefix_, json, "an object is");
     }
+    bool has(const char* name) const { return json_.is_object() && json_.contains(name); }
     /// The named member; null after an error or where it is missing.
     const Json* member(const char* name) {
         if (!status_) return nullptr;
@@ -135,49 +156,105 @@ private:
     Status status_;
 };
 
-using Stages = std::array<StagePlan, max_stages>;
-
-Status read_stages(const std::string& name, const Json& json, Stages& stages) {
-    if (!json.is_array() || json.size() != stages.size())
-        return wrong(name, json, fmt::format("a list of {} stages is", stages.size()));
-    for (std::size_t i = 0; i < stages.size(); ++i) {
+/// Objects of a list, one for each of `items` at most.
+template <class Item, class EachField>
+Status read_list(const std::string& name, const Json& json, std::span<Item> items, EachField each) {
+    for (std::size_t i = 0; i < json.size() && i < items.size(); ++i) {
         ObjectReader reader(json[i], fmt::format("{}[{}]", name, i));
-        each_stage_field(stages[i], [&](const char* field, auto& value) { reader.read(field, value); });
+        each(items[i], [&](const char* field, auto& value) { reader.read(field, value); });
         if (Status status = reader.finish(); !status) return status;
     }
     return {};
+}
+
+Status check_list(const std::string& name, const Json& json, std::size_t least, std::size_t most) {
+    if (json.is_array() && json.size() >= least && json.size() <= most) return {};
+    return wrong(name, json,
+                 least == most ? fmt::format("a list of {} is", most)
+                               : fmt::format("a list of {} to {} is", least, most));
+}
+
+constexpr auto stage_fields = [](auto& stage, auto&& visit) {
+    each_stage_field(stage, visit);
+};
+constexpr auto tiling_fields = [](auto& tiling, auto&& visit) {
+    each_tiling_field(tiling, visit);
+};
+
+/// How the stages meet, as plans of pairs said it before there were edges.
+Status read_fusion(const std::string& name, const Json& json, Edge& edge) {
+    if (json == "single") return {};
+    if (json == "recompute" || json == "sliding") return read_value(name, json, edge);
+    return wrong(name, json, R"("recompute", "sliding", "single" are)");
+}
+
+Status read_edges(ObjectReader& reader, std::size_t stages, Plan& plan) {
+    const Json* list = reader.member("edges");
+    if (list == nullptr) return {};
+    const std::string name = reader.path("edges");
+    if (Status status = check_list(name, *list, stages - 1, stages - 1); !status) return status;
+    std::vector<Tiling> stored;
+    for (std::size_t i = 0; i < list->size(); ++i) {
+        if (Status status = read_value(fmt::format("{}[{}]", name, i), (*list)[i], plan.edges[i]); !status)
+            return status;
+        if (plan.edges[i] == Edge::stored) stored.emplace_back();
+    }
+    if (stored.empty()) return {};
+    const Json* tilings = reader.member("stored");
+    if (tilings == nullptr) return {};
+    if (Status status = check_list(reader.path("stored"), *tilings, stored.size(), stored.size()); !status)
+        return status;
+    if (Status status = read_list(reader.path("stored"), *tilings, std::span<Tiling>(stored), tiling_fields);
+        !status)
+        return status;
+    for (std::size_t i = 0, at = 0; i < list->size(); ++i)
+        if (plan.edges[i] == Edge::stored) plan.stored[i] = stored[at++];
+    return {};
+}
+
+template <class Item, class EachField>
+Json list_to_json(std::span<Item> items, EachField each) {
+    Json list = Json::array();
+    for (const auto& item : items) {
+        Json& object = list.emplace_back();
+        each(item, [&](const char* field, const auto& part) { object[field] = value_to_json(part); });
+    }
+    return list;
 }
 
 }  // namespace
 
 Json plan_to_json(const Plan& plan) {
     Json json;
-    each_field(plan, [&](const char* name, const auto& value) {
-        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, Stages>) {
-            Json& list = json[name] = Json::array();
-            for (const StagePlan& stage : value) {
-                Json& object = list.emplace_back();
-                each_stage_field(
-                    stage, [&](const char* field, const auto& part) { object[field] = value_to_json(part); });
-            }
-        } else {
-            json[name] = value_to_json(value);
-        }
-    });
+    each_field(plan, [&](const char* name, const auto& value) { json[name] = value_to_json(value); });
+    std::size_t count = 1;
+    while (count < plan.stages.size() && plan.stages[count].block_pixels > 0)
+        ++count;
+    json["stages"] = list_to_json(std::span(plan.stages).first(count), stage_fields);
+    Json& names = json["edges"] = Json::array();
+    std::vector<Tiling> stored;
+    for (std::size_t i = 0; i + 1 < count; ++i) {
+        names.push_back(to_string(plan.edges[i]));
+        if (plan.edges[i] == Edge::stored) stored.push_back(plan.stored[i]);
+    }
+    if (!stored.empty()) json["stored"] = list_to_json(std::span<const Tiling>(stored), tiling_fields);
     return json;
 }
 
 Result<Plan> plan_from_json(const Json& json) {
     Plan plan;
     ObjectReader reader(json, "plan");
-    each_field(plan, [&](const char* name, auto& value) {
-        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, Stages>) {
-            if (const Json* list = reader.member(name))
-                reader.fail(read_stages(reader.path(name), *list, value));
+    each_field(plan, [&](const char* name, auto& value) { reader.read(name, value); });
+    if (const Json* list = reader.member("stages")) {
+        reader.fail(check_list(reader.path("stages"), *list, 1, plan.stages.size()));
+        reader.fail(read_list(reader.path("stages"), *list, std::span<StagePlan>(plan.stages), stage_fields));
+        if (reader.has("fusion")) {
+            if (const Json* fusion = reader.member("fusion"))
+                reader.fail(read_fusion(reader.path("fusion"), *fusion, plan.edges[0]));
         } else {
-            reader.read(name, value);
+            reader.fail(read_edges(reader, list->size(), plan));
         }
-    });
+    }
     if (const Status status = reader.finish(); !status) return status.error();
     return plan;
 }

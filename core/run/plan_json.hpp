@@ -11,8 +11,8 @@ namespace tandem {
 nlohmann::ordered_json plan_to_json(const Plan& plan);
 
 /// The inverse. Every field has to be there and nothing else: a plan of another version is an error that
-/// names the field, its value and what would be accepted. Whether the plan is possible for a problem is
-/// check_plan()'s to say.
+/// names the field, its value and what would be accepted; but for pairs' plans with a "fusion" instead of
+/// edges. Whether the plan is possible for a problem is check_plan()'s to say.
 Result<Plan> plan_from_json(const nlohmann::ordered_json& json);
 
 }  // namespace tandem

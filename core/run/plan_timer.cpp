@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/plan/arithmetic.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/run/amx_permission.hpp"
 #include "core/run/tolerance.hpp"
 #include "core/run/typed_tensor.hpp"
 
@@ -95,8 +97,10 @@ Status PlanTimer::check_output(const Runner& runner) {
 
 PlanTimer::Runner PlanTimer::prepare(const Plan& plan) {
     Runner runner{.plan = plan};
-    if (Status status = check_plan(problem_, plan); !status) {
-        runner.error = status.error();
+    Status possible = check_plan(problem_, plan);
+    if (possible && uses_amx(problem_, plan)) possible = request_amx();
+    if (!possible) {
+        runner.error = possible.error();
         return runner;
     }
     auto code = KernelCode::create(problem_, plan, "a candidate");

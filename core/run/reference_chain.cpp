@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
+
+#include "core/plan/arithmetic.hpp"
 
 namespace tandem {
 
@@ -12,14 +15,14 @@ std::size_t as_index(std::int64_t value) { return static_cast<std::size_t>(value
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 double hsigmoid(double x) { return std::clamp(x + 3, 0.0, 6.0) / 6; }
-double gelu_erf(double x) { return x / 2 * (1 + std::erf(x / std::numbers::sqrt2)); }
-double gelu_tanh(double x) {
-    const double sqrt_2_over_pi = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
-    return x / 2 * (1 + std::tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
-}
 
-/// The post-ops that need nothing but the value.
+/// x * gate, whose limit at -inf is 0 where the gate's is.
+double gated(double x, double gate) { return gate == 0 ? 0 : x * gate; }
+
+}  // namespace
+
 double activate(const PostOp& op, double x) {
+    constexpr double sqrt_2_over_pi = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
     switch (op.kind) {
         case PostOpKind::relu: return std::max(x, 0.0);
         case PostOpKind::relu6: return std::clamp(x, 0.0, 6.0);
@@ -27,12 +30,13 @@ double activate(const PostOp& op, double x) {
         case PostOpKind::clip: return std::clamp<double>(x, op.alpha, op.beta);
         case PostOpKind::sigmoid: return sigmoid(x);
         case PostOpKind::tanh: return std::tanh(x);
-        case PostOpKind::swish: return x * sigmoid(x);
+        case PostOpKind::swish: return gated(x, sigmoid(x));
         case PostOpKind::hsigmoid: return hsigmoid(x);
-        case PostOpKind::hswish: return x * hsigmoid(x);
+        case PostOpKind::hswish: return gated(x, hsigmoid(x));
         case PostOpKind::elu: return x < 0 ? op.alpha * std::expm1(x) : x;
-        case PostOpKind::gelu_erf: return gelu_erf(x);
-        case PostOpKind::gelu_tanh: return gelu_tanh(x);
+        case PostOpKind::gelu_erf: return gated(x, std::erfc(-x / std::numbers::sqrt2) / 2);
+        case PostOpKind::gelu_tanh: return gated(x, sigmoid(2 * sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
+        case PostOpKind::mish: return gated(x, std::tanh(std::log1p(std::exp(x))));
         case PostOpKind::bias:
         case PostOpKind::prelu:
         case PostOpKind::scale:
@@ -40,6 +44,8 @@ double activate(const PostOp& op, double x) {
     }
     return x;
 }
+
+namespace {
 
 /// Applies one post-op to all channels of a pixel; `residual` is the residual tensor's pixel.
 void apply(const PostOp& op, const StageWeights& params, const double* residual, std::span<double> pixel) {
@@ -113,8 +119,7 @@ private:
         switch (op.kind) {
             case PostOpKind::bias: return x + params_.bias[channel_];
             case PostOpKind::scale: return x * params_.scale[channel_];
-            case PostOpKind::prelu:
-                return std::fma(params_.prelu[channel_], std::min(x, 0.0f), std::max(x, 0.0f));
+            case PostOpKind::prelu: return x < 0 ? params_.prelu[channel_] * x : x;
             case PostOpKind::sum: return residual ? added(x, static_cast<float>(*residual)) : x;
             default: return activate_f32(op, x);
         }
@@ -126,7 +131,9 @@ private:
                         x);
     }
 
+    // A NaN becomes the lowest number that a closing clamp lets through.
     float quantized(float x) const {
+        if (const std::optional<Clamp> clamp = final_clamp(conv_); clamp && std::isnan(x)) x = clamp->low;
         const float stored =
             std::fma(x, 1.0f / params_.output.scale, static_cast<float>(params_.output.zero_point));
         return rounded(dtype_, std::isnan(stored) ? -HUGE_VALF : stored);

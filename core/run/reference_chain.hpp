@@ -9,6 +9,9 @@
 
 namespace tandem {
 
+/// The definition of post-ops that need nothing but the value; the limit at -inf where the formula has none.
+double activate(const PostOp& op, double x);
+
 /// Turns the sums of one pixel of stage i into its outputs, in place. `residual`: the same pixel of the
 /// tensor of +sum. `input_scale`: of a quantised stage's input. f32 outputs of stages that are not quantised
 /// stay as they are in double.

@@ -11,6 +11,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <span>
 
 #include "core/run/fork_hook.hpp"
 #include "core/run/topology.hpp"
@@ -35,6 +36,8 @@ struct KernelCall {
     const Kernel& kernel;
     const Args& args;
     int nparts;
+    int step = 0;
+    std::span<std::byte> shared{};  // of a kernel with several steps
 };
 
 Status call_kernel(void* context, int part, Scratch& scratch) {
@@ -43,7 +46,15 @@ Status call_kernel(void* context, int part, Scratch& scratch) {
     if (!buffer) {
         return buffer.error();
     }
-    return call.kernel.run(part, call.nparts, call.args, *buffer);
+    if (call.shared.empty()) return call.kernel.run(part, call.nparts, call.args, *buffer);
+    return call.kernel.run_step(call.step, part, call.nparts, call.args, *buffer, call.shared);
+}
+
+Status check_outside() {
+    if (!WorkerTeam::inside_part()) return {};
+    return Error{ErrorCode::invalid_argument,
+                 "a thread pool's run was called from inside a part; call it from outside, or "
+                 "compute in the part itself"};
 }
 
 Status call_function(void* context, int part, Scratch&) {
@@ -58,33 +69,42 @@ struct ThreadPool::Impl {
         : topology(std::move(host)), placement(std::move(where)), pin(pin_workers) {}
 
     Status run(const Job& job);
+    Status run_steps(KernelCall& call);
     Status start_team();
     static void forget_team(void* impl) noexcept;
 
     const Topology topology;
     const Placement placement;
     const bool pin;
-    std::mutex run_mutex;              // held during a run; guards `team`
+    std::mutex run_mutex;              // held during a run; guards `team` and `shared`
+    Scratch shared;                    // memory between the steps of a kernel
     std::unique_ptr<WorkerTeam> team;  // null in a forked child until its first run
     ForkHook hook{&forget_team, this};
 };
 
 Status ThreadPool::Impl::run(const Job& job) {
-    if (WorkerTeam::inside_part()) {
-        return Error{ErrorCode::invalid_argument,
-                     "a thread pool's run was called from inside a part; call it from outside, or "
-                     "compute in the part itself"};
-    }
+    if (Status status = check_outside(); !status) return status;
     const std::lock_guard lock(run_mutex);
-    if (!team) {
-        if (Status status = start_team(); !status) {
-            return status;
-        }
-    }
+    if (Status status = start_team(); !status) return status;
     return team->run(job);
 }
 
+// Every step on all workers, one after the other.
+Status ThreadPool::Impl::run_steps(KernelCall& call) {
+    if (Status status = check_outside(); !status) return status;
+    const std::lock_guard lock(run_mutex);
+    if (Status status = start_team(); !status) return status;
+    const auto buffer = shared.reserve(call.kernel.shared_bytes());
+    if (!buffer) return buffer.error();
+    call.shared = *buffer;
+    Status status;
+    for (call.step = 0; status && call.step < call.kernel.steps(); ++call.step)
+        status = team->run({&call_kernel, &call});
+    return status;
+}
+
 Status ThreadPool::Impl::start_team() {
+    if (team) return {};
     auto started = WorkerTeam::start(topology.get(), placement, pin);
     if (!started) {
         return started.error();
@@ -138,6 +158,7 @@ Status ThreadPool::run(const Kernel& kernel, const Args& args) {
         return Error{ErrorCode::invalid_argument, "kernel is empty; pass one that dispatch returned"};
     }
     KernelCall call{kernel, args, threads()};
+    if (kernel.steps() > 1 && threads() > 1) return impl_->run_steps(call);
     return impl_->run({&call_kernel, &call});
 }
 

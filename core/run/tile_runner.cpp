@@ -50,15 +50,15 @@ __attribute__((target("avx"))) void clear_upper_halves() noexcept { _mm256_zerou
 class LibxsmmRunner final : public TileRunner {
 public:
     static Result<std::unique_ptr<const TileRunner>> create(const Problem& problem, const Plan& plan,
-                                                            const jit::PairCode& pair) {
+                                                            const jit::SegmentFunctions& code) {
         auto runner = std::make_unique<LibxsmmRunner>();
-        runner->functions_ = pair.functions;
+        runner->functions_ = code.functions;
         runner->stage_count_ = static_cast<std::size_t>(problem.stage_count);
         std::size_t kernels = 0, bytes = 0;
         for (int i = 0; i < problem.stage_count; ++i) {
             if (!uses_libxsmm(problem.stage(i), plan)) continue;
             const auto s = static_cast<std::size_t>(i);
-            BatchReduceStage& stage = runner->dense_[s].emplace(problem, plan, i, pair);
+            BatchReduceStage& stage = runner->dense_[s].emplace(problem, plan, i, code);
             auto generated = libxsmm::generate(stage.shapes(), plan.isa);
             if (!generated) return generated.error();
             kernels += generated->kernels.size();
@@ -122,10 +122,10 @@ Status check_backend(const Plan& plan) {
 }
 
 Result<std::unique_ptr<const TileRunner>> make_tile_runner(const Problem& problem, const Plan& plan,
-                                                           const jit::PairCode& pair) {
+                                                           const jit::SegmentFunctions& code) {
     for (int i = 0; i < problem.stage_count; ++i)
-        if (uses_libxsmm(problem.stage(i), plan)) return LibxsmmRunner::create(problem, plan, pair);
-    return std::unique_ptr<const TileRunner>(std::make_unique<GeneratedRunner>(pair.functions, plan.backend));
+        if (uses_libxsmm(problem.stage(i), plan)) return LibxsmmRunner::create(problem, plan, code);
+    return std::unique_ptr<const TileRunner>(std::make_unique<GeneratedRunner>(code.functions, plan.backend));
 }
 
 }  // namespace tandem

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "jit/pair_kernel.hpp"
+#include "jit/chain_kernel.hpp"
 
 namespace tandem {
 
@@ -24,8 +24,8 @@ public:
 /// Ok, or that this build lacks the plan's backend.
 Status check_backend(const Plan& plan);
 
-/// The runner for emitted code, which must stay alive while it is used.
+/// The runner for a segment's emitted code, which must stay alive while it is used.
 Result<std::unique_ptr<const TileRunner>> make_tile_runner(const Problem& problem, const Plan& plan,
-                                                           const jit::PairCode& pair);
+                                                           const jit::SegmentFunctions& code);
 
 }  // namespace tandem

@@ -20,6 +20,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/plan/post_op_traits.hpp"
+
 namespace tandem {
 
 namespace {
@@ -67,19 +69,10 @@ double max_abs(std::span<const float> values) {
 }
 
 double steepest_slope(const PostOp& op, const VerificationData::Weights& weights) {
-    switch (op.kind) {
-        case PostOpKind::leaky:
-        case PostOpKind::elu: return std::max(1.0, std::abs(static_cast<double>(op.alpha)));
-        case PostOpKind::prelu: return std::max(1.0, max_abs(weights.prelu));
-        case PostOpKind::scale: return max_abs(weights.scale);
-        case PostOpKind::sigmoid: return 0.25;
-        case PostOpKind::hsigmoid: return 1.0 / 6;
-        case PostOpKind::hswish: return 1.5;
-        case PostOpKind::swish:
-        case PostOpKind::gelu_erf:
-        case PostOpKind::gelu_tanh: return 1.13;
-        default: return 1;
-    }
+    const double largest = op.kind == PostOpKind::prelu   ? max_abs(weights.prelu)
+                           : op.kind == PostOpKind::scale ? max_abs(weights.scale)
+                                                          : 0;
+    return steepest_slope(op, largest);
 }
 
 /// In real numbers.

@@ -5,6 +5,8 @@
 #include <limits>
 #include <random>
 
+#include "core/plan/post_op_traits.hpp"
+
 namespace tandem {
 
 namespace {
@@ -68,8 +70,6 @@ private:
     std::mt19937_64 engine_;
 };
 
-bool is_integer(float value) { return std::trunc(value) == value; }
-
 template <class Make>
 std::vector<float> filled(std::int64_t count, Make make) {
     std::vector<float> values(static_cast<std::size_t>(count));
@@ -90,18 +90,16 @@ std::vector<float> activations(const TensorShape& shape, const TensorView& view,
     return values;
 }
 
-/// Largest |value| after one post-op on integer data of at most `bound`.
-double bound_after(const PostOp& op, double bound) {
-    switch (op.kind) {
-        case PostOpKind::bias: return bound + max_bias;
-        case PostOpKind::sum: return bound + max_input;
-        case PostOpKind::prelu:
-        case PostOpKind::scale: return bound * max_weight;
-        case PostOpKind::leaky: return bound * std::max(1.0, std::abs(static_cast<double>(op.alpha)));
-        case PostOpKind::relu6: return std::min(bound, 6.0);
-        case PostOpKind::clip: return std::max(std::abs(op.alpha), std::abs(op.beta));
-        default: return bound;
+/// Largest |number| of a post-op's tensor on integer data.
+double largest_of(PostOpTensor tensor) {
+    switch (tensor) {
+        case PostOpTensor::none: return 0;
+        case PostOpTensor::addends: return max_bias;
+        case PostOpTensor::slopes:
+        case PostOpTensor::factors: return max_weight;
+        case PostOpTensor::residual: return max_input;
     }
+    return 0;
 }
 
 /// Largest |value| at any point of a stage's chain.
@@ -112,7 +110,7 @@ struct ChainBound {
 ChainBound chain_bound(const Conv& conv, double bound) {
     ChainBound result{bound, bound};
     for (const PostOp& op : conv.chain()) {
-        result.last = bound_after(op, result.last);
+        result.last = bound_after(op, result.last, largest_of(traits(op).tensor));
         result.highest = std::max(result.highest, result.last);
     }
     return result;
@@ -309,35 +307,6 @@ bool exact_before_last(const Problem& problem) {
 }  // namespace
 
 const char* to_string(DataKind kind) noexcept { return kind == DataKind::integers ? "integers" : "random"; }
-
-bool exact_on_integers(const PostOp& op) noexcept {
-    using enum PostOpKind;
-    switch (op.kind) {
-        case leaky: return is_integer(op.alpha);
-        case clip: return is_integer(op.alpha) && is_integer(op.beta);
-        case sigmoid:
-        case tanh:
-        case swish:
-        case hsigmoid:
-        case hswish:
-        case elu:
-        case gelu_erf:
-        case gelu_tanh: return false;
-        case bias:
-        case relu:
-        case relu6:
-        case prelu:
-        case scale:
-        case sum: return true;
-    }
-    return false;
-}
-
-bool transcendental(const PostOp& op) noexcept {
-    using enum PostOpKind;
-    return op.kind == sigmoid || op.kind == tanh || op.kind == swish || op.kind == elu ||
-           op.kind == gelu_erf || op.kind == gelu_tanh;
-}
 
 std::int64_t fan_in(const Stage& stage) noexcept { return stage.weight_count() / stage.out_channels; }
 

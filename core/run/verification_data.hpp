@@ -56,11 +56,6 @@ struct VerificationData {
 /// transcendental.
 VerificationData make_verification_data(const Problem& problem, DataKind kind, std::uint64_t seed);
 
-/// True where the post-op maps the integers of DataKind::integers to integers.
-bool exact_on_integers(const PostOp& op) noexcept;
-/// Generated code approximates it: it differs from the reference in the last bits.
-bool transcendental(const PostOp& op) noexcept;
-
 /// Products that are added up for one output.
 std::int64_t fan_in(const Stage& stage) noexcept;
 

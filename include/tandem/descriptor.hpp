@@ -6,7 +6,7 @@
 //   conv   = dw<k> | conv<k>o<OC>                     then, in this order, any of
 //            m<multiplier> s<stride> p<pad> d<dilation>     (m: depthwise only), then up to 4 post-ops
 //   postop = +bias +relu +relu6 +leaky(a) +clip(lo,hi) +sigmoid +tanh +swish +hsigmoid +hswish +elu(a)
-//            +gelu_erf +gelu_tanh +prelu +scale +sum +sum(<channels>) +sum(in)
+//            +gelu_erf +gelu_tanh +prelu +scale +sum +sum(<channels>) +sum(in) +mish
 //   k, s, d = one number or HxW;  p = one number or TxLxBxR;  omitted: s1, d1, m1, p = "same"
 //            ((k-1)*d/2 before, the rest after)
 //
@@ -86,6 +86,7 @@ enum class PostOpKind : std::uint8_t {
     prelu,      // x < 0 ? slope[channel] * x : x
     scale,      // x * scale[channel]
     sum,        // + residual tensor of the stage's output height and width and `channels` channels
+    mish,       // x * tanh(log(1 + exp(x)))
 };
 
 struct PostOp {
@@ -201,7 +202,8 @@ const char* to_string(PostOpKind kind) noexcept;
 /// Ok, or which field is wrong, its value and what is accepted. Every size computation is overflow-checked.
 Status validate(const ConvChain& chain);
 
-/// Convolution i of a valid chain on its own: it reads what the one before wrote.
+/// Convolution i of a valid chain on its own: it reads what the one before wrote, and what is the chain's
+/// input for +sum(in) is a residual like others.
 ConvChain stage_of(const ConvChain& chain, int i);
 
 }  // namespace tandem

@@ -66,7 +66,7 @@ struct Args {
     const void* input = nullptr;
     void* output = nullptr;
     const PackedWeights* weights = nullptr;
-    std::array<const void*, max_stages> residual{};  // for +sum, one a stage
+    std::array<const void*, max_stages> residual{};  // for +sum, by stage
     std::size_t input_bytes = 0, output_bytes = 0;
     std::array<std::size_t, max_stages> residual_bytes{};
 };
@@ -97,6 +97,15 @@ public:
     /// 64-byte aligned, one per concurrently running part, contents undefined before and after.
     Status run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept;
     std::size_t scratch_bytes() const noexcept;
+
+    /// Where a plan stores an intermediate whole, parts of run() compute some of its rows twice rather than
+    /// wait. Callers who can join their threads avoid that: for each step in turn, all parts of run_step(),
+    /// then a join. `shared`: shared_bytes() bytes, 64-byte aligned, the same for all parts and steps of a
+    /// call. Most kernels have one step.
+    int steps() const noexcept;
+    std::size_t shared_bytes() const noexcept;
+    Status run_step(int step, int part, int nparts, const Args& args, std::span<std::byte> scratch,
+                    std::span<std::byte> shared) const noexcept;
 
     /// Independent output tiles, the most parts that can be busy at once.
     std::int64_t tiles() const noexcept;

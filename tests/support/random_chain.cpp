@@ -5,7 +5,7 @@
 #include <initializer_list>
 
 #include "core/plan/problem.hpp"
-#include "core/run/verification_data.hpp"
+#include "core/plan/post_op_traits.hpp"
 
 namespace tandem::test {
 
@@ -40,9 +40,9 @@ public:
         const std::int64_t count = uniform(0, max_post_ops);
         while (conv.post_op_count < count) {
             const PostOp op = post_op(out_channels);
-            using enum PostOpKind;
-            const bool once = op.kind == bias || op.kind == prelu || op.kind == scale || op.kind == sum;
-            if ((once && conv.has(op.kind)) || (options_.exact_post_ops && !exact_on_integers(op))) continue;
+            if ((reads_tensor(op.kind) && conv.has(op.kind)) ||
+                (options_.exact_post_ops && !exact_on_integers(op)))
+                continue;
             conv = conv.with(op);
         }
     }
@@ -112,7 +112,8 @@ private:
     }
 
     Conv depthwise() {
-        Conv conv = Conv::depthwise(pick<std::int64_t>({3, 5, 7}), uniform(1, 2));
+        const std::int64_t kernel = one_in(8) ? uniform(8, 15) : pick<std::int64_t>({3, 5, 7});
+        Conv conv = Conv::depthwise(kernel, uniform(1, one_in(8) ? 8 : 2));
         if (one_in(3)) conv.padding = padding(conv);
         return conv;
     }
@@ -120,9 +121,9 @@ private:
     Conv any_conv() {
         Conv conv;
         conv.kind = pick({ConvKind::depthwise, ConvKind::dense});
-        conv.kernel = square_or_not(7);
-        conv.stride = square_or_not(one_in(2) ? 2 : 4);
-        if (one_in(4)) conv.dilation = square_or_not(3);
+        conv.kernel = square_or_not(one_in(8) ? 15 : 7);
+        conv.stride = square_or_not(one_in(2) ? 2 : one_in(4) ? 8 : 4);
+        if (one_in(4)) conv.dilation = square_or_not(one_in(8) ? max_extent + 10 : 3);
         if (one_in(2)) conv.padding = padding(conv);
         if (conv.kind == ConvKind::dense)
             conv.out_channels = log_uniform(max_channels);
@@ -131,22 +132,29 @@ private:
         return conv;
     }
 
-    /// Any padding smaller than the kernel's extent, each side on its own.
+    /// Mostly any padding smaller than the kernel's extent, else up to twice that; each side on its own.
     Padding padding(const Conv& conv) {
-        const std::int64_t rows = (conv.kernel.h - 1) * conv.dilation.h,
-                           columns = (conv.kernel.w - 1) * conv.dilation.w;
-        return {uniform(0, rows), uniform(0, columns), uniform(0, rows), uniform(0, columns)};
+        const std::int64_t rows = (conv.kernel.h - 1) * conv.dilation.h + 1,
+                           columns = (conv.kernel.w - 1) * conv.dilation.w + 1;
+        const auto side = [&](std::int64_t extent) {
+            return uniform(0, one_in(6) ? 2 * extent : extent - 1);
+        };
+        return {side(rows), side(columns), side(rows), side(columns)};
     }
 
     PostOp post_op(std::int64_t out_channels) {
-        PostOp op{.kind = static_cast<PostOpKind>(uniform(0, static_cast<int>(PostOpKind::sum)))};
-        if (op.kind == PostOpKind::leaky) op.alpha = pick({0.1f, 0.25f, 2.0f, 0.0f});
-        if (op.kind == PostOpKind::elu) op.alpha = pick({1.0f, 0.5f});
-        if (op.kind == PostOpKind::clip) {
-            op.alpha = pick({-3.0f, -1.0f, 0.0f, -0.5f});
-            op.beta = pick({0.0f, 1.0f, 20.0f, 6.5f});
+        PostOp op{.kind = static_cast<PostOpKind>(uniform(0, post_op_kinds - 1))};
+        switch (traits(op).parameters) {
+            case PostOpParameters::none: break;
+            case PostOpParameters::slope: op.alpha = pick({0.1f, 0.25f, 0.5f, 1.0f, 2.0f, 0.0f}); break;
+            case PostOpParameters::bounds:
+                op.alpha = pick({-3.0f, -1.0f, 0.0f, -0.5f});
+                op.beta = pick({0.0f, 1.0f, 20.0f, 6.5f});
+                break;
+            case PostOpParameters::channels:
+                if (one_in(2)) op.channels = uniform(1, out_channels);
+                break;
         }
-        if (op.kind == PostOpKind::sum && one_in(2)) op.channels = uniform(1, out_channels);
         return op;
     }
 

@@ -1,4 +1,4 @@
-#include "core/run/partition.hpp"
+#include "core/plan/partition.hpp"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "jit/pair_kernel.hpp"
+#include "jit/chain_kernel.hpp"
 
 #include <algorithm>
 #include <map>
@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/ceil_div.hpp"
+#include "jit/amx_dense.hpp"
 #include "jit/dense.hpp"
 #include "jit/depthwise.hpp"
 #include "jit/staging.hpp"
@@ -22,12 +23,11 @@ Key row_key(const Problem& problem, const TileShape& shape) {
     Key key;
     for (std::size_t i = 0; i < shape.stages.size(); ++i) {
         const StageTile& tile = shape.stages[i];
-        const Stage& stage = problem.stage(problem.stage_count - static_cast<int>(shape.stages.size() - i));
-        key.insert(key.end(),
-                   {tile.rows.size(), tile.in_rows.size(),
-                    row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin,
-                    tile.rows.begin - tile.grid_rows.begin,
-                    shape.stages.size() == 2 && i == 0 ? tile.rows.begin - shape.mid_rows.begin : 0});
+        const Stage& stage = problem.stages[i];
+        const bool reads = tile.in_rows.size() > 0;
+        key.insert(key.end(), {tile.rows.size(), tile.in_rows.size(),
+                               reads ? row_axis(stage).first_tap(tile.rows.begin) - tile.in_rows.begin : 0,
+                               tile.rows.begin - tile.grid_rows.begin, tile.first_row});
         for (const Span& taps : tile.taps)
             key.insert(key.end(), {taps.begin, taps.end});
     }
@@ -49,10 +49,12 @@ std::size_t class_of(std::map<Key, std::size_t>& known, std::vector<TileTable::C
     return it->second;
 }
 
-class PairEmitter {
+class ChainEmitter {
 public:
-    PairEmitter(CodeBlock& code, const Problem& problem, const Plan& plan)
-        : code_(code), problem_(problem), plan_(plan), mid_(mid_buffer(problem, plan)) {
+    ChainEmitter(CodeBlock& code, const Problem& problem, const Plan& plan)
+        : code_(code), problem_(problem), plan_(plan) {
+        for (int i = 0; i + 1 < problem.stage_count; ++i)
+            mids_.push_back(mid_buffer(problem, plan, i).strides);
         for (int i = 0; i < problem.stage_count; ++i) {
             panels_.push_back(uses_winograd(i) ? post_op_panel(problem, plan, i)
                                                : panel_layout(problem, plan, i));
@@ -65,16 +67,19 @@ public:
             bodies_.push_back(make_body(i));
     }
 
+    /// `reuse`: the intermediates of the tile are there already.
     void emit_function(const TileShape& shape, std::int64_t split, bool reuse) {
         emit_prologue();
-        const bool pair = problem_.stage_count == 2;
-        if (staging_ && !(pair && reuse)) staging_->emit_tile(shape.stages[0]);
-        if (pair && !reuse && bodies_[0])
-            bodies_[0]->emit_tile(shape.stages[0], panels_[0].runs,
-                                  shape.stages[0].rows.begin - shape.mid_rows.begin);
-        const std::vector<GroupRun> runs =
-            split_runs(panels_.back(), static_cast<int>(split), plan_.channel_splits);
-        if (bodies_.back()) bodies_.back()->emit_tile(shape.stages.back(), runs, 0);
+        const int last = problem_.stage_count - 1, first = reuse ? last : 0;
+        if (staging_ && first == 0) staging_->emit_tile(shape.stages[0]);
+        for (int i = first; i <= last; ++i) {
+            const auto s = static_cast<std::size_t>(i);
+            const std::vector<GroupRun> runs =
+                i == last ? split_runs(panels_[s], static_cast<int>(split), plan_.channel_splits)
+                          : panels_[s].runs;
+            if (bodies_[s])
+                bodies_[s]->emit_tile(shape.stages[s], runs, i == last ? 0 : shape.stages[s].first_row);
+        }
         emit_epilogue();
     }
 
@@ -111,40 +116,28 @@ private:
 
     StageContext stage_context(int i) const {
         const bool first = i == 0, last = i == problem_.stage_count - 1;
-        const Stage& stage = problem_.stage(i);
-        StageContext context{
-            .simd = {code_, plan_.isa, vector_lanes(plan_.isa, problem_.layout)},
-            .stage = &stage,
-            .plan = plan_.stage(i),
-            .index = i,
-            .panel = panels_[static_cast<std::size_t>(i)],
-            .in = first ? input_strides(problem_) : mid_.strides,
-            .out = last ? output_strides(problem_) : mid_.strides,
-            .residual = residual_strides(problem_, i),
-            .in_element = source_element(problem_, plan_, i),
-            .out_element = output_element(problem_, plan_, i),
-            .out_dtype = problem_.output_dtype(i),
-            .tail_store = tail_store(i),
-            .source_rows = first ? offsetof(TileArgs, source_rows) : offsetof(TileArgs, mid_rows),
-            .output_rows = last ? offsetof(TileArgs, output_rows) : offsetof(TileArgs, mid_rows)};
-        context.rows_ahead = rows_ahead(i);
+        const auto s = static_cast<std::size_t>(i);
+        StageContext context{.simd = {code_, plan_.isa, vector_lanes(plan_.isa, problem_.layout)},
+                             .stage = &problem_.stages[s],
+                             .plan = plan_.stages[s],
+                             .index = i,
+                             .panel_at = panel_offset(i),
+                             .panel = panels_[s],
+                             .in = first ? input_strides(problem_) : mids_[s - 1],
+                             .out = last ? output_strides(problem_) : mids_[s],
+                             .residual = residual_strides(problem_, i),
+                             .in_element = source_element(problem_, plan_, i),
+                             .out_element = output_element(problem_, plan_, i),
+                             .out_dtype = problem_.output_dtype(i),
+                             .tail_store = tail_store(problem_, plan_, i),
+                             .source_rows = first ? offsetof(TileArgs, source_rows) : mid_offset(i - 1),
+                             .output_rows = last ? offsetof(TileArgs, output_rows) : mid_offset(i),
+                             .rows_ahead = rows_ahead(problem_, plan_, i)};
         if (first && staging_) {
             context.in = staging_->buffer().strides;
             context.source_rows = offsetof(TileArgs, staged_rows);
         }
         return context;
-    }
-
-    TailStore tail_store(int i) const {
-        if (i == problem_.stage_count - 1)
-            return problem_.output_view.layout == Layout::nhwc ? TailStore::masked : TailStore::zeroed;
-        // What a dot instruction reads beside the last channel meets weights of zero, but must be a number;
-        // AMX reads whole blocks.
-        const Dot dot = plan_.stage(i + 1).dot;
-        const std::int64_t together = problem_.stage(i + 1).depthwise() ? 1
-                                      : uses_amx(dot)                   ? amx_rows
-                                                                        : dot_channels(dot);
-        return problem_.stage(i).out_channels % together == 0 ? TailStore::anything : TailStore::cleared;
     }
 
     std::unique_ptr<StageBody> make_body(int i) {
@@ -156,34 +149,8 @@ private:
         if (uses_winograd(i))
             return std::make_unique<WinogradBody>(stage_context(i), winograd_layout(problem_, plan_, i),
                                                   args);
-        return std::make_unique<DenseBody>(stage_context(i), args, pool, prefetch_plan(i));
-    }
-
-    // With AMX the GEMM is over too soon to spread prefetches over: the depthwise stage fetches the next
-    // band's rows while it reads this one's.
-    std::int64_t rows_ahead(int i) const {
-        if (!plan_.prefetch_next || i != 0 || problem_.stage_count != 2 || !problem_.stage(0).depthwise() ||
-            !uses_amx(plan_.stages[1].dot))
-            return 0;
-        return plan_.tile_h * problem_.stage(0).conv.stride.h * input_strides(problem_).row;
-    }
-
-    // The last stage's GEMM walks the channel blocks of the intermediate, which are those of the input when
-    // the first stage is
-    // depthwise: while it works on a block it fetches the next band's pixels of that block.
-    PrefetchPlan prefetch_plan(int i) const {
-        if (!plan_.prefetch_next || i != 1 || uses_amx(plan_.stages[1].dot) ||
-            !problem_.stage(0).depthwise() || problem_.stage(0).conv.multiplier != 1)
-            return {};
-        const Stage& first = problem_.stage(0);
-        std::int64_t calls = 0;
-        for (const GroupRun& run : split_runs(panels_[1], 0, plan_.channel_splits))
-            calls += run.count;
-        const std::int64_t blocks = ceil_div(plan_.tile_h * plan_.tile_w, plan_.stages[1].block_pixels);
-        const std::int64_t pixels =
-            std::min<std::int64_t>(plan_.tile_h * first.conv.stride.h, first.in_h) * first.in_w;
-        const std::int64_t all = std::max<std::int64_t>(1, calls * blocks);
-        return {ceil_div(pixels, all), input_strides(problem_)};
+        if (uses_amx(plan_.stage(i).dot)) return std::make_unique<AmxDenseBody>(stage_context(i), args, pool);
+        return std::make_unique<DenseBody>(stage_context(i), args, pool, input_prefetch(problem_, plan_, i));
     }
 
     void emit_prologue() {
@@ -219,7 +186,7 @@ private:
     CodeBlock& code_;
     const Problem& problem_;
     const Plan& plan_;
-    RowBuffer mid_;
+    std::vector<TensorStrides> mids_;  // of each stage's output but the last's
     std::vector<PanelLayout> panels_;
     std::deque<RegPool> pools_;
     std::deque<RegPool::Lease> args_;
@@ -233,11 +200,9 @@ std::string describe(const TileShape& shape, std::int64_t split, bool reuse) {
     const StageTile& last = shape.stages.back();
     std::string text =
         fmt::format("tile function: {} x {} output pixels", last.rows.size(), last.cols.size());
-    if (shape.stages.size() == 2) {
-        text += reuse ? ", intermediate reused"
-                      : fmt::format(", {} of {} intermediate rows computed", shape.stages[0].rows.size(),
-                                    shape.mid_rows.size());
-    }
+    for (std::size_t i = 0; i + 1 < shape.stages.size() && !reuse; ++i)
+        text += fmt::format(", {} new rows of intermediate {}", shape.stages[i].rows.size(), i + 1);
+    if (reuse) text += ", intermediates reused";
     return text + (split > 0 ? fmt::format(", channel split {}", split) : "");
 }
 
@@ -260,7 +225,7 @@ TileTable::TileTable(const Problem& problem, const Plan& plan)
 namespace {
 
 // Every tile function; their offsets by TileTable::index.
-std::vector<std::size_t> emit_tile_functions(PairEmitter& emitter, CodeBlock& block, const Problem& problem,
+std::vector<std::size_t> emit_tile_functions(ChainEmitter& emitter, CodeBlock& block, const Problem& problem,
                                              const Plan& plan, const TileTable& table) {
     std::vector<std::size_t> offsets;
     for (const TileTable::Class& row : table.row_classes()) {
@@ -285,30 +250,54 @@ std::vector<std::size_t> emit_tile_functions(PairEmitter& emitter, CodeBlock& bl
     return offsets;
 }
 
-}  // namespace
-
-Result<PairCode> emit_pair_kernel(const Problem& problem, const Plan& plan) {
-    TileTable table(problem, plan);
-    std::vector<std::size_t> offsets;
+// A segment's code, as offsets until the bytes have found their place.
+struct EmittedSegment {
+    std::vector<std::size_t> functions;
     std::array<std::vector<std::size_t>, max_stages> finishers;
-    auto code = emit_code([&](CodeBlock& block) {
-        PairEmitter emitter(block, problem, plan);
-        if (emitter.has_bodies()) offsets = emit_tile_functions(emitter, block, problem, plan, table);
-        for (int i = 0; i < problem.stage_count; ++i)
-            finishers[static_cast<std::size_t>(i)] = emitter.emit_finishers(i);
-    });
-    if (!code) return code.error();
-    const auto base = reinterpret_cast<std::uintptr_t>(code->memory->bytes().data());
-    PairCode pair{std::move(*code), std::move(table), {}, {}};
-    for (const std::size_t offset : offsets)
-        pair.functions.push_back(reinterpret_cast<TileFunction>(base + offset));
+};
+
+EmittedSegment emit_segment(CodeBlock& block, const Segment& segment, const TileTable& table) {
+    ChainEmitter emitter(block, segment.problem, segment.plan);
+    EmittedSegment emitted;
+    if (emitter.has_bodies())
+        emitted.functions = emit_tile_functions(emitter, block, segment.problem, segment.plan, table);
+    for (int i = 0; i < segment.problem.stage_count; ++i)
+        emitted.finishers[static_cast<std::size_t>(i)] = emitter.emit_finishers(i);
+    return emitted;
+}
+
+SegmentFunctions at_address(const EmittedSegment& emitted, TileTable table, std::uintptr_t base) {
+    SegmentFunctions result{std::move(table), {}, {}};
+    for (const std::size_t offset : emitted.functions)
+        result.functions.push_back(reinterpret_cast<TileFunction>(base + offset));
     const auto finisher = [base](std::size_t offset) {
         return offset == no_code ? nullptr : reinterpret_cast<RowFinish>(base + offset);
     };
-    for (std::size_t i = 0; i < finishers.size(); ++i)
-        for (std::size_t at = 0; at < finishers[i].size(); at += 2)
-            pair.finishers[i].push_back({finisher(finishers[i][at]), finisher(finishers[i][at + 1])});
-    return pair;
+    for (std::size_t i = 0; i < emitted.finishers.size(); ++i)
+        for (std::size_t at = 0; at < emitted.finishers[i].size(); at += 2)
+            result.finishers[i].push_back(
+                {finisher(emitted.finishers[i][at]), finisher(emitted.finishers[i][at + 1])});
+    return result;
+}
+
+}  // namespace
+
+Result<ChainCode> emit_chain_kernel(std::span<const Segment> segments) {
+    std::vector<TileTable> tables;
+    for (const Segment& segment : segments)
+        tables.emplace_back(segment.problem, segment.plan);
+    std::vector<EmittedSegment> emitted;
+    auto code = emit_code([&](CodeBlock& block) {
+        emitted.clear();
+        for (std::size_t i = 0; i < segments.size(); ++i)
+            emitted.push_back(emit_segment(block, segments[i], tables[i]));
+    });
+    if (!code) return code.error();
+    const auto base = reinterpret_cast<std::uintptr_t>(code->memory->bytes().data());
+    ChainCode chain{std::move(*code), {}};
+    for (std::size_t i = 0; i < segments.size(); ++i)
+        chain.segments.push_back(at_address(emitted[i], std::move(tables[i]), base));
+    return chain;
 }
 
 }  // namespace tandem::jit

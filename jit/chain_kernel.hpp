@@ -1,18 +1,20 @@
-// The composer: first stage -> row buffer -> second stage, one generated function for every distinct tile
-// shape.
+// The composer: stage -> row buffer -> stage, one generated function for every distinct tile shape of a
+// segment.
 //
-// A tile function takes a TileArgs* and computes the tile: the intermediate's fresh rows into scratch, then
-// the output rows from them. Tiles that differ only in where they lie run the same function; edges are tile
+// A tile function takes a TileArgs* and computes the tile: each stage's fresh rows into scratch, the last
+// stage's into the output. Tiles that differ only in where they lie run the same function; edges are tile
 // shapes of their own.
 //
-// Under backend libxsmm a tile function does the depthwise stage only, and dense stages get functions that
+// Under backend libxsmm a tile function does the depthwise stages only, and dense stages get functions that
 // finish their rows; who runs them in turn with LIBXSMM's kernels is core/run/batch_reduce.*.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "core/plan/segments.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "jit/code_block.hpp"
 #include "jit/row_post_ops.hpp"
@@ -57,15 +59,20 @@ struct RowFinishers {
     RowFinish present = nullptr, none = nullptr;
 };
 
-struct PairCode {
-    EmittedCode code;
+/// The functions of one segment.
+struct SegmentFunctions {
     TileTable table;
     std::vector<TileFunction> functions;  // by TileTable::index; empty where no stage is Tandem's own
     std::array<std::vector<RowFinishers>, max_stages>
         finishers;  // of LIBXSMM's stages, one a GroupRun of the panel
 };
 
-/// Emits every tile function of a problem under a plan. The plan must have passed check_plan().
-Result<PairCode> emit_pair_kernel(const Problem& problem, const Plan& plan);
+struct ChainCode {
+    EmittedCode code;
+    std::vector<SegmentFunctions> segments;
+};
+
+/// Emits every tile function of a chain's segments. Their plans must have passed check_plan().
+Result<ChainCode> emit_chain_kernel(std::span<const Segment> segments);
 
 }  // namespace tandem::jit

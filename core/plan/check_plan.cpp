@@ -1,0 +1,210 @@
+// Whether a plan is possible: every decision is checked against the problem, segment by segment.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "core/plan/arithmetic.hpp"
+#include "core/plan/k_blocks.hpp"
+#include "core/plan/panel.hpp"
+#include "core/plan/segments.hpp"
+#include "core/plan/tiling.hpp"
+#include "core/plan/winograd.hpp"
+
+namespace tandem {
+namespace {
+
+// Most pixels of a dense block: beside its accumulators it holds a vector of weights for each output
+// vector, and on AVX2 a broadcast. Groups may be wider than block_vectors says, where blocks of 16 channels
+// take two vectors.
+int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
+    int vectors = 1;
+    for (const GroupRun& run : panel_layout(problem, plan, i).runs)
+        vectors = std::max(vectors, run.vectors);
+    const int product = plan.stage(i).dot == Dot::int16 ? 1 : 0;
+    const bool broadcasts = !is_avx512(plan.isa) || needs_broadcast(plan.stage(i).dot);
+    const int left = (is_avx512(plan.isa) ? 32 : 16) - vectors - (broadcasts ? 1 : 0) - product;
+    return std::min(accumulator_budget(plan.isa), left) / vectors;
+}
+
+// The largest block_channels of stage i: K blocks are for Tandem's own GEMMs over more than a step of
+// channels. With dot int8 the kernel rows of a panel begin with the zero point's share, and its weights are
+// a quarter of f32 ones anyway.
+std::int64_t most_block_channels(const Problem& problem, const Plan& plan, int i) {
+    const StagePlan& stage = plan.stage(i);
+    return plan.backend == Backend::tandem && stage.algorithm == Algorithm::direct &&
+                   !has_zero_point_sums(stage.dot) && !uses_amx(stage.dot)
+               ? max_block_channels(problem.stage(i))
+               : 0;
+}
+
+bool block_channels_apply(const Problem& problem, const Plan& plan, int i) {
+    const int channels = plan.stage(i).block_channels;
+    return channels >= 0 && channels <= most_block_channels(problem, plan, i) &&
+           channels % block_channels_step == 0;
+}
+
+std::string accepted_block_channels(const Problem& problem, const Plan& plan, int i) {
+    const std::int64_t most = most_block_channels(problem, plan, i);
+    return most > 0 ? fmt::format("0 (the whole sum at once) and multiples of {} up to {} are",
+                                  block_channels_step, most)
+                    : "0 (the whole sum at once) is";
+}
+
+/// Checks one segment. Sentences name the fields of the chain's plan.
+class SegmentCheck {
+public:
+    SegmentCheck(const Segment& segment, bool closes)
+        : first_(segment.first), problem_(segment.problem), plan_(segment.plan) {
+        if (!closes) tiling_ = fmt::format("plan.stored[{}]", first_ + problem_.stage_count - 1);
+    }
+
+    Status run() {
+        tile();
+        for (int i = 0; i < problem_.stage_count && status_.ok(); ++i) {
+            blocks(i);
+            arithmetic(i);
+            backend(i);
+        }
+        if (status_.ok()) splits();
+        if (status_.ok()) scratch();
+        return status_;
+    }
+
+private:
+    /// Keeps the first refusal.
+    template <class... Values>
+    void refuse(fmt::format_string<const Values&...> format, const Values&... values) {
+        if (status_.ok()) status_ = Error{ErrorCode::invalid_argument, fmt::format(format, values...)};
+    }
+    std::string stage_name(int i) const { return fmt::format("plan.stages[{}]", first_ + i); }
+
+    void tile() {
+        const Stage& last = problem_.last();
+        if (plan_.tile_h < 1 || plan_.tile_h > last.out_h)
+            refuse("{}.tile_h is {}; 1 to {} output rows are accepted.", tiling_, plan_.tile_h, last.out_h);
+        if (plan_.tile_w < 1 || plan_.tile_w > last.out_w)
+            refuse("{}.tile_w is {}; 1 to {} output columns are accepted.", tiling_, plan_.tile_w,
+                   last.out_w);
+        if (needs_full_width(problem_, plan_) && plan_.tile_w != last.out_w)
+            refuse(
+                "{}.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1 or "
+                "padding.",
+                tiling_, plan_.tile_w, last.out_w);
+    }
+
+    void blocks(int i) {
+        const StagePlan& stage = plan_.stage(i);
+        const Stage& conv = problem_.stage(i);
+        const bool depthwise = conv.depthwise();
+        const int rows = depthwise ? max_depthwise_rows(conv) : 1;
+        if (stage.block_rows < 1 || stage.block_rows > rows)
+            return refuse("{}.block_rows is {}; 1 to {} are accepted.", stage_name(i), stage.block_rows,
+                          rows);
+        const int vectors = depthwise ? 1 : uses_amx(stage.dot) ? 2 : 6;
+        if (stage.block_vectors < 1 || stage.block_vectors > vectors)
+            return refuse("{}.block_vectors is {}; 1 to {} are accepted.", stage_name(i), stage.block_vectors,
+                          vectors);
+        const int pixels = depthwise ? max_depthwise_pixels(conv, plan_.isa, stage.dot, stage.block_rows)
+                                     : max_dense_pixels(problem_, plan_, i);
+        if (stage.block_pixels < 1 || stage.block_pixels > pixels)
+            return refuse("{}.block_pixels is {}; 1 to {} are accepted.", stage_name(i), stage.block_pixels,
+                          pixels);
+        if (!block_channels_apply(problem_, plan_, i))
+            refuse("{}.block_channels is {}; {} accepted.", stage_name(i), stage.block_channels,
+                   accepted_block_channels(problem_, plan_, i));
+    }
+
+    void arithmetic(int i) {
+        const StagePlan& stage = plan_.stage(i);
+        if (!algorithm_applies(problem_, plan_.isa, i, stage.algorithm))
+            return refuse(
+                "{}.algorithm is {}; direct is accepted (Winograd takes a dense 3x3 of dilation 1 and stride "
+                "1, winograd4 "
+                "also stride 2 with whole vectors of input channels, math fast, and channel blocks as wide "
+                "as the "
+                "vectors).",
+                stage_name(i), to_string(stage.algorithm));
+        if (stage.algorithm != Algorithm::direct && stage.dot != Dot::f32)
+            return refuse("{}.dot is {}; f32 is accepted where the stage is computed by Winograd.",
+                          stage_name(i), to_string(stage.dot));
+        if (dot_applies(problem_, plan_.isa, i, stage.dot)) return;
+        std::string accepted;
+        for (const Dot other : dots(problem_, plan_.isa, i))
+            accepted += std::string(accepted.empty() ? "" : ", ") + to_string(other);
+        refuse("{}.dot is {}; {} is accepted for {} on {}.", stage_name(i), to_string(stage.dot), accepted,
+               to_string(problem_.dtype), to_string(plan_.isa));
+    }
+
+    void backend(int i) {
+        if (plan_.backend != Backend::libxsmm) return;
+        const StagePlan& stage = plan_.stage(i);
+        if (problem_.dtype != DataType::f32)
+            refuse("plan.backend is libxsmm; tandem is accepted for {}.", to_string(problem_.dtype));
+        if (stage.algorithm != Algorithm::direct)
+            refuse("{}.algorithm is {}; direct is accepted with plan.backend libxsmm.", stage_name(i),
+                   to_string(stage.algorithm));
+        if (stage.dot != Dot::f32)
+            refuse("{}.dot is {}; f32 is accepted with plan.backend libxsmm.", stage_name(i),
+                   to_string(stage.dot));
+        int depthwise = 0;  // one function computes all of them
+        for (int other = 0; other < problem_.stage_count; ++other)
+            depthwise += problem_.stage(other).depthwise();
+        if (depthwise > 1 && depthwise < problem_.stage_count)
+            refuse(
+                "plan.backend is libxsmm; tandem is accepted where several depthwise stages lie among dense "
+                "ones.");
+    }
+
+    void splits() {
+        const int last = problem_.stage_count - 1;
+        if (plan_.channel_splits > 1 && plan_.stage(last).algorithm != Algorithm::direct)
+            refuse("{}.channel_splits is {}; 1 is accepted where the last stage is computed by Winograd.",
+                   tiling_, plan_.channel_splits);
+        std::int64_t groups = 0;
+        for (const GroupRun& run : panel_layout(problem_, plan_, last).runs)
+            groups += run.count;
+        if (plan_.channel_splits < 1 || plan_.channel_splits > groups)
+            refuse("{}.channel_splits is {}; 1 to {} output-channel groups are accepted.", tiling_,
+                   plan_.channel_splits, groups);
+    }
+
+    // Steps within a tile's rows in scratch are immediate operands.
+    void scratch() {
+        constexpr std::int64_t limit = std::int64_t{1} << 31;
+        std::int64_t most = 0;
+        const auto cover = [&](const RowBuffer& buffer) {
+            most = std::max({most, buffer.strides.row, buffer.strides.block_stride});
+        };
+        cover(staging_buffer(problem_, plan_));
+        for (int i = 0; i + 1 < problem_.stage_count; ++i)
+            cover(mid_buffer(problem_, plan_, i));
+        if (most >= limit)
+            refuse(
+                "{0}.tile_h is {1}, {0}.tile_w {2}; smaller tiles are accepted, whose rows in scratch take "
+                "less than "
+                "2^31 bytes.",
+                tiling_, plan_.tile_h, plan_.tile_w);
+    }
+
+    int first_;
+    const Problem& problem_;
+    const Plan& plan_;
+    std::string tiling_ = "plan";
+    Status status_;
+};
+
+}  // namespace
+
+Status check_plan(const Problem& problem, const Plan& plan) {
+    for (int i = 0; i + 1 < problem.stage_count; ++i)
+        if (plan.edge(i) > Edge::stored)
+            return Error{ErrorCode::invalid_argument,
+                         fmt::format("plan.edges[{}] is {}; recompute, sliding or stored is accepted.", i,
+                                     static_cast<int>(plan.edge(i)))};
+    const std::vector<Segment> segments = segments_of(problem, plan);
+    for (const Segment& segment : segments)
+        if (Status status = SegmentCheck(segment, &segment == &segments.back()).run(); !status) return status;
+    return {};
+}
+
+}  // namespace tandem
