@@ -6,8 +6,9 @@
 //  - sigmoid, swish and both GELUs are x or 1 over 1 + e^-y with y = x g(x^2). On the way to -inf e^-y
 //    becomes +inf and the quotient an exact 0; operands are clamped where that has happened, so no inf * 0
 //    arises.
-//  - max and min return their second source when either is NaN. Clamps that must keep NaN therefore put the
-//    bound first, which costs a load into a register.
+//  - max and min return their second source when either is NaN. Clamps keep a NaN, so the bound comes first
+//  and
+//    needs a register: one load for all operands where bounds are held between them, else one each.
 //
 // Coefficients: near-minimax fits by tools/fit_activations.py (weighted least squares at Chebyshev nodes
 // with Lawson's reweighting), rounded to float. The error given with each is that of the rounded
@@ -16,7 +17,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <optional>
 #include <stdexcept>
+#include <vector>
 
 #include "core/plan/post_op_traits.hpp"
 
@@ -51,7 +55,8 @@ struct Logistic {
     std::span<const float> g;  // empty: g = 1
 };
 
-constexpr float mish_lower = -50.0f;
+// e^x of mish: below, 2^n is 0; above, w + 2 is w.
+constexpr float mish_lower = -88.0f, mish_upper = 20.0f;
 
 constexpr Logistic plain{-88.7228f, 87.3365f, {}};
 
@@ -98,13 +103,14 @@ void emit_range_reduction(const Simd& simd, const Vec& x, const Vec& power, cons
     code.vpslld(power, power, 23);
 }
 
-/// result = e^-x for -128 ln 2 <= x < 127.5 ln 2, +inf at the lower end. Clobbers x and power.
-void emit_exp_of_minus(const Simd& simd, const Vec& x, const Vec& result, const Vec& power) {
+/// result = e^(sign * x), sign = 1 or -1, for -127.5 ln 2 < sign * x <= 128 ln 2: 0 at the lower end, +inf at
+/// the upper one. Clobbers x and power.
+void emit_exp(const Simd& simd, const Vec& x, const Vec& result, const Vec& power, float sign) {
     CodeBlock& code = simd.code;
-    emit_range_reduction(simd, x, power, result, -1.0f);
-    std::array<float, exp_poly.size() + 1> c{1.0f};  // in -r
+    emit_range_reduction(simd, x, power, result, sign);
+    std::array<float, exp_poly.size() + 1> c{1.0f};  // in sign * r
     for (std::size_t k = 0; k < exp_poly.size(); ++k)
-        c[k + 1] = k % 2 == 0 ? -exp_poly[k] : exp_poly[k];
+        c[k + 1] = k % 2 == 0 ? sign * exp_poly[k] : exp_poly[k];
     emit_polynomial(simd, result, x, c);
     code.vmulps(result, result, power);
 }
@@ -124,7 +130,7 @@ void emit_sigmoid(const Simd& simd, const Vec& x, const Vec& t0, const Vec& t1) 
     CodeBlock& code = simd.code;
     emit_floor(simd, x, plain.lower, t0);
     emit_ceiling(simd, x, plain.upper, t0);
-    emit_exp_of_minus(simd, x, t0, t1);
+    emit_exp(simd, x, t0, t1, -1.0f);
     code.vaddps(t0, t0, code.constant(1.0f));
     code.vmovups(x, code.constant(1.0f));
     code.vdivps(x, x, t0);
@@ -141,23 +147,22 @@ void emit_x_times_logistic(const Simd& simd, const Logistic& logistic, const Vec
         emit_polynomial(simd, t1, t0, logistic.g);
         code.vmulps(y, y, t1);
     }
-    emit_exp_of_minus(simd, y, t0, t1);
+    emit_exp(simd, y, t0, t1, -1.0f);
     code.vaddps(t0, t0, code.constant(1.0f));
     code.vdivps(x, x, t0);
 }
 
-/// x tanh(ln(1 + e^x)) = x (1 + 2 n) / (1 + 2 n + 2 n^2), n = e^-x. At mish_lower n^2 is +inf, the quotient
-/// 0.
+/// x tanh(ln(1 + e^x)) = x w / (w + 2), w = e^x (e^x + 2).
 void emit_mish(const Simd& simd, const Vec& x, const Vec& t0, const Vec& t1, const Vec& t2) {
     CodeBlock& code = simd.code;
     emit_floor(simd, x, mish_lower, t0);
-    emit_at_most(simd, t0, x, plain.upper);
-    emit_exp_of_minus(simd, t0, t1, t2);
-    code.vaddps(t0, t1, t1);
-    code.vaddps(t2, t0, code.constant(1.0f));
-    code.vfmadd213ps(t1, t0, t2);
-    code.vmulps(x, x, t2);
-    code.vdivps(x, x, t1);
+    emit_at_most(simd, t0, x, mish_upper);
+    emit_exp(simd, t0, t1, t2, 1.0f);
+    code.vaddps(t0, t1, code.constant(2.0f));
+    code.vmulps(t0, t0, t1);
+    code.vaddps(t1, t0, code.constant(2.0f));
+    code.vdivps(t0, t0, t1);
+    code.vmulps(x, x, t0);
 }
 
 void emit_tanh(const Simd& simd, const Vec& x, const Vec& t0, const Vec& t1) {
@@ -196,61 +201,85 @@ void emit_leaky(const Simd& simd, float alpha, const Vec& x, const Vec& t0) {
     }
 }
 
-void emit_clip(const Simd& simd, const Vec& x, float lower, float upper) {
-    simd.code.vmaxps(x, x, simd.code.constant(lower));
-    simd.code.vminps(x, x, simd.code.constant(upper));
+void emit_at_least(const Simd& simd, const Vec& x, const Vec& bound) { simd.code.vmaxps(x, bound, x); }
+
+void emit_clip(const Simd& simd, const Vec& x, const Vec& lower, const Vec& upper) {
+    emit_at_least(simd, x, lower);
+    simd.code.vminps(x, upper, x);
 }
 
-void emit_hsigmoid(const Simd& simd, const Vec& x) {
+void emit_hsigmoid(const Simd& simd, const Vec& x, const Vec& zero, const Vec& six) {
     simd.code.vaddps(x, x, simd.code.constant(3.0f));
-    emit_clip(simd, x, 0.0f, 6.0f);
+    emit_clip(simd, x, zero, six);
     simd.code.vmulps(x, x, simd.code.constant(1.0f / 6));
 }
 
-void emit_hswish(const Simd& simd, const Vec& x, const Vec& t0) {
+void emit_hswish(const Simd& simd, const Vec& x, const Vec& lowest, const Vec& t0) {
     CodeBlock& code = simd.code;
-    emit_floor(simd, x, -3.0f, t0);  // from here down the result is 0; -inf * 0 would not be
+    emit_at_least(simd, x, lowest);  // from here down the result is 0; -inf * 0 would not be
     code.vaddps(t0, x, code.constant(3.0f));
     code.vminps(t0, t0, code.constant(6.0f));
     code.vmulps(t0, t0, code.constant(1.0f / 6));  // 6 * float(1/6) rounds to 1
     code.vmulps(x, x, t0);
 }
 
-void check_temps(const PostOp& op, const Vec& x, std::span<const int> temps) {
-    const auto needed = static_cast<std::size_t>(traits(op).temps);
-    if (temps.size() < needed || std::ranges::find(temps, x.getIdx()) != temps.end())
-        throw std::invalid_argument(
-            "emit_activation: too few temporary registers, or the operand's is among them");
+// Bounds that a NaN has to pass, in registers: see the head of this file.
+std::vector<float> held_bounds(const PostOp& op) {
+    if (const std::optional<Clamp> clamp = clamp_of(op)) {
+        if (std::isinf(clamp->high)) return {clamp->low};
+        return {clamp->low, clamp->high};
+    }
+    switch (op.kind) {
+        case PostOpKind::hsigmoid: return {0, 6};
+        case PostOpKind::hswish: return {-3};
+        default: return {};
+    }
 }
 
 }  // namespace
 
-void emit_activation(const Simd& simd, const PostOp& op, const Vec& x, std::span<const int> temps) {
-    check_temps(op, x, temps);
+Activation::Activation(const Simd& simd, const PostOp& op, std::span<const int> temps)
+    : simd_(simd), op_(op), temps_(temps) {
+    if (!is_activation(op.kind))
+        throw std::invalid_argument("Activation: post-ops that read tensors are emitted elsewhere");
+    if (temps.size() < static_cast<std::size_t>(traits(op).temps))
+        throw std::invalid_argument("Activation: too few temporary registers");
+    std::size_t held = 0;
+    for (const float bound : held_bounds(op)) {
+        const Vec to = simd.vec(temps[held++]);
+        if (bound == 0)
+            simd.zero(to);
+        else
+            simd.code.vmovups(to, simd.code.constant(bound));
+    }
+}
+
+void Activation::emit(const Vec& x) const {
+    if (std::ranges::find(temps_, x.getIdx()) != temps_.end())
+        throw std::invalid_argument("Activation: the operand's register is among the temporary ones");
     const auto t = [&](std::size_t i) {
-        return Simd::like(x, temps[i]);
+        return Simd::like(x, temps_[i]);
     };
-    switch (op.kind) {
-        case PostOpKind::relu: simd.code.vmaxps(x, x, simd.code.constant(0.0f)); return;
-        case PostOpKind::relu6: return emit_clip(simd, x, 0.0f, 6.0f);
-        case PostOpKind::clip: return emit_clip(simd, x, op.alpha, op.beta);
-        case PostOpKind::leaky: return emit_leaky(simd, op.alpha, x, t(0));
-        case PostOpKind::hsigmoid: return emit_hsigmoid(simd, x);
-        case PostOpKind::hswish: return emit_hswish(simd, x, t(0));
+    const Simd& simd = simd_;
+    switch (op_.kind) {
+        case PostOpKind::relu: return emit_at_least(simd, x, t(0));
+        case PostOpKind::relu6:
+        case PostOpKind::clip: return emit_clip(simd, x, t(0), t(1));
+        case PostOpKind::leaky: return emit_leaky(simd, op_.alpha, x, t(0));
+        case PostOpKind::hsigmoid: return emit_hsigmoid(simd, x, t(0), t(1));
+        case PostOpKind::hswish: return emit_hswish(simd, x, t(0), t(1));
         case PostOpKind::sigmoid: return emit_sigmoid(simd, x, t(0), t(1));
         case PostOpKind::tanh: return emit_tanh(simd, x, t(0), t(1));
         case PostOpKind::swish: return emit_x_times_logistic(simd, plain, x, t(0), t(1), t(2));
         case PostOpKind::gelu_erf: return emit_x_times_logistic(simd, gelu_erf, x, t(0), t(1), t(2));
         case PostOpKind::gelu_tanh: return emit_x_times_logistic(simd, gelu_tanh, x, t(0), t(1), t(2));
         case PostOpKind::mish: return emit_mish(simd, x, t(0), t(1), t(2));
-        case PostOpKind::elu: return emit_elu(simd, op.alpha, x, t(0), t(1), t(2));
+        case PostOpKind::elu: return emit_elu(simd, op_.alpha, x, t(0), t(1), t(2));
         case PostOpKind::bias:
         case PostOpKind::prelu:
         case PostOpKind::scale:
-        case PostOpKind::sum: break;
+        case PostOpKind::sum: return;
     }
-    throw std::invalid_argument(
-        "emit_activation: bias, prelu, scale and sum need memory operands and are emitted elsewhere");
 }
 
 }  // namespace tandem::jit

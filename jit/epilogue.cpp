@@ -9,6 +9,8 @@
 namespace tandem::jit {
 namespace {
 
+const Xbyak::Opmask negative_mask(4);  // set where it is used, as in jit/elements.cpp
+
 template <class Use>
 void for_each_place(const EpilogueBlock& block, const Use& use) {
     for (std::int64_t row = 0; row < block.rows; ++row)
@@ -23,13 +25,20 @@ Conv without_quantized_clamp(const StageContext& context) {
     return conv;
 }
 
-// x < 0 ? slope * x : x, as max(x, 0) + slope * min(x, 0).
-void emit_prelu(const Simd& simd, const Vec& x, const Address& slope, std::span<const int> temps) {
-    const Vec negative = Simd::like(x, temps[0]), zero = Simd::like(x, temps[1]);
-    simd.zero(zero);
-    simd.code.vminps(negative, x, zero);
-    simd.code.vmaxps(x, x, zero);
-    simd.code.vfmadd231ps(x, negative, slope);
+// x < 0 ? slope * x : x, whatever the slope where x is not negative. `zero` holds zero.
+void emit_prelu(const Simd& simd, const Vec& x, const Address& slope, const Vec& zero,
+                std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    constexpr std::uint8_t less = 0x11;  // quietly; false for a NaN
+    if (simd.avx512()) {
+        code.vcmpps(negative_mask, x, Simd::like(x, zero.getIdx()), less);
+        code.vmulps(x | negative_mask, x, slope);
+        return;
+    }
+    const Vec product = Simd::like(x, temps[0]), negative = Simd::like(x, temps[1]);
+    code.vmulps(product, x, slope);
+    code.vcmpps(negative, x, zero, less);
+    code.vblendvps(x, x, product, negative);
 }
 
 }  // namespace
@@ -105,19 +114,34 @@ void Epilogue::emit_real_numbers(const EpilogueBlock& block) const {
 
 void Epilogue::emit_post_op(const EpilogueBlock& block, int i) const {
     const PostOp& op = conv_.post_ops[static_cast<std::size_t>(i)];
-    const PostOpTensor tensor = traits(op).tensor;
-    if (tensor == PostOpTensor::residual) return emit_sum(block);
+    switch (traits(op).tensor) {
+        case PostOpTensor::none: emit_activation(block, op); break;
+        case PostOpTensor::addends:
+            for_each_place(block, [&](const Place& place) {
+                code_.vaddps(block.acc(place), block.acc(place), param(block, i, place.vector));
+            });
+            break;
+        case PostOpTensor::factors:
+            for_each_place(block, [&](const Place& place) {
+                code_.vmulps(block.acc(place), block.acc(place), param(block, i, place.vector));
+            });
+            break;
+        case PostOpTensor::slopes: emit_prelu(block, i); break;
+        case PostOpTensor::residual: emit_sum(block); break;
+    }
+}
+
+void Epilogue::emit_activation(const EpilogueBlock& block, const PostOp& op) const {
+    const Activation activation(simd_, op, block.temps);
+    for_each_place(block, [&](const Place& place) { activation.emit(block.acc(place)); });
+}
+
+void Epilogue::emit_prelu(const EpilogueBlock& block, int i) const {
+    const Vec zero = simd_.vec(block.temps[0]);
+    simd_.zero(zero);
     for_each_place(block, [&](const Place& place) {
-        const Vec x = block.acc(place);
-        switch (tensor) {
-            case PostOpTensor::none: emit_activation(simd_, op, x, block.temps); break;
-            case PostOpTensor::addends: code_.vaddps(x, x, param(block, i, place.vector)); break;
-            case PostOpTensor::factors: code_.vmulps(x, x, param(block, i, place.vector)); break;
-            case PostOpTensor::slopes:
-                emit_prelu(simd_, x, param(block, i, place.vector), block.temps);
-                break;
-            case PostOpTensor::residual: break;
-        }
+        jit::emit_prelu(simd_, block.acc(place), param(block, i, place.vector), zero,
+                        std::span(block.temps).subspan(1));
     });
 }
 

@@ -63,6 +63,8 @@ private:
     void emit_pair_sums(const EpilogueBlock& block) const;
     void emit_real_numbers(const EpilogueBlock& block) const;
     void emit_post_op(const EpilogueBlock& block, int op) const;
+    void emit_activation(const EpilogueBlock& block, const PostOp& op) const;
+    void emit_prelu(const EpilogueBlock& block, int op) const;
     void emit_sum(const EpilogueBlock& block) const;
     void emit_addend(const EpilogueBlock& block, const Place& place, const Simd::Lanes& lanes) const;
     void emit_rounding(const EpilogueBlock& block) const;

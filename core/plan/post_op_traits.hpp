@@ -47,7 +47,7 @@ struct PostOpTraits {
     std::optional<Clamp> clamp;  // fixed bounds that are all it does; see clamp_of()
     float steepest;              // slope, where neither parameters nor a tensor set it
     int instructions;            // on one vector, all ports alike; counted from the emitted code, rounded
-    int temps;                   // vector registers that its instructions need besides the operand
+    int temps;                   // vector registers that it needs besides the operands, constants included
 };
 
 namespace post_op_rows {
@@ -60,22 +60,22 @@ inline constexpr Clamp from_0{0, std::numeric_limits<float>::infinity()}, to_6{0
 inline constexpr auto rows = std::to_array<PostOpTraits>({
     // kind, name             function        parameters     tensor           bounded clamp  steepest instr. temps
     {bias, "bias",            homogeneous,    Has::none,     Reads::addends,  false, {},     1,      1,  0},
-    {relu, "relu",            homogeneous,    Has::none,     Reads::none,     false, from_0, 1,      1,  0},
-    {relu6, "relu6",          homogeneous,    Has::none,     Reads::none,     true,  to_6,   1,      2,  0},
+    {relu, "relu",            homogeneous,    Has::none,     Reads::none,     false, from_0, 1,      1,  1},
+    {relu6, "relu6",          homogeneous,    Has::none,     Reads::none,     true,  to_6,   1,      2,  2},
     {leaky, "leaky",          homogeneous,    Has::slope,    Reads::none,     false, {},     1,      3,  1},
-    {clip, "clip",            homogeneous,    Has::bounds,   Reads::none,     true,  {},     1,      2,  0},
+    {clip, "clip",            homogeneous,    Has::bounds,   Reads::none,     true,  {},     1,      2,  2},
     {sigmoid, "sigmoid",      transcendental, Has::none,     Reads::none,     true,  {},     0.25f,  18, 2},
     {PostOpKind::tanh, "tanh",transcendental, Has::none,     Reads::none,     true,  {},     1,      20, 2},
     {swish, "swish",          transcendental, Has::none,     Reads::none,     false, {},     1.13f,  18, 3},
-    {hsigmoid, "hsigmoid",    piecewise,      Has::none,     Reads::none,     true,  {},     0.167f, 4,  0},
-    {hswish, "hswish",        piecewise,      Has::none,     Reads::none,     false, {},     1.5f,   4,  1},
+    {hsigmoid, "hsigmoid",    piecewise,      Has::none,     Reads::none,     true,  {},     0.167f, 4,  2},
+    {hswish, "hswish",        piecewise,      Has::none,     Reads::none,     false, {},     1.5f,   4,  2},
     {elu, "elu",              transcendental, Has::slope,    Reads::none,     false, {},     1,      18, 3},
     {gelu_erf, "gelu_erf",    transcendental, Has::none,     Reads::none,     false, {},     1.13f,  26, 3},
     {gelu_tanh, "gelu_tanh",  transcendental, Has::none,     Reads::none,     false, {},     1.13f,  20, 3},
-    {prelu, "prelu",          homogeneous,    Has::none,     Reads::slopes,   false, {},     1,      3,  2},
+    {prelu, "prelu",          homogeneous,    Has::none,     Reads::slopes,   false, {},     1,      3,  3},
     {scale, "scale",          homogeneous,    Has::none,     Reads::factors,  false, {},     1,      1,  0},
     {sum, "sum",              homogeneous,    Has::channels, Reads::residual, false, {},     1,      1,  2},
-    {mish, "mish",            transcendental, Has::none,     Reads::none,     false, {},     1.09f,  23, 3},
+    {mish, "mish",            transcendental, Has::none,     Reads::none,     false, {},     1.09f,  21, 3},
 });
 // clang-format on
 consteval bool in_order() {

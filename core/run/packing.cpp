@@ -1,5 +1,6 @@
 #include "core/run/packing.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -179,15 +180,18 @@ private:
         std::memcpy(group_, &header, sizeof header);
     }
 
-    // Whether no output of the group can leave the range of s32 before it is clamped.
+    // Whether no output of the group can leave the range of s32 before it is clamped, computed in f32 as the
+    // generated code does it.
     bool outputs_fit_s32() const {
         constexpr double limit = 0x1p30;
+        const double inverse_scale = static_cast<double>(1.0f / params_.output.scale);
         for (std::int64_t c = first_channel_; c < first_channel_ + channels(); ++c)
-            if (!(largest_real(c) / params_.output.scale < limit)) return false;
+            if (!(largest_real(c) * inverse_scale < limit)) return false;
         return true;
     }
 
-    // A bound on the magnitude of what channel c is before it is quantised.
+    // A bound on the magnitude of what channel c is before it is quantised; infinite where f32 may overflow
+    // on the way.
     double largest_real(std::int64_t c) const {
         constexpr double steps = 255;
         const std::int64_t products = inputs() * stage_.conv.kernel.h * stage_.conv.kernel.w;
@@ -197,13 +201,16 @@ private:
                 static_cast<double>(params_.quantized_weights[static_cast<std::size_t>(c * products + i)]));
         double real =
             steps * sum * quant_.input_scale * std::abs(params_.weight_scales[static_cast<std::size_t>(c)]);
+        double highest = real;
         for (const PostOp& op : stage_.conv.chain()) {
             const double tensor = is_per_channel(op.kind)
                                       ? std::abs(param_of(params_, op.kind)[static_cast<std::size_t>(c)])
                                       : steps * params_.residual.scale;
             real = bound_after(op, real, tensor);
+            highest = std::max(highest, real);
         }
-        return real;
+        constexpr double below_overflow = 0x1p126;
+        return highest < below_overflow ? real : HUGE_VAL;
     }
 
     void write_params() {

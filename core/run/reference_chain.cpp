@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
+
+#include "core/plan/arithmetic.hpp"
 
 namespace tandem {
 
@@ -31,8 +34,9 @@ double activate(const PostOp& op, double x) {
         case PostOpKind::hsigmoid: return hsigmoid(x);
         case PostOpKind::hswish: return gated(x, hsigmoid(x));
         case PostOpKind::elu: return x < 0 ? op.alpha * std::expm1(x) : x;
-        case PostOpKind::gelu_erf: return gated(x, std::erfc(-x / std::numbers::sqrt2) / 2);
-        case PostOpKind::gelu_tanh: return gated(x, sigmoid(2 * sqrt_2_over_pi * (x + 0.044715 * x * x * x)));
+        case PostOpKind::gelu_erf: return gated(x, (1 + std::erf(x / std::numbers::sqrt2)) / 2);
+        case PostOpKind::gelu_tanh:
+            return gated(x, (1 + std::tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x))) / 2);
         case PostOpKind::mish: return gated(x, std::tanh(std::log1p(std::exp(x))));
         case PostOpKind::bias:
         case PostOpKind::prelu:
@@ -114,8 +118,7 @@ private:
         switch (op.kind) {
             case PostOpKind::bias: return x + params_.bias[channel_];
             case PostOpKind::scale: return x * params_.scale[channel_];
-            case PostOpKind::prelu:
-                return std::fma(params_.prelu[channel_], std::min(x, 0.0f), std::max(x, 0.0f));
+            case PostOpKind::prelu: return x < 0 ? params_.prelu[channel_] * x : x;
             case PostOpKind::sum: return residual ? added(x, static_cast<float>(*residual)) : x;
             default: return activate_f32(op, x);
         }
@@ -127,7 +130,9 @@ private:
                         x);
     }
 
+    // A NaN becomes the lowest number that a closing clamp lets through.
     float quantized(float x) const {
+        if (const std::optional<Clamp> clamp = final_clamp(conv_); clamp && std::isnan(x)) x = clamp->low;
         const float stored =
             std::fma(x, 1.0f / params_.output.scale, static_cast<float>(params_.output.zero_point));
         return rounded(dtype_, std::isnan(stored) ? -HUGE_VALF : stored);
