@@ -21,9 +21,7 @@ std::optional<RegPool::Lease> lease_if(bool wanted, RegPool& pool, const char* n
 DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, PrefetchPlan prefetch)
     : context_(std::move(context)), code_(context_.simd.code), args_(args), prefetch_(prefetch),
       group_(gprs.lease("group panel")), epilogue_(context_, context_.panel, group_),
-      rows_(gprs.lease("input rows")), outs_(gprs.lease("output rows")),
-      residuals_(gprs.lease("residual rows")), out_(gprs.lease("output pixel")),
-      residual_(gprs.lease("residual pixel")), column_(gprs.lease("input column")),
+      rows_(context_, args, gprs), column_(gprs.lease("input column")),
       table_(lease_if(!blocked(context_), gprs, "tap rows")),
       parked_(lease_if(blocked(context_), gprs, "parked pixel")), input_(gprs.lease("input pixel")),
       weights_(gprs.lease("weights")), taps_left_(lease_if(!blocked(context_), gprs, "taps left")),
@@ -38,10 +36,6 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     code_.mov(group, code_.ptr[args_ + panel_offset(context_.index)]);
     emit_add(code_, group, runs.front().offset);
     if (prefetch_.lines > 0) code_.mov(next, code_.ptr[args_ + offsetof(TileArgs, prefetch)]);
-    if (on_amx()) {
-        emit_tile_configuration(tile.segment.width);
-        emit_parking();
-    }
     for (const GroupRun& run : runs) {
         const Gpr scratch = count_;
         epilogue_.emit_opmasks(run, scratch);
@@ -140,21 +134,10 @@ std::int64_t DenseBody::block_calls(const StageTile& tile, std::span<const RowRu
 
 void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row,
                           std::span<const RowRun> row_runs, std::int64_t ahead_lines) {
-    const Gpr rows = rows_, outs = outs_, residuals = residuals_;
-    const Axis axis = row_axis(*context_.stage);
-    code_.mov(outs, code_.ptr[args_ + context_.output_rows]);
-    emit_add(code_, outs, first_row * 8);
-    if (epilogue_.has_sum()) code_.mov(residuals, code_.ptr[args_ + residual_offset(context_.index)]);
-    code_.mov(rows, code_.ptr[args_ + context_.source_rows]);
-    emit_add(code_, rows, (axis.first_tap(tile.rows.begin) - tile.in_rows.begin) * 8);
-    const auto advance = [&](std::int64_t count) {
-        emit_add(code_, rows, count * axis.stride * 8);
-        emit_add(code_, outs, count * 8);
-        if (epilogue_.has_sum()) emit_add(code_, residuals, count * 8);
-    };
+    rows_.emit_begin(tile, first_row);
     std::int64_t at = 0;
     for (const RowRun& row_run : row_runs) {
-        advance(row_run.row - at);
+        rows_.emit_advance(row_run.row - at);
         if (has_k_blocks()) {
             const Gpr parked = *parked_;
             code_.mov(parked, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
@@ -163,7 +146,7 @@ void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64
         }
         emit_loop(code_, code_.qword[args_ + local_offset(Local::rows)], row_run.count, [&] {
             emit_row(tile, run, row_run.pass, ahead_lines);
-            advance(1);
+            rows_.emit_advance(1);
         });
         at = row_run.row + row_run.count;
     }
@@ -172,39 +155,29 @@ void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64
 // One output row: calls the inner routine for each block of pixels.
 void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass& pass,
                          std::int64_t ahead_lines) {
-    const Gpr group = group_, out = out_, residual = residual_, column = column_, blocks = blocks_;
+    const Gpr column = column_, blocks = blocks_;
     const Axis axis = column_axis(*context_.stage);
-    code_.mov(out, code_.ptr[outs_.operator Gpr()]);
-    code_.add(out, code_.ptr[group + offsetof(GroupHeader, output)]);
-    if (epilogue_.has_sum()) {
-        code_.mov(residual, code_.ptr[residuals_.operator Gpr()]);
-        code_.add(residual, code_.ptr[group + offsetof(GroupHeader, residual)]);
-    }
-    code_.mov(column, column_bias() + tile.shift * context_.in.pixel);
+    rows_.emit_first_pixel(group_);
+    code_.mov(column, column_bias(context_) + tile.shift * context_.in.pixel);
     if (has_k_blocks()) code_.add(column, code_.qword[args_ + local_offset(Local::k_input)]);
-    if (on_amx() && pass.kernel_rows.size() > 0) return emit_row_by_tiles(tile, run, pass);
     for (const BlockRun& blocks_run : block_runs(axis, tile.segment, context_.plan.block_pixels)) {
-        const Block block{blocks_run, run, run.vectors, run.tail_lanes, pass, ahead_lines};
+        const Block block{blocks_run, run, pass, ahead_lines};
         emit_loop(code_, blocks, blocks_run.count, [&] {
             if (pass.kernel_rows.size() > 0) emit_operands(block);
             code_.call(routines_.get(block.key(), [this, block] { emit_block(block); }));
-            emit_add(code_, out, block.run.width * context_.out.pixel);
             emit_add(code_, column, block.run.width * axis.stride * context_.in.pixel);
-            if (epilogue_.has_sum()) emit_add(code_, residual, block.run.width * context_.residual.pixel);
-            if (has_k_blocks())
-                emit_add(code_, *parked_, block.run.width * block.vectors * context_.panel.vector_bytes);
+            rows_.emit_step(block.run.width);
+            if (has_k_blocks()) emit_add(code_, *parked_, sums(block).bytes(block.run.width));
         });
     }
 }
 
 // Where an inner routine finds its input and weights.
 void DenseBody::emit_operands(const Block& block) {
-    const Gpr group = group_, rows = rows_, column = column_, input = input_, weights = weights_;
-    const Stage& stage = *context_.stage;
+    const Gpr group = group_, column = column_, input = input_, weights = weights_;
     const Span& taps = block.pass.kernel_rows;
-    const Address first_row =
-        code_.ptr[rows + static_cast<std::size_t>(taps.begin * stage.conv.dilation.h * 8)];
-    const std::int64_t weights_offset = context_.panel.weights_offset(block.vectors);
+    const Address first_row = code_.ptr[rows_.input_row(taps.begin)];
+    const std::int64_t weights_offset = context_.panel.weights_offset(block.group.vectors);
     if (has_k_blocks()) {
         code_.mov(input, first_row);
         code_.add(input, column);
@@ -213,7 +186,8 @@ void DenseBody::emit_operands(const Block& block) {
         return;
     }
     const Gpr table = *table_, taps_left = *taps_left_;
-    const std::int64_t tap_bytes = context_.panel.row_taps * block.vectors * context_.panel.vector_bytes;
+    const std::int64_t tap_bytes =
+        context_.panel.row_taps * block.group.vectors * context_.panel.vector_bytes;
     code_.lea(table, first_row);
     code_.lea(weights, code_.ptr[group + static_cast<std::size_t>(weights_offset + taps.begin * tap_bytes)]);
     code_.mov(taps_left.cvt32(), static_cast<std::uint32_t>(taps.size()));

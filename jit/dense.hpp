@@ -25,8 +25,7 @@
 #include <optional>
 
 #include "core/plan/k_blocks.hpp"
-#include "jit/epilogue.hpp"
-#include "jit/stage_body.hpp"
+#include "jit/dense_rows.hpp"
 
 namespace tandem::jit {
 
@@ -59,19 +58,12 @@ private:
     struct Block {  // what an inner routine is generated for
         BlockRun run;
         GroupRun group;
-        int vectors, tail_lanes;
         Pass pass;
         std::int64_t ahead_lines;  // of the next K block's weights, to prefetch in one call
         std::string key() const;
         std::string sum_key() const;
     };
-    struct TileRun {                 // equal calls of AMX's inner routine
-        std::int64_t tiles, second;  // tiles of pixels, and where the second begins
-        std::int64_t pixels, step;   // covered by one call, and from one call to the next
-        std::int64_t count;
-    };
     bool has_k_blocks() const { return parked_.has_value(); }
-    bool on_amx() const { return uses_amx(context_.plan.dot); }
     std::optional<Pass> pass_of(const Span& taps, const KBlock& k) const;
     std::vector<RowRun> row_runs(const StageTile& tile, const KBlock& k) const;
     std::int64_t block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const;
@@ -85,8 +77,6 @@ private:
     void emit_block(const Block& block);
     bool starts_from_zero_points(const Block& block) const;
     void emit_start(const Block& block);
-    void emit_resume(const Block& block);
-    void emit_park(const Block& block);
     void emit_sum(const Block& block);
     void emit_kernel_rows(const Block& block);
     void emit_zero_points(const Block& block);
@@ -95,30 +85,14 @@ private:
     void emit_weights_ahead(const Block& block, int group, int groups);
     void emit_taps(const Block& block, int group, int kw);
     void emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Operand& pixel, int product);
-    void emit_tile_configuration(std::int64_t width);
-    std::vector<TileRun> tile_runs(std::int64_t width) const;
-    void emit_parking();
-    void emit_other_parking();
-    void emit_row_by_tiles(const StageTile& tile, const GroupRun& group, const Pass& pass);
-    void emit_tile_call(const TileRun& run, const Block& block);
-    void emit_finish_call(const TileRun& run, Block block);
-    std::string zero_point_key(const Pass& pass) const;
-    void emit_tile_sums(const TileRun& run, int vectors);
-    void emit_tile_products(const TileRun& run, int vectors, std::int64_t kw);
-    void emit_pixel_tiles(const TileRun& run, std::int64_t kw, std::int64_t part);
-    void emit_weight_tiles(int vectors, std::int64_t column_part);
-    void emit_products(const TileRun& run, int vectors);
-    void emit_finish(const Block& block);
     bool starts_from_bias() const;
-    void emit_epilogue(const Block& block, bool biased);
     int unroll(const Block& block) const;
     bool has_column(const Block& block, std::int64_t pixel, std::int64_t kw) const;
-    Vec acc(const Block& block, std::int64_t pixel, int vector) const;
-    Gpr parked_register() const { return has_k_blocks() ? *parked_ : *table_; }
-    Address parked(const Block& block, std::int64_t pixel, int vector) const;
-    Vec in_width(const Block& block, int vector, int index) const;
-    int first_free(const Block& block) const { return static_cast<int>(block.run.width) * block.vectors; }
-    std::int64_t column_bias() const;
+    DenseSums sums(const Block& block) const { return {context_, block.group, block.run.width}; }
+    Vec acc(const Block& block, std::int64_t pixel, int vector) const {
+        return sums(block).acc(pixel, vector);
+    }
+    int first_free(const Block& block) const { return sums(block).first_free(); }
     Xbyak::RegExp pixel_address(std::int64_t pixel, int kw, int group) const;
 
     StageContext context_;
@@ -127,7 +101,8 @@ private:
     PrefetchPlan prefetch_;
     RegPool::Lease group_;
     Epilogue epilogue_;
-    RegPool::Lease rows_, outs_, residuals_, out_, residual_, column_;
+    DenseRows rows_;
+    RegPool::Lease column_;
     std::optional<RegPool::Lease> table_, parked_;  // without K blocks, with them
     RegPool::Lease input_, weights_;
     std::optional<RegPool::Lease> taps_left_, ahead_;  // the same

@@ -24,8 +24,9 @@ std::string DenseBody::Block::key() const {
 
 // The same for the part that multiplies and adds. How many kernel rows there are is a value at run time.
 std::string DenseBody::Block::sum_key() const {
-    return fmt::format("{} {}-{} x{} t{} {}ch{} a{}", run.width, run.columns.begin, run.columns.end, vectors,
-                       tail_lanes, pass.channels, pass.kernel_rows.size() > 0, ahead_lines);
+    return fmt::format("{} {}-{} x{} t{} {}ch{} a{}", run.width, run.columns.begin, run.columns.end,
+                       group.vectors, group.tail_lanes, pass.channels, pass.kernel_rows.size() > 0,
+                       ahead_lines);
 }
 
 // The microkernel: one block of pixels by one group of vectors, and what a pass adds to their sums: all
@@ -34,20 +35,21 @@ void DenseBody::emit_block(const Block& block) {
     const Pass& pass = block.pass;
     const std::string k_block = fmt::format(", {} channels{}{}", pass.channels, pass.starts ? ", start" : "",
                                             pass.ends ? ", end" : "");
-    code_.note(fmt::format("{}: GEMM {} px x {} vectors{}, input columns {}-{}{}", context_.name(),
-                           block.run.width, block.vectors,
-                           block.tail_lanes ? fmt::format(" (tail of {} channels)", block.tail_lanes) : "",
-                           block.run.columns.begin, block.run.columns.end, has_k_blocks() ? k_block : ""));
+    code_.note(fmt::format(
+        "{}: GEMM {} px x {} vectors{}, input columns {}-{}{}", context_.name(), block.run.width,
+        block.group.vectors,
+        block.group.tail_lanes ? fmt::format(" (tail of {} channels)", block.group.tail_lanes) : "",
+        block.run.columns.begin, block.run.columns.end, has_k_blocks() ? k_block : ""));
     if (pass.starts) {
         emit_start(block);
     } else {
-        emit_resume(block);
+        sums(block).emit_resume(*parked_);
     }
     if (pass.kernel_rows.size() > 0) emit_sum(block);
     if (pass.ends) {
-        emit_epilogue(block, starts_from_bias());
+        sums(block).emit_epilogue(epilogue_, rows_, starts_from_bias());
     } else {
-        emit_park(block);
+        sums(block).emit_park(*parked_);
     }
 }
 
@@ -67,13 +69,12 @@ bool DenseBody::starts_from_zero_points(const Block& block) const {
 void DenseBody::emit_start(const Block& block) {
     const Gpr group = group_;
     for (std::int64_t p = 0; p < block.run.width; ++p) {
-        for (int v = 0; v < block.vectors; ++v) {
+        for (int v = 0; v < block.group.vectors; ++v) {
             const Vec a = acc(block, p, v);
             if (starts_from_zero_points(block) && has_column(block, p, 0)) {
-                code_.vmovdqu32(
-                    a,
-                    code_.ptr[group + static_cast<std::size_t>(context_.panel.weights_offset(block.vectors) +
-                                                               v * context_.panel.vector_bytes)]);
+                code_.vmovdqu32(a, code_.ptr[group + static_cast<std::size_t>(
+                                                         context_.panel.weights_offset(block.group.vectors) +
+                                                         v * context_.panel.vector_bytes)]);
             } else if (!starts_from_bias()) {
                 context_.simd.zero(a);
             } else if (p == 0) {
@@ -85,18 +86,6 @@ void DenseBody::emit_start(const Block& block) {
             }
         }
     }
-}
-
-void DenseBody::emit_resume(const Block& block) {
-    for (std::int64_t p = 0; p < block.run.width; ++p)
-        for (int v = 0; v < block.vectors; ++v)
-            code_.vmovups(acc(block, p, v), parked(block, p, v));
-}
-
-void DenseBody::emit_park(const Block& block) {
-    for (std::int64_t p = 0; p < block.run.width; ++p)
-        for (int v = 0; v < block.vectors; ++v)
-            code_.vmovups(parked(block, p, v), acc(block, p, v));
 }
 
 // The products of a pass. Those of a K block are a routine of its own, which the passes that start, resume,
@@ -129,9 +118,9 @@ void DenseBody::emit_kernel_rows(const Block& block) {
 void DenseBody::emit_zero_points(const Block& block) {
     const Gpr weights = weights_;
     const std::int64_t columns = context_.stage->conv.kernel.w,
-                       step = block.vectors * context_.panel.vector_bytes;
+                       step = block.group.vectors * context_.panel.vector_bytes;
     const auto add = [&](std::int64_t pixel, std::int64_t tap) {
-        for (int v = 0; v < block.vectors; ++v) {
+        for (int v = 0; v < block.group.vectors; ++v) {
             const Vec a = acc(block, pixel, v);
             code_.vpaddd(
                 a, a,
@@ -163,7 +152,7 @@ void DenseBody::emit_channels(const Block& block) {
     const std::int64_t block_stride = one_block ? chunk * 4 : context_.in.block_stride;
     const std::int64_t full = groups / per_block, rest = groups % per_block;
     const std::int64_t group_weights =
-        context_.stage->conv.kernel.w * block.vectors * context_.panel.vector_bytes;
+        context_.stage->conv.kernel.w * block.group.vectors * context_.panel.vector_bytes;
     const std::int64_t prefetch_step =
         prefetch_.lines > 0 ? prefetch_.source.channel(per_block * per_group) : 0;
 
@@ -228,14 +217,14 @@ void DenseBody::emit_taps(const Block& block, int group, int kw) {
     for (std::int64_t p = 0; p < block.run.width; ++p)
         if (has_column(block, p, kw)) pixels.push_back(p);
     if (pixels.empty()) return;
-    const int first_weight = first_free(block), first_broadcast = first_weight + block.vectors;
+    const int first_weight = first_free(block), first_broadcast = first_weight + block.group.vectors;
     const int product = simd.registers() - 1,
               broadcasts = simd.registers() - first_broadcast - (context_.plan.dot == Dot::int16 ? 1 : 0);
     const std::int64_t at =
-        (std::int64_t{group} * conv.kernel.w + kw) * block.vectors * context_.panel.vector_bytes;
-    for (int v = 0; v < block.vectors; ++v) {
+        (std::int64_t{group} * conv.kernel.w + kw) * block.group.vectors * context_.panel.vector_bytes;
+    for (int v = 0; v < block.group.vectors; ++v) {
         const std::int64_t from = at + v * context_.panel.vector_bytes;
-        code_.vmovups(in_width(block, v, first_weight + v),
+        code_.vmovups(sums(block).in_width(v, first_weight + v),
                       code_.ptr[weights + static_cast<std::size_t>(from)]);
         if (context_.weights_ahead > 0 && from % 64 == 0)
             code_.prefetcht1(code_.ptr[weights + static_cast<std::size_t>(from + context_.weights_ahead)]);
@@ -243,21 +232,21 @@ void DenseBody::emit_taps(const Block& block, int group, int kw) {
     // One embedded broadcast a FMA costs a load each; from three vectors on a broadcast register is
     // cheaper.
     const bool embedded =
-        simd.avx512() && !needs_broadcast(context_.plan.dot) && (block.vectors <= 2 || broadcasts < 1);
+        simd.avx512() && !needs_broadcast(context_.plan.dot) && (block.group.vectors <= 2 || broadcasts < 1);
     int turn = 0;
     for (const std::int64_t p : pixels) {
         const Xbyak::RegExp from = pixel_address(p, kw, group);
         if (embedded) {
-            for (int v = 0; v < block.vectors; ++v)
-                emit_multiply(acc(block, p, v), in_width(block, v, first_weight + v), code_.ptr_b[from],
+            for (int v = 0; v < block.group.vectors; ++v)
+                emit_multiply(acc(block, p, v), sums(block).in_width(v, first_weight + v), code_.ptr_b[from],
                               product);
             continue;
         }
         const int x = first_broadcast + turn++ % broadcasts;
         code_.vbroadcastss(simd.vec(x), code_.dword[from]);
-        for (int v = 0; v < block.vectors; ++v)
-            emit_multiply(acc(block, p, v), in_width(block, v, first_weight + v), in_width(block, v, x),
-                          product);
+        for (int v = 0; v < block.group.vectors; ++v)
+            emit_multiply(acc(block, p, v), sums(block).in_width(v, first_weight + v),
+                          sums(block).in_width(v, x), product);
     }
 }
 
@@ -281,38 +270,12 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
         case Dot::amx_bf16:
         case Dot::amx_int8:
         case Dot::amx_x3:
-        case Dot::amx_x6: break;  // emit_tile_products()
+        case Dot::amx_x6: break;  // jit/amx_dense.cpp
     }
 }
 
-// From sums to the output.
-void DenseBody::emit_epilogue(const Block& block, bool biased) {
-    const std::string chain = epilogue_.text();
-    code_.note(fmt::format("{}: {}{}store", context_.name(), chain, chain.empty() ? "" : ", "));
-    const auto address = [this](const Gpr& base, const TensorStrides& strides,
-                                const EpilogueBlock::Place& at) {
-        return base +
-               static_cast<std::size_t>(at.pixel * strides.pixel +
-                                        strides.channel(std::int64_t{at.vector} * context_.simd.lanes));
-    };
-    using Place = EpilogueBlock::Place;
-    EpilogueBlock epilogue{
-        .group = block.group,
-        .vectors = {0, block.vectors},
-        .rows = 1,
-        .pixels = block.run.width,
-        .acc = [&](const Place& at) { return acc(block, at.pixel, at.vector); },
-        .output = [&](const Place& at) { return address(out_, context_.out, at); },
-        .residual = [&](const Place& at) { return address(residual_, context_.residual, at); },
-        .temps = {},
-        .biased = biased};
-    for (int i = first_free(block); i < context_.simd.registers(); ++i)
-        epilogue.temps.push_back(i);
-    epilogue_.emit(epilogue);
-}
-
 int DenseBody::unroll(const Block& block) const {
-    const std::int64_t fmas = block.run.width * block.vectors * context_.stage->conv.kernel.w,
+    const std::int64_t fmas = block.run.width * block.group.vectors * context_.stage->conv.kernel.w,
                        per_group = dot_channels(context_.plan.dot);
     const std::int64_t groups = ceil_div(block.pass.channels, per_group);
     int chunk = 16;
@@ -323,36 +286,11 @@ int DenseBody::unroll(const Block& block) const {
     return chunk;
 }
 
-// Half-width for the last vector where its channels fit: a narrower FMA costs less on some CPUs and never
-// more.
-Vec DenseBody::in_width(const Block& block, int vector, int index) const {
-    const bool tail = vector == block.vectors - 1 && block.tail_lanes > 0;
-    if (tail && context_.tail_vector(block.tail_lanes).half) return Vec(Xbyak::Ymm(index));
-    return context_.simd.vec(index);
-}
-
-Vec DenseBody::acc(const Block& block, std::int64_t pixel, int vector) const {
-    return in_width(block, vector, static_cast<int>(pixel) * block.vectors + vector);
-}
-
-Address DenseBody::parked(const Block& block, std::int64_t pixel, int vector) const {
-    const Gpr parked = parked_register();
-    return code_.ptr[parked + static_cast<std::size_t>((pixel * block.vectors + vector) *
-                                                       context_.panel.vector_bytes)];
-}
-
-// Added to the column register and taken off every address, so that more of them fit an 8-bit displacement.
-std::int64_t DenseBody::column_bias() const {
-    const std::int64_t reach =
-        (context_.plan.block_pixels - 1) * context_.stage->conv.stride.w * context_.in.pixel;
-    return std::min<std::int64_t>(context_.simd.avx512() ? 512 : 128, reach / 2 / 64 * 64);
-}
-
 Xbyak::RegExp DenseBody::pixel_address(std::int64_t pixel, int kw, int group) const {
     const Conv& conv = context_.stage->conv;
     const std::int64_t column = pixel * conv.stride.w + kw * conv.dilation.w;
     const Gpr input = input_;
-    const std::int64_t at = column * context_.in.pixel + group * 4 - column_bias();
+    const std::int64_t at = column * context_.in.pixel + group * 4 - column_bias(context_);
     return at < 0 ? input - static_cast<std::size_t>(-at) : input + static_cast<std::size_t>(at);
 }
 

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/ceil_div.hpp"
+#include "jit/amx_dense.hpp"
 #include "jit/dense.hpp"
 #include "jit/depthwise.hpp"
 #include "jit/staging.hpp"
@@ -156,6 +157,7 @@ private:
         if (uses_winograd(i))
             return std::make_unique<WinogradBody>(stage_context(i), winograd_layout(problem_, plan_, i),
                                                   args);
+        if (uses_amx(plan_.stage(i).dot)) return std::make_unique<AmxDenseBody>(stage_context(i), args, pool);
         return std::make_unique<DenseBody>(stage_context(i), args, pool, prefetch_plan(i));
     }
 
