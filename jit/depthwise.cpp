@@ -90,7 +90,10 @@ void DepthwiseBody::emit_row_group(const RowGroup& group) {
     emit_add(code_, panel, group.runs.front().offset);
     for (const GroupRun& run : group.runs) {
         epilogue_.emit_opmasks(run, scratch);
-        simd.set_mask(input_lanes(run), scratch);
+        if (simd.avx512())
+            simd.set_opmask(input_lanes(run), scratch);
+        else
+            simd.load_mask(input_lanes(run));
         if (context_.plan.channels_inner) {
             emit_channels_inner(group, run);
         } else {

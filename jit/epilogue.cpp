@@ -60,8 +60,8 @@ std::string Epilogue::text() const {
 
 void Epilogue::emit_opmasks(const GroupRun& group, const Gpr& scratch) const {
     if (!simd_.avx512()) return;
-    simd_.set_mask({context_.tail_vector(group.tail_lanes).lanes, output_mask}, scratch);
-    simd_.set_mask({group.residual_tail_lanes, residual_mask}, scratch);
+    simd_.set_opmask({context_.tail_vector(group.tail_lanes).lanes, output_mask}, scratch);
+    simd_.set_opmask({group.residual_tail_lanes, residual_mask}, scratch);
 }
 
 void Epilogue::emit(const EpilogueBlock& block) const {
@@ -151,7 +151,7 @@ void Epilogue::emit_sum(const EpilogueBlock& block) const {
     Simd::Lanes last{group.residual_tail_lanes, residual_mask};
     if (!simd_.avx512() && element_of(context_.out_dtype) == Element::f32) {
         last.mask = block.temps[1];
-        simd_.set_mask(last, group_);
+        simd_.load_mask(last);
     }
     for_each_place(block, [&](const Place& place) {
         if (place.vector < group.residual_vectors)

@@ -85,7 +85,7 @@ void Epilogue::emit_stores(const EpilogueBlock& block) const {
     const bool by_opmask = simd_.avx512();
     const int mask = by_opmask ? output_mask : block.temps[0];
     const bool has_tail = block.vectors.end == block.group.vectors;
-    if (!by_opmask && has_tail) simd_.set_mask({block.group.tail_lanes, mask}, group_);
+    if (!by_opmask && has_tail) simd_.load_mask({block.group.tail_lanes, mask});
     const std::span<const int> temps = std::span(block.temps).subspan(by_opmask ? 0 : 1);
     for (std::int64_t row = 0; row < block.rows; ++row) {
         std::vector<VectorStore> stores;

@@ -17,7 +17,7 @@ public:
         if (simd_.avx512())
             epilogue_.emit_opmasks(run_, scratch_);
         else
-            simd_.set_mask(output_lanes(), scratch_);
+            simd_.load_mask(output_lanes());
         Label next_pixel;
         code_.align(16);
         code_.L(next_pixel);

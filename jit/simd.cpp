@@ -19,14 +19,14 @@ void Simd::permute(const Vec& to, int index_register, const Vec& from) const {
     code.vpermps(wide(to), wide(like(to, index_register)), from);
 }
 
-void Simd::set_mask(const Lanes& lanes, const Gpr& scratch) const {
+void Simd::set_opmask(const Lanes& lanes, const Gpr& scratch) const {
     if (lanes.count == 0) return;
-    if (avx512()) {
-        code.mov(scratch.cvt32(), (1u << lanes.count) - 1);
-        code.kmovw(Xbyak::Opmask(lanes.mask), scratch.cvt32());
-    } else {
-        code.vmovups(vec(lanes.mask), code.lane_mask(lanes.count));
-    }
+    code.mov(scratch.cvt32(), (1u << lanes.count) - 1);
+    code.kmovw(Xbyak::Opmask(lanes.mask), scratch.cvt32());
+}
+
+void Simd::load_mask(const Lanes& lanes) const {
+    if (lanes.count > 0) code.vmovups(vec(lanes.mask), code.lane_mask(lanes.count));
 }
 
 void Simd::load(const Vec& v, const Address& from, const Lanes& lanes) const {

@@ -45,8 +45,10 @@ struct Simd {
         int mask =
             0;  // AVX-512: number of the k register; AVX2: index of the vector register holding the mask
     };
-    /// Prepares the mask of `lanes` valid lanes; `scratch` is clobbered on AVX-512.
-    void set_mask(const Lanes& lanes, const Gpr& scratch) const;
+    /// Prepares the mask of `lanes` where that is a k register, on AVX-512. Clobbers `scratch`.
+    void set_opmask(const Lanes& lanes, const Gpr& scratch) const;
+    /// The same where it is a vector register, on AVX2.
+    void load_mask(const Lanes& lanes) const;
     void load(const Vec& v, const Address& from, const Lanes& lanes) const;
     void store(const Address& to, const Vec& v, const Lanes& lanes) const;
     /// Clears the lanes past lanes.count, in register.

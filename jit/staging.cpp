@@ -31,7 +31,7 @@ void Staging::emit_tile(const StageTile& tile) {
     code_.mov(rows, code_.ptr[args_ + offsetof(TileArgs, source_rows)]);
     code_.mov(staged, code_.ptr[args_ + offsetof(TileArgs, staged_rows)]);
     if (is_quantized(dtype_)) code_.mov(panel, code_.ptr[args_ + panel_offset(0)]);
-    if (simd_.avx512()) simd_.set_mask({static_cast<int>(channels_ % simd_.lanes), input_mask}, count_);
+    if (simd_.avx512()) simd_.set_opmask({static_cast<int>(channels_ % simd_.lanes), input_mask}, count_);
     const Span columns = tile.in_columns;
     Label& row = routines_.get(fmt::format("{}-{}", columns.begin, columns.end),
                                [this, columns] { emit_row(columns); });

@@ -9,6 +9,8 @@
 namespace tandem::jit {
 namespace {
 
+constexpr int mask_vector = 15;  // of input lanes on AVX2; the transforms leave it free
+
 StageContext gemm_context(const StageContext& stage, const WinogradLayout& layout, const Stage* gemm) {
     StageContext context = stage;
     context.stage = gemm;
@@ -108,7 +110,10 @@ void WinogradBody::emit_input_transforms(const StageTile& tile) {
     const bool exact_tail =
         context_.in.block >= channels && channels % lanes != 0;  // NHWC: the last vector must not overrun
     const int tail = exact_tail ? static_cast<int>(channels % lanes) : 0;
-    context_.simd.set_mask({tail, context_.simd.avx512() ? input_mask : 15}, scratch);
+    if (context_.simd.avx512())
+        context_.simd.set_opmask({tail, input_mask}, scratch);
+    else
+        context_.simd.load_mask({tail, mask_vector});
     const std::int64_t vectors = ceil_div(channels, lanes) - (exact_tail ? 1 : 0);
     for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row) {
         for (std::int64_t phase = 0; phase < layout_.phases.count(); ++phase) {
@@ -163,7 +168,7 @@ void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::i
                                    int tail_lanes) {
     const Simd& simd = context_.simd;
     const Gpr data = data_;
-    const Simd::Lanes lanes{tail_lanes, simd.avx512() ? input_mask : 15};
+    const Simd::Lanes lanes{tail_lanes, simd.avx512() ? input_mask : mask_vector};
     code_.note(fmt::format("{}: Winograd input tile, rows {}-{}, columns {}-{}", context_.name(), rows.begin,
                            rows.end, columns.begin, columns.end));
     for (std::int64_t j = columns.begin; j < columns.end; ++j) {
