@@ -14,13 +14,6 @@
 namespace tandem {
 namespace {
 
-// General registers left for row pointers: of 15, the arguments, three row tables and the panel are held
-// throughout.
-constexpr std::int64_t row_pointer_registers = 15 - 5;
-
-// Post-ops may need this many temporaries beside the accumulators (jit/post_ops.hpp).
-constexpr int post_op_temps = 4;
-
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
 
 // Winograd pays from channel counts on where the transforms are small beside the GEMM; F(4x4) where whole
@@ -102,7 +95,7 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
         vectors = std::max(vectors, run.vectors);
     const int product = plan.stage(i).dot == Dot::int16 ? 1 : 0;
     const bool broadcasts = !is_avx512(plan.isa) || needs_broadcast(plan.stage(i).dot);
-    const int left = (is_avx512(plan.isa) ? 32 : 16) - vectors - (broadcasts ? 1 : 0) - product;
+    const int left = vector_registers(plan.isa) - vectors - (broadcasts ? 1 : 0) - product;
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }
 
@@ -270,8 +263,6 @@ void balance(const Problem& problem, Plan& plan, int threads) {
 
 }  // namespace
 
-int accumulator_budget(Isa isa) noexcept { return is_avx512(isa) ? 28 : 12; }
-
 std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
     std::set<std::int64_t> inputs;
     for (int row = 0; row < rows; ++row)
@@ -283,22 +274,21 @@ std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
 int max_depthwise_rows(const Stage& stage) noexcept {
     const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
     int rows = 1;
-    while (rows < 4 && distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= row_pointer_registers)
+    while (rows < 4 &&
+           distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= depthwise_registers::row_pointers)
         ++rows;
     return rows;
 }
 
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept {
     if (dot == Dot::int8) {
-        constexpr int windows = 4;  // two to load into, two vectors of indices
-        static_assert(windows >= post_op_temps);
-        return (32 - windows - rows * static_cast<int>(window_row_vectors(stage))) / rows;
+        const int weights = rows * static_cast<int>(window_row_vectors(stage));
+        return (vector_registers(isa) - depthwise_registers::windows - weights) / rows;
     }
-    const int registers = is_avx512(isa) ? 32 : 16;
-    const int reserved = is_avx512(isa) ? (stage.conv.multiplier > 1 ? 1 : 0) : 2;  // permutation, input mask
-    const int loaders = is_avx512(isa) ? 3 : 1;
+    const int held = depthwise_registers::held(isa, stage.conv.multiplier > 1);
     const int weights = rows * static_cast<int>(stage.conv.kernel.w);
-    return (registers - reserved - std::max(weights + loaders, post_op_temps)) / rows;
+    const int beside = std::max(weights + depthwise_registers::loaders(isa), epilogue_temps);
+    return (vector_registers(isa) - held - beside) / rows;
 }
 
 namespace {

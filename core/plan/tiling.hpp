@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/plan/plan.hpp"
+#include "core/plan/register_budget.hpp"
 
 namespace tandem {
 
@@ -11,10 +12,6 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads);
 
 /// Ok, or which decision of the plan is impossible for this problem and what would be accepted.
 Status check_plan(const Problem& problem, const Plan& plan);
-
-/// Vector registers that accumulators may take; the rest hold weights, broadcasts and the post-ops'
-/// temporaries.
-int accumulator_budget(Isa isa) noexcept;
 
 /// Most output pixels of a depthwise block with `rows` rows at once, by the register budget.
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept;
