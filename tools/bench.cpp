@@ -305,10 +305,10 @@ void add_bench(CLI::App& app, char** argv, int& exit_code) {
     command->add_option("--seconds", options->seconds, "To spend on each layer, all contenders together")
         ->capture_default_str();
     command->add_option("--against", options->against,
-                        "Comma-separated, a column each: onednn (two primitives, direct convolution), "
+                        "Comma-separated, a column each: onednn (a primitive for each convolution, direct), "
                         "onednn-auto (the same, Winograd where oneDNN "
                         "thinks it faster), libxsmm (Tandem's plan with LIBXSMM's GEMMs), separate (Tandem's "
-                        "own two kernels); default: onednn");
+                        "own kernels, one for each convolution); default: onednn");
     command
         ->add_option("--onednn-algorithm", options->onednn_algorithm,
                      "Of contender onednn: direct, or auto: what onednn-auto does")

@@ -202,7 +202,8 @@ void print_header(const BenchReport& report) {
                to_string(settings.math), settings.threads, settings.threads == 1 ? "" : "s");
     if (have_onednn())
         fmt::print(
-            "# oneDNN {}: two primitives, formats of its own choice, algorithm {}, {}, no reorder timed\n",
+            "# oneDNN {}: a primitive for each convolution, formats of its own choice, algorithm {}, {}, no "
+            "reorder timed\n",
             onednn_version(), report.setup.onednn_auto ? "auto" : "direct",
             settings.isa() == host_isas(settings.dtype).back()
                 ? "any instructions"

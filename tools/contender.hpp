@@ -53,7 +53,8 @@ struct BenchSetup {
 std::unique_ptr<Contender> make_tandem_contender(const BenchSetup& setup);
 
 /// The others, the one to compare with by default first:
-///   onednn       two primitives, direct convolution unless the setup says otherwise; only in builds with
+///   onednn       a primitive for each convolution, direct unless the setup says otherwise; only in builds
+///   with
 ///                oneDNN
 ///   onednn-auto  the same, but oneDNN chooses the algorithm, Winograd included; only in builds with oneDNN
 ///   libxsmm      Tandem's kernel with its own plan, but every dense stage direct and its GEMMs LIBXSMM's

@@ -3,9 +3,9 @@
 // running the stages one after the other. Pure: the same problem, machine and threads give the same plan,
 // whatever else the machine is doing.
 //
-// Vocabulary. Fused: tile by tile through both stages. Not fused: a tile is a part's whole band
-// (is_unfused()), so the first stage is complete before the second begins: what two kernels would do, in
-// one call.
+// Vocabulary. Fused: tile by tile through all stages. Not fused: a chain cut at some edge, or a tile that is
+// a part's whole band (is_unfused()), so that a stage is complete before the next begins: what several
+// kernels would do, in one call.
 #pragma once
 
 #include <string>

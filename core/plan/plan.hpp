@@ -87,7 +87,7 @@ struct Plan : Tiling {  // that of the last segment
     bool operator==(const Plan&) const = default;
 };
 
-/// "tile 2x112, recompute, first 12 px x 2 rows, second 14 px x 2 vectors, ...": one line for names and
+/// "isa=avx512 ... tile=2x112 ... stage0=direct,11px*1vec*2rows edge0=recompute stage1=...": one line for
 /// logs.
 std::string to_string(const Plan& plan);
 std::size_t hash_value(const Plan& plan) noexcept;

@@ -127,17 +127,23 @@ Result<Problem> make_problem(const ConvChain& chain) {
     return result;  // the only return, so that nothing is copied
 }
 
-Problem stage_alone(const Problem& problem, int i) {
-    Problem alone = problem;
-    const Stage& stage = problem.stage(i);
-    alone.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w,
-                   i == 0 && problem.input.factors};
-    alone.dtype = problem.input_dtype(i);
-    alone.output_dtypes = {problem.output_dtype(i)};
-    alone.stage_count = 1;
-    alone.stages = {stage};
-    return alone;
+Problem stage_range(const Problem& problem, int first, int count) {
+    Problem part = problem;
+    const Stage& stage = problem.stage(first);
+    part.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w,
+                  first == 0 && problem.input.factors};
+    part.dtype = problem.input_dtype(first);
+    part.output_dtypes = {};
+    part.stage_count = count;
+    part.stages = {};
+    for (int i = 0; i < count; ++i) {
+        part.stage(i) = problem.stage(first + i);
+        part.output_dtypes[static_cast<std::size_t>(i)] = problem.output_dtype(first + i);
+    }
+    return part;
 }
+
+Problem stage_alone(const Problem& problem, int i) { return stage_range(problem, i, 1); }
 
 std::size_t hash_value(const Problem& problem) noexcept {
     Hash hash;

@@ -58,7 +58,9 @@ struct Problem {
 
 /// Validates (see validate() in descriptor.hpp) and resolves.
 Result<Problem> make_problem(const ConvChain& chain);
-/// A single-stage problem of stage i of `problem`.
+/// Stages [first, first + count) of a problem as a problem of their own.
+Problem stage_range(const Problem& problem, int first, int count);
+/// Stage i alone.
 Problem stage_alone(const Problem& problem, int i);
 
 /// Channels of padding not counted.

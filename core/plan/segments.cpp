@@ -22,22 +22,6 @@ Plan plan_range(const Problem& problem, const Plan& plan, int first, int count) 
 
 }  // namespace
 
-Problem stage_range(const Problem& problem, int first, int count) {
-    Problem part = problem;
-    const Stage& stage = problem.stage(first);
-    part.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w,
-                  first == 0 && problem.input.factors};
-    part.dtype = problem.input_dtype(first);
-    part.output_dtypes = {};
-    part.stage_count = count;
-    part.stages = {};
-    for (int i = 0; i < count; ++i) {
-        part.stage(i) = problem.stage(first + i);
-        part.output_dtypes[static_cast<std::size_t>(i)] = problem.output_dtype(first + i);
-    }
-    return part;
-}
-
 std::vector<Segment> segments_of(const Problem& problem, const Plan& plan) {
     std::vector<Segment> segments;
     int first = 0;

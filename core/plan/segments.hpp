@@ -20,7 +20,4 @@ std::vector<Segment> segments_of(const Problem& problem, const Plan& plan);
 /// Some edge is stored.
 bool has_stored_edge(const Problem& problem, const Plan& plan) noexcept;
 
-/// Stages [first, first + count) of a problem as a problem of their own.
-Problem stage_range(const Problem& problem, int first, int count);
-
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// Tandem: two convolutions in a row, run as one. Describe, dispatch, call.
+// Tandem: two convolutions in a row, or up to four, run as one. Describe, dispatch, call.
 #pragma once
 
 #include "tandem/context.hpp"
