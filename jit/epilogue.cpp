@@ -1,9 +1,15 @@
 #include "jit/epilogue.hpp"
 
+#include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <optional>
+#include <stdexcept>
+
+#include <fmt/format.h>
 
 #include "core/plan/post_op_traits.hpp"
+#include "core/plan/register_budget.hpp"
 #include "jit/activations.hpp"
 
 namespace tandem::jit {
@@ -65,6 +71,10 @@ void Epilogue::emit_opmasks(const GroupRun& group, const Gpr& scratch) const {
 }
 
 void Epilogue::emit(const EpilogueBlock& block) const {
+    static_assert(std::max(quantization_temps, element_temps) <= epilogue_temps);
+    if (std::ssize(block.temps) < epilogue_temps)
+        throw std::logic_error(fmt::format("{} vector registers are left to an epilogue that needs {}",
+                                           block.temps.size(), epilogue_temps));
     if (sums_f16_pairs(context_.plan.dot)) emit_pair_sums(block);
     if (panel_.quantized) emit_real_numbers(block);
     const bool bias_is_done = starts_with_bias() && (block.biased || panel_.quantized);

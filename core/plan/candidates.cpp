@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "core/plan/panel.hpp"
+#include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"

@@ -6,6 +6,7 @@
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
+#include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
@@ -22,7 +23,7 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
         vectors = std::max(vectors, run.vectors);
     const int product = plan.stage(i).dot == Dot::int16 ? 1 : 0;
     const bool broadcasts = !is_avx512(plan.isa) || needs_broadcast(plan.stage(i).dot);
-    const int left = (is_avx512(plan.isa) ? 32 : 16) - vectors - (broadcasts ? 1 : 0) - product;
+    const int left = vector_registers(plan.isa) - vectors - (broadcasts ? 1 : 0) - product;
     return std::min(accumulator_budget(plan.isa), left) / vectors;
 }
 

@@ -9,18 +9,12 @@
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/partition.hpp"
+#include "core/plan/register_budget.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/winograd.hpp"
 
 namespace tandem {
 namespace {
-
-// General registers left for row pointers: of 15, the arguments, three row tables and the panel are held
-// throughout.
-constexpr std::int64_t row_pointer_registers = 15 - 5;
-
-// Post-ops may need this many temporaries beside the accumulators (jit/post_ops.hpp).
-constexpr int post_op_temps = 4;
 
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
 
@@ -288,17 +282,7 @@ void balance(const Problem& problem, Plan& plan, int threads) {
 // Depthwise kernels up to this many rows are unrolled, and up to this many columns held in registers.
 constexpr std::int64_t most_unrolled = 7;
 
-// Vector registers of a depthwise block but for those held throughout: the permutation, AVX2's input mask.
-int depthwise_registers(const Stage& stage, Isa isa) noexcept {
-    return is_avx512(isa) ? 32 - (stage.conv.multiplier > 1 ? 1 : 0) : 16 - 2;
-}
-
-// Registers that input vectors are loaded into by turns.
-int depthwise_loaders(Isa isa) noexcept { return is_avx512(isa) ? 3 : 1; }
-
 }  // namespace
-
-int accumulator_budget(Isa isa) noexcept { return is_avx512(isa) ? 28 : 12; }
 
 std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
     std::set<std::int64_t> inputs;
@@ -313,28 +297,30 @@ bool loops_kernel_rows(const Stage& stage) noexcept { return stage.conv.kernel.h
 bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept {
     constexpr int least_accumulators = 8;  // two FMAs a cycle, each four cycles long
     const std::int64_t columns = stage.conv.kernel.w;
+    const int held = depthwise_registers::held(isa, stage.conv.multiplier > 1);
     return columns <= most_unrolled ||
-           depthwise_registers(stage, isa) - depthwise_loaders(isa) - rows * columns >= least_accumulators;
+           vector_registers(isa) - held - depthwise_registers::loaders(isa) - rows * columns >= least_accumulators;
 }
 
 int max_depthwise_rows(const Stage& stage) noexcept {
     if (loops_kernel_rows(stage)) return 1;
     const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
     int rows = 1;
-    while (rows < 4 && distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= row_pointer_registers)
+    while (rows < 4 &&
+           distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= depthwise_registers::row_pointers)
         ++rows;
     return rows;
 }
 
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept {
     if (dot == Dot::int8) {
-        constexpr int windows = 4;  // two to load into, two vectors of indices
-        static_assert(windows >= post_op_temps);
-        return (32 - windows - rows * static_cast<int>(window_row_vectors(stage))) / rows;
+        const int weights = rows * static_cast<int>(window_row_vectors(stage));
+        return (vector_registers(isa) - depthwise_registers::windows - weights) / rows;
     }
+    const int held = depthwise_registers::held(isa, stage.conv.multiplier > 1);
     const int weights = holds_kernel_row(stage, isa, rows) ? rows * static_cast<int>(stage.conv.kernel.w) : 0;
-    return (depthwise_registers(stage, isa) - std::max(weights + depthwise_loaders(isa), post_op_temps)) /
-           rows;
+    const int beside = std::max(weights + depthwise_registers::loaders(isa), epilogue_temps);
+    return (vector_registers(isa) - held - beside) / rows;
 }
 
 void set_rings(const Problem& problem, Plan& plan) noexcept {

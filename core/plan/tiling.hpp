@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/plan/plan.hpp"
+#include "core/plan/register_budget.hpp"
 
 namespace tandem {
 
@@ -17,10 +18,6 @@ void set_rings(const Problem& problem, Plan& plan) noexcept;
 
 /// Columns of padding lie in scratch where AMX reads them, so only once, at the ends of full rows.
 bool needs_full_width(const Problem& problem, const Plan& plan) noexcept;
-
-/// Vector registers that accumulators may take; the rest hold weights, broadcasts and the post-ops'
-/// temporaries.
-int accumulator_budget(Isa isa) noexcept;
 
 /// Most output pixels of a depthwise block with `rows` rows at once, by the register budget.
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept;
