@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/plan/plan.hpp"
+#include "core/plan/register_budget.hpp"
 #include "jit/code_block.hpp"
 
 namespace tandem::jit {
@@ -17,7 +18,7 @@ struct Simd {
     int lanes;
 
     bool avx512() const noexcept { return is_avx512(isa); }
-    int registers() const noexcept { return avx512() ? 32 : 16; }
+    int registers() const noexcept { return vector_registers(isa); }
     int bytes() const noexcept { return lanes * 4; }
 
     Vec vec(int index) const { return lanes == 16 ? Vec(Xbyak::Zmm(index)) : Vec(Xbyak::Ymm(index)); }

@@ -299,7 +299,8 @@ bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept {
     const std::int64_t columns = stage.conv.kernel.w;
     const int held = depthwise_registers::held(isa, stage.conv.multiplier > 1);
     return columns <= most_unrolled ||
-           vector_registers(isa) - held - depthwise_registers::loaders(isa) - rows * columns >= least_accumulators;
+           vector_registers(isa) - held - depthwise_registers::loaders(isa) - rows * columns >=
+               least_accumulators;
 }
 
 int max_depthwise_rows(const Stage& stage) noexcept {
