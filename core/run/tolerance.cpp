@@ -111,9 +111,7 @@ double flip_tolerance(const Problem& problem, const VerificationData& data, cons
         const double step = problem.quantized() ? data.input_of(i).scale
                                                 : 2 * unit_roundoff(problem.output_dtype(i - 1)) *
                                                       magnitudes.intermediates[at - 1];
-        double slope = 1;
-        for (const PostOp& op : problem.stage(i).conv.chain())
-            slope *= steepest_slope(op, weights);
+        const double slope = steepest_slope(problem.stage(i).conv.chain(), weights);
         const double products = static_cast<double>(fan_in(problem.stage(i)));
         const double rare = (2 + std::sqrt(products) / 8) * step * largest_weight(weights);
         const double typical = error / 4;
@@ -126,6 +124,13 @@ double flip_tolerance(const Problem& problem, const VerificationData& data, cons
 }
 
 }  // namespace
+
+double steepest_slope(std::span<const PostOp> post_ops, const VerificationData::Weights& weights) {
+    double slope = 1;
+    for (const PostOp& op : post_ops)
+        slope *= steepest_slope(op, weights);
+    return slope;
+}
 
 bool rounds_intermediates(const Problem& problem, const VerificationData& data) noexcept {
     return problem.stage_count > 1 && problem.output_dtype(0) != DataType::f32 && !data.exact_intermediate;

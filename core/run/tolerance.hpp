@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 
 #include "core/plan/problem.hpp"
 #include "core/run/verification_data.hpp"
@@ -17,9 +18,12 @@ struct Tolerance {
 
 /// Largest absolute values of the reference.
 struct Magnitudes {
-    double output = 0;  // of the output, or before a post-op that bounds it if that is more
+    double output = 0;  // of the output, or of what a post-op then bounds, if that is more
     std::array<double, max_stages> intermediates{};  // of each stage before the last, where they are rounded
 };
+
+/// What these post-ops may make of a small difference in their operand.
+double steepest_slope(std::span<const PostOp> post_ops, const VerificationData::Weights& weights);
 
 /// Whether last bits of sums of a stage before the last can turn into whole steps of its output's data type.
 bool rounds_intermediates(const Problem& problem, const VerificationData& data) noexcept;

@@ -357,7 +357,11 @@ Result<Magnitudes> magnitudes_of(const ConvChain& chain, const Problem& problem,
         // Rounding is relative to the sums, so the bound is too (docs/math-modes.md).
         const auto unbounded = reference_of(sums, data);
         if (!unbounded) return unbounded.error();
-        magnitudes.output = std::max(magnitudes.output, max_abs(*unbounded));
+        const int last = chain.conv_count - 1;
+        const auto bounded =
+            chain.conv(last).chain().subspan(static_cast<std::size_t>(sums.conv(last).post_op_count));
+        magnitudes.output =
+            std::max(magnitudes.output, max_abs(*unbounded) * steepest_slope(bounded, data.stages[last]));
     }
     if (!rounds_intermediates(problem, data) || problem.quantized()) return magnitudes;
     for (int i = 0; i + 1 < problem.stage_count; ++i) {
