@@ -27,9 +27,7 @@ public:
                                         ? options_.min_stages
                                         : uniform(options_.min_stages, options_.max_stages);
         while (chain.conv_count < stages)
-            chain = chain.then(options_.kinds == ChainKinds::any ? any_conv()
-                               : chain.conv_count % 2 == 0       ? depthwise()
-                                                                 : Conv::dense(1, log_uniform(max_channels)));
+            chain = chain.then(conv(chain.conv_count));
         chain.dtype = options_.dtype;
         if (is_quantized(chain.dtype))
             add_dtypes(chain);
@@ -92,6 +90,22 @@ private:
         for (std::size_t i = 0; i < last; ++i)
             chain.output_dtypes[i] = pick<Type>({std::nullopt, DataType::u8, DataType::s8});
         chain.output_dtypes[last] = pick<Type>({std::nullopt, DataType::u8, DataType::s8, DataType::f32});
+    }
+
+    Conv conv(int stage) {
+        switch (options_.kinds) {
+            case ChainKinds::depthwise_pointwise:
+                return stage % 2 == 0 ? depthwise() : Conv::dense(1, log_uniform(max_channels));
+            case ChainKinds::winograd: return one_in(4) ? any_conv() : dense3();
+            case ChainKinds::any: break;
+        }
+        return any_conv();
+    }
+
+    Conv dense3() {
+        Conv conv = Conv::dense(3, log_uniform(128), one_in(4) ? 2 : 1);
+        if (one_in(2)) conv.padding = {uniform(0, 2), uniform(0, 2), uniform(0, 2), uniform(0, 2)};
+        return conv;
     }
 
     Conv depthwise() {
