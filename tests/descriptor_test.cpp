@@ -111,7 +111,7 @@ TEST_CASE("descriptor: parse errors name the place, what is there and what is ac
         {"1x32x8x8:conv3", "expected o<output channels>"},
         {"1x32x8x8:conv3o", "expected the number of output channels"},
         {"1x32x8x8:dw3:", "expected a convolution: dw<k> or conv<k>o<OC>"},
-        {"1x32x8x8:dw3q", "':' before another convolution or the end"},
+        {"1x32x8x8:dw3q", "':' before another convolution, '/' before a layout or the end"},
         {"1x32x8x8:dw3s2s2:dw3", "expected field 's' at most once"},
         {"1x32x8x8:dw3m:dw3", "expected a multiplier"},
         {"1x32x8x8:dw3s:dw3", "expected a stride"},

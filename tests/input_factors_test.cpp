@@ -92,7 +92,7 @@ void multiply(const Problem& problem, VerificationData& data) {
             for (std::int64_t y = 0; y < shape.h; ++y)
                 for (std::int64_t x = 0; x < shape.w; ++x) {
                     float& value = data.input[static_cast<std::size_t>(
-                        element_index(shape, problem.layout, n, c, y, x))];
+                        element_index(shape, problem.input_view, n, c, y, x))];
                     value = rounded(problem.dtype,
                                     value * data.input_factors[static_cast<std::size_t>(n * shape.c + c)]);
                 }

@@ -59,10 +59,11 @@ int run_check(const CheckOptions& options) {
     for (const Item& item : *items) {
         // Named first: with guard pages an access out of bounds ends the process, and then this is the last
         // line.
-        fmt::print("{}{}{} {}: ", item.name, item.name == item.text ? "" : " ",
-                   item.name == item.text ? "" : item.text,
-                   fmt::format("{} {} {}", to_string(settings->isa()), to_string(settings->layout),
-                               dtypes_text(*settings)));
+        fmt::print("{}{}{} {}{}: ", item.name, item.name == item.text ? "" : " ",
+                   item.name == item.text ? "" : item.text, to_string(settings->isa()),
+                   item.text.find('/') != std::string::npos
+                       ? ""
+                       : fmt::format(" {} {}", to_string(settings->layout), dtypes_text(*settings)));
         std::fflush(stdout);
         const Outcome outcome = check(context, item, *settings, options.seed);
         ++(outcome.passed ? passed : failed);

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <utility>
 
+#include "core/plan/descriptor_text.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "core/plan/problem.hpp"
 
@@ -76,7 +78,8 @@ void append(std::string& out, const PostOp& op) {
             out += ')';
             break;
         case PostOpParameters::channels:
-            if (op.channels == 0) break;
+            if (op.of_input) out += "(in)";
+            if (op.of_input || op.channels == 0) break;
             out += '(';
             append(out, op.channels);
             out += ')';
@@ -92,6 +95,47 @@ std::string to_string(const InputShape& input) {
         append(out, size);
     }
     return input.factors ? out + '*' : out;
+}
+
+/// The strides that are stated, behind the layout where it is another than the chain's; empty: neither.
+std::string text_of(const TensorView& view, Layout layout) {
+    std::string out = view.layout == layout ? "" : to_string(view.layout);
+    const std::pair<char, std::int64_t> strides[] = {
+        {'p', view.pixel}, {'r', view.row}, {'b', view.block}, {'i', view.image}};
+    for (const auto& [name, stride] : strides) {
+        if (stride == 0) continue;
+        if (!out.empty()) out += ',';
+        out += name;
+        append(out, stride);
+    }
+    return out;
+}
+
+void append_view(std::string& out, const std::string& name, const std::optional<TensorView>& view,
+                 Layout layout) {
+    const std::string text = view ? text_of(*view, layout) : "";
+    if (!text.empty()) out += '/' + name + '=' + text;
+}
+
+std::string views_text(const ConvChain& chain) {
+    std::string out;
+    append_view(out, "in", chain.input_view, chain.layout);
+    append_view(out, "out", chain.output_view, chain.layout);
+    for (std::size_t i = 0; i < max_stages; ++i)
+        append_view(out, "res" + std::to_string(i), chain.residual_views[i], chain.layout);
+    return out;
+}
+
+/// "f32", or the input's and every stage's output where they differ: "u8-u8-f32".
+std::string dtypes_text(const ConvChain& chain) {
+    std::string all = to_string(chain.dtype);
+    bool equal = true;
+    for (int i = 0; i < static_cast<int>(chain.stages().size()); ++i) {
+        const DataType output = chain.output_dtypes[static_cast<std::size_t>(i)].value_or(chain.dtype);
+        equal = equal && output == chain.dtype;
+        all += std::string("-") + to_string(output);
+    }
+    return equal ? to_string(chain.dtype) : all;
 }
 
 }  // namespace
@@ -178,11 +222,21 @@ std::string to_string(const Conv& conv) {
     return out;
 }
 
-std::string to_string(const ConvChain& chain) {
+std::string convolutions_text(const ConvChain& chain) {
     std::string out = to_string(chain.input);
     for (const Conv& conv : chain.stages())
         out += ':' + to_string(conv);
     return out;
+}
+
+std::string options_text(const ConvChain& chain) {
+    return std::string("/") + to_string(chain.layout) + '/' + dtypes_text(chain) + '/' +
+           to_string(chain.math) + views_text(chain);
+}
+
+std::string to_string(const ConvChain& chain) {
+    const std::string options = options_text(chain);
+    return convolutions_text(chain) + (options == options_text(ConvChain()) ? "" : options);
 }
 
 const char* to_string(Layout layout) noexcept {
@@ -190,6 +244,7 @@ const char* to_string(Layout layout) noexcept {
         case Layout::nhwc: return "nhwc";
         case Layout::nchw16c: return "nchw16c";
         case Layout::nchw8c: return "nchw8c";
+        case Layout::nchw: return "nchw";
     }
     return "unknown";
 }
@@ -220,6 +275,13 @@ ConvChain stage_of(const ConvChain& chain, int i) {
     alone.layout = chain.layout;
     alone.math = chain.math;
     if (problem->output_dtype(i) != alone.dtype) alone.output_dtypes[0] = problem->output_dtype(i);
+    if (i == 0) alone.input_view = chain.input_view;
+    if (i + 1 == chain.conv_count) alone.output_view = chain.output_view;
+    alone.residual_views[0] = chain.residual_views[static_cast<std::size_t>(i)];
+    if (i == 0 || !stage.sums_input()) return alone;
+    for (PostOp& op : alone.convs[0].post_ops)
+        op.of_input = false;
+    alone.residual_views[0] = chain.input_view;
     return alone;
 }
 

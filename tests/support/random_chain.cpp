@@ -50,6 +50,16 @@ public:
         }
     }
 
+    void add_views(ConvChain& chain, const Problem& problem) {
+        const Layout blocked =
+            channel_block(chain.layout) > 1 ? chain.layout : pick<Layout>({Layout::nchw16c, Layout::nchw8c});
+        chain.input_view = view(problem.input_shape(), blocked);
+        chain.output_view = view(problem.output_shape(), blocked);
+        for (int i = 0; i < problem.stage_count; ++i)
+            if (const TensorShape shape = problem.residual_shape(i); shape.c > 0)
+                chain.residual_views[static_cast<std::size_t>(i)] = view(shape, blocked);
+    }
+
     /// Makes the problem smaller by one step; false if there is none.
     static bool shrink(ConvChain& chain) {
         InputShape& input = chain.input;
@@ -84,6 +94,16 @@ private:
     Size2 square_or_not(std::int64_t high) {
         const std::int64_t h = uniform(1, high);
         return {h, one_in(3) ? uniform(1, high) : h};
+    }
+
+    TensorView view(const TensorShape& shape, Layout blocked) {
+        TensorView view(pick<Layout>({Layout::nhwc, blocked}));
+        const std::int64_t unit = channel_block(view.layout);
+        for (const auto stride :
+             {&TensorView::pixel, &TensorView::row, &TensorView::block, &TensorView::image})
+            if (one_in(2) && filled(view, shape).*stride > 0)
+                view.*stride = filled(view, shape).*stride + unit * uniform(0, 40);
+        return view;
     }
 
     void add_dtypes(ConvChain& chain) {
@@ -157,6 +177,7 @@ ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& option
         if (!problem || problem->flops() > options.max_flops) continue;
         for (int i = 0; i < chain.conv_count; ++i)
             generator.add_post_ops(chain.conv(i), problem->stage(i).out_channels);
+        if (options.views) generator.add_views(chain, *make_problem(chain));
         return chain;
     }
 }

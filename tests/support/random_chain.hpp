@@ -22,6 +22,7 @@ struct RandomChainOptions {
         DataType::f32;     // of the input; quantised chains get any intermediates and output that go with it
     bool factors = false;  // one input in twelve has factors, unless it is quantised
     int min_stages = 2, max_stages = 2;
+    bool views = false;  // tensors of layouts of their own, and with gaps
 };
 
 ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& options = {});
