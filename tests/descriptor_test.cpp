@@ -355,7 +355,8 @@ TEST_CASE("descriptor: data types of a pair's tensors, and of its halves'") {
 TEST_CASE("descriptor: random valid chains survive a round trip") {
     std::mt19937_64 engine(1);
     for (int i = 0; i < 500; ++i) {
-        const ConvChain chain = test::random_chain(engine, {.min_stages = 1, .max_stages = 4});
+        const ConvChain chain = test::random_chain(
+            engine, {.factors = true, .min_stages = 1, .max_stages = 4, .views = 2, .input_sums = 4});
         const auto again = ConvChain::parse(to_string(chain));
         REQUIRE_MESSAGE(again.ok(), to_string(chain));
         CHECK(to_string(*again) == to_string(chain));

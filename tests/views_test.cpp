@@ -1,5 +1,5 @@
 // Tensors that are parts of larger ones, in layouts of their own: texts, checks, and kernels on them.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cstring>
 #include <functional>
@@ -117,9 +117,12 @@ TEST_CASE(
     std::mt19937_64 engine(31);
     for (int i = 0; i < 600; ++i) {
         const DataType types[] = {DataType::f32, DataType::bf16, DataType::u8};
-        ConvChain chain = random_chain(
-            engine,
-            {.max_flops = 1e5, .dtype = types[i % 3], .min_stages = 1, .max_stages = 4, .views = i % 4 != 0});
+        ConvChain chain = random_chain(engine, {.max_flops = 1e5,
+                                                .dtype = types[i % 3],
+                                                .min_stages = 1,
+                                                .max_stages = 4,
+                                                .views = i % 4 != 0,
+                                                .input_sums = 3});
         if (i % 5 == 0) chain.math = Math::strict;
         const auto problem = make_problem(chain);
         REQUIRE_MESSAGE(problem.ok(), problem.error().message);
@@ -145,7 +148,7 @@ TEST_CASE("views: random tensors with gaps equal the reference, on every ISA") {
         std::mt19937_64 engine(seed * 7 + 5);
         constexpr DataType types[] = {DataType::f32,  DataType::u8, DataType::f32,
                                       DataType::bf16, DataType::s8, DataType::f16};
-        RandomChainOptions options{.max_flops = 1e6, .dtype = types[i % 6], .views = true};
+        RandomChainOptions options{.max_flops = 1e6, .dtype = types[i % 6], .views = 1, .input_sums = 3};
         options.exact_post_ops = i % 4 == 0;
         options.min_stages = options.max_stages = i % 5 == 0 ? 1 : 2;
         return std::pair(

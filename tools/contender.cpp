@@ -148,6 +148,7 @@ private:
         for (int i = first; i < first + count; ++i) {
             const auto stage = static_cast<std::size_t>(i);
             plain.push_back(workload.data.stages[stage].view());
+            // A stage on its own is given what it finds as the chain's input in the whole.
             if (first > 0 && workload.problem.stage(i).sums_input())
                 args.residual[static_cast<std::size_t>(i - first)] = tensors_.front().data();
             if (workload.data.residual[stage].empty()) continue;

@@ -125,7 +125,7 @@ Result<Kernel> kernel_to_show(Context& context, const ConvChain& chain, const Se
     if (!settings.foreign) return context.dispatch(chain, settings.dispatch());
     const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();
-    return kernel_for(*problem, settings.machine, settings.threads);
+    return kernel_for(*problem, settings.machine_for(chain), settings.threads);
 }
 
 }  // namespace tandem::tool

@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-#include "core/plan/machine.hpp"
+#include "core/plan/isa_text.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "tandem/descriptor.hpp"
 
@@ -260,7 +260,7 @@ bool Parser::options(ConvChain& chain) {
     option(chain.math, read_math);
     while (segment().find('=') != std::string_view::npos)
         if (!view(chain)) return false;
-    if (parse_isa(segment())) position_ += 1 + segment().size();
+    if (isa_named(segment())) position_ += 1 + segment().size();
     return rest().empty() || fail(
                                  "a layout, data types, math, views (in=, out=, res0=) and an ISA, in this "
                                  "order, each behind a '/', or the end of the text");

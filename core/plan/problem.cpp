@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "core/plan/descriptor_text.hpp"
+#include "core/plan/descriptor_writer.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "core/plan/resolve.hpp"
 

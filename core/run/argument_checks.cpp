@@ -1,5 +1,9 @@
 #include "core/run/argument_checks.hpp"
 
+#include <algorithm>
+#include <array>
+#include <iterator>
+
 #include <fmt/format.h>
 
 namespace tandem {
@@ -40,19 +44,32 @@ struct Comb {
     std::uint64_t period = 0, width = 0;
 };
 
-/// A tensor's pixels, or its images.
-Comb pixels(const Tensor& t) noexcept {
-    const std::int64_t bytes = element_bytes(t.dtype);
-    if (t.view.layout != Layout::nhwc || t.view.row % t.view.pixel != 0 || t.view.image % t.view.pixel != 0)
-        return {};
-    return {static_cast<std::uint64_t>(t.view.pixel * bytes), static_cast<std::uint64_t>(t.shape.c * bytes)};
-}
-Comb images(const Tensor& t) noexcept {
-    const std::int64_t bytes = element_bytes(t.dtype);
-    TensorShape image = t.shape;
-    image.n = 1;
-    return {static_cast<std::uint64_t>(t.view.image * bytes),
-            static_cast<std::uint64_t>(element_count(image, t.view) * bytes)};
+/// A tensor as pixels, as rows, as blocks of channels and as images. Those that further strides do not keep
+/// in step make no comb: {}.
+std::array<Comb, 4> combs(const Tensor& t) noexcept {
+    const bool nhwc = t.view.layout == Layout::nhwc;
+    const std::int64_t block = nhwc ? t.shape.c : channel_block(t.view.layout);
+    struct Axis {
+        std::int64_t stride, count;
+    };
+    const Axis axes[] = {{t.view.pixel, t.shape.w},
+                         {t.view.row, t.shape.h},
+                         {t.view.block, (t.shape.c - 1) / block + 1},
+                         {t.view.image, t.shape.n}};
+    const auto bytes = static_cast<std::uint64_t>(element_bytes(t.dtype));
+    std::array<Comb, 4> result{};
+    std::int64_t width = block;
+    for (std::size_t i = 0; i < result.size(); ++i) {
+        const std::int64_t stride = axes[i].stride;
+        const auto in_step = [stride](const Axis& further) {
+            return further.count == 1 || further.stride % stride == 0;
+        };
+        if (stride > 0 && std::all_of(axes + i + 1, std::end(axes), in_step))
+            result[i] = {static_cast<std::uint64_t>(stride) * bytes,
+                         static_cast<std::uint64_t>(width) * bytes};
+        width += (axes[i].count - 1) * stride;
+    }
+    return result;
 }
 
 /// The teeth of two combs of one period pass each other.
@@ -62,12 +79,16 @@ bool interlock(const Comb& a, const Comb& b, std::uintptr_t from_a_to_b) noexcep
     return offset >= a.width && offset + b.width <= a.period;
 }
 
-/// Whether some byte may belong to both: two ranges of channels of one tensor do not overlap.
+/// Whether some byte may belong to both. Two parts of one larger tensor, beside each other in any of its
+/// dimensions, do not overlap, though what lies between the first and the last byte of each does.
 bool overlap(const Tensor& a, const Tensor& b) noexcept {
     if (a.begin() > b.begin()) return overlap(b, a);
     const std::uintptr_t distance = b.begin() - a.begin();
-    return distance < a.bytes() && !interlock(pixels(a), pixels(b), distance) &&
-           !interlock(images(a), images(b), distance);
+    if (distance >= a.bytes()) return false;
+    const auto first = combs(a), second = combs(b);
+    for (std::size_t i = 0; i < first.size(); ++i)
+        if (interlock(first[i], second[i], distance)) return false;
+    return true;
 }
 
 /// Every element of the residual is read for the output element that takes its place, right before. LIBXSMM's

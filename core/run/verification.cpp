@@ -212,10 +212,10 @@ struct Check {
 
 void Check::fail(std::string difference) {
     report.passed = false;
-    report.message =
-        fmt::format("{}: {} ({} data{}); rerun: tandem check '{}' --isa {} --threads {} --seed {}",
-                    problem.name(), difference, to_string(options.data), options.in_place ? ", in place" : "",
-                    problem.name(), to_string(kernel.plan().isa), options.threads, options.seed);
+    report.message = fmt::format(
+        "{}: {} ({} data); rerun: tandem check '{}' --isa {} --threads {} --seed {}{}", problem.name(),
+        difference, to_string(options.data), problem.name(), to_string(kernel.plan().isa), options.threads,
+        options.seed, options.in_place ? " --in-place" : "");
 }
 
 /// First element in (n, c, y, x) order, padding channels included, for which `differs(index, is_padding)`;
@@ -246,6 +246,12 @@ std::vector<bool> gaps_of(const Problem& problem) {
         return false;
     });
     return gaps;
+}
+
+/// The last stage's, if it has one.
+bool residual_lies_on_output(const Problem& problem) {
+    const int last = problem.stage_count - 1;
+    return problem.residual_shape(last).c > 0 && problem.residual_view(last) == problem.output_view;
 }
 
 /// 0 where they are equal, which infinities may be.
@@ -353,7 +359,9 @@ Result<std::vector<double>> reference_of(ConvChain chain, const VerificationData
         if (!conv.has(PostOpKind::bias)) used[i].bias = {};
         if (!conv.has(PostOpKind::prelu)) used[i].prelu = {};
         if (!conv.has(PostOpKind::scale)) used[i].scale = {};
-        if (!conv.has(PostOpKind::sum)) args.residual[i] = {}, chain.residual_views[i].reset();
+        if (conv.has(PostOpKind::sum)) continue;
+        args.residual[i] = {};
+        chain.residual_views[i].reset();
     }
     for (std::size_t i = used.size(); i < max_stages; ++i)
         chain.residual_views[i].reset();
@@ -412,9 +420,10 @@ Result<VerifyReport> verify(Context& context, const ConvChain& chain, const Veri
                      fmt::format("threads is {}; at least 1 is accepted", options.threads)};
     const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();
-    if (options.in_place && problem->residual_shape(problem->stage_count - 1).c == 0)
+    if (options.in_place && !residual_lies_on_output(*problem))
         return Error{ErrorCode::invalid_argument,
-                     "in_place is set; a chain whose last stage has +sum is accepted"};
+                     "in_place is set; a chain whose last stage has +sum of a tensor that lies as the output "
+                     "does is accepted"};
     const Result<Kernel> kernel =
         options.kernel ? Result<Kernel>(options.kernel) : context.dispatch(chain, options.dispatch);
     if (!kernel) return kernel.error();

@@ -278,7 +278,8 @@ void make_quantized_stage(const Problem& problem, int i, bool extremes, Numbers&
     const TensorShape residual = problem.residual_shape(i);
     const auto at = static_cast<std::size_t>(i);
     if (is_quantized(output)) {
-        weights.residual = quantization_of_input(output, extremes, numbers);
+        weights.residual =
+            stage.sums_input() ? data.input_quantization : quantization_of_input(output, extremes, numbers);
         data.residual[at] =
             quantized_activations(residual, problem.residual_view(i), output, extremes, numbers);
     } else {

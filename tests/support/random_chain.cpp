@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <utility>
 
 #include "core/plan/problem.hpp"
 #include "core/plan/post_op_traits.hpp"
@@ -26,10 +27,10 @@ public:
         const std::int64_t stages = options_.min_stages == options_.max_stages
                                         ? options_.min_stages
                                         : uniform(options_.min_stages, options_.max_stages);
+        keeps_shape_ = options_.input_sums > 0 && one_in(options_.input_sums);
         while (chain.conv_count < stages)
-            chain = chain.then(options_.kinds == ChainKinds::any ? any_conv()
-                               : chain.conv_count % 2 == 0       ? depthwise()
-                                                                 : Conv::dense(1, log_uniform(max_channels)));
+            chain = chain.then(keeps_shape_ ? same_size(next_conv(chain)) : next_conv(chain));
+        keep_channels(chain);
         chain.dtype = options_.dtype;
         if (is_quantized(chain.dtype))
             add_dtypes(chain);
@@ -38,17 +39,25 @@ public:
         return chain;
     }
 
-    /// Post-ops come last, as the residual's channels depend on everything else.
-    void add_post_ops(Conv& conv, std::int64_t out_channels) {
+    /// Post-ops come last, as the residual depends on everything else.
+    void add_post_ops(Conv& conv, const Problem& problem, int i) {
         const std::int64_t count = uniform(0, max_post_ops);
+        const bool like_input = keeps_shape_ && problem.output_shape(i) == problem.input_shape() &&
+                                problem.output_dtype(i) == problem.dtype;
+        if (like_input && one_in(2)) conv = conv.with({.kind = PostOpKind::sum, .of_input = true});
         while (conv.post_op_count < count) {
-            const PostOp op = post_op(out_channels);
+            const PostOp op = post_op(problem.stage(i).out_channels);
             if ((reads_tensor(op.kind) && conv.has(op.kind)) ||
                 (options_.exact_post_ops && !exact_on_integers(op)))
                 continue;
             conv = conv.with(op);
         }
+        if (!conv.post_ops[0].of_input) return;
+        std::swap(conv.post_ops[0],
+                  conv.post_ops[static_cast<std::size_t>(uniform(0, conv.post_op_count - 1))]);
     }
+
+    bool wants_views() { return options_.views > 0 && (options_.views == 1 || one_in(options_.views)); }
 
     void add_views(ConvChain& chain, const Problem& problem) {
         const Layout blocked =
@@ -61,12 +70,15 @@ public:
     }
 
     /// Makes the problem smaller by one step; false if there is none.
-    static bool shrink(ConvChain& chain) {
+    bool shrink(ConvChain& chain) const {
         InputShape& input = chain.input;
         if (halve(input.h > input.w ? input.h : input.w) || halve(input.n)) return true;
         for (int i = chain.conv_count; i-- > 0;)
-            if (halve(chain.conv(i).out_channels)) return true;
-        if (halve(input.c)) return true;
+            if (i != kept(chain) && halve(chain.conv(i).out_channels)) return true;
+        if (halve(input.c)) {
+            keep_channels(chain);
+            return true;
+        }
         for (int i = chain.conv_count; i-- > 0;)
             if (halve(chain.conv(i).multiplier)) return true;
         return false;
@@ -112,6 +124,30 @@ private:
         for (std::size_t i = 0; i < last; ++i)
             chain.output_dtypes[i] = pick<Type>({std::nullopt, DataType::u8, DataType::s8});
         chain.output_dtypes[last] = pick<Type>({std::nullopt, DataType::u8, DataType::s8, DataType::f32});
+    }
+
+    Conv next_conv(const ConvChain& chain) {
+        if (options_.kinds == ChainKinds::any) return any_conv();
+        return chain.conv_count % 2 == 0 ? depthwise() : Conv::dense(1, log_uniform(max_channels));
+    }
+
+    static Conv same_size(Conv conv) {
+        conv.stride = {};
+        conv.padding.reset();
+        conv.multiplier = 1;
+        return conv;
+    }
+
+    /// The convolution with as many output channels as the chain's input, where the chain is to keep its
+    /// shape: the last dense one; -1: none.
+    int kept(const ConvChain& chain) const {
+        int i = keeps_shape_ ? chain.conv_count - 1 : -1;
+        while (i >= 0 && chain.conv(i).kind == ConvKind::depthwise)
+            --i;
+        return i;
+    }
+    void keep_channels(ConvChain& chain) const {
+        if (const int i = kept(chain); i >= 0) chain.conv(i).out_channels = chain.input.c;
     }
 
     Conv depthwise() {
@@ -163,6 +199,7 @@ private:
 
     std::mt19937_64& engine_;
     const RandomChainOptions& options_;
+    bool keeps_shape_ = false;  // the chain puts out its input's shape
 };
 
 }  // namespace
@@ -172,12 +209,12 @@ ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& option
     while (true) {
         ConvChain chain = generator.chain();
         Result<Problem> problem = make_problem(chain);
-        while (problem && problem->flops() > options.max_flops && Generator::shrink(chain))
+        while (problem && problem->flops() > options.max_flops && generator.shrink(chain))
             problem = make_problem(chain);
         if (!problem || problem->flops() > options.max_flops) continue;
         for (int i = 0; i < chain.conv_count; ++i)
-            generator.add_post_ops(chain.conv(i), problem->stage(i).out_channels);
-        if (options.views) generator.add_views(chain, *make_problem(chain));
+            generator.add_post_ops(chain.conv(i), *problem, i);
+        if (generator.wants_views()) generator.add_views(chain, *make_problem(chain));
         return chain;
     }
 }

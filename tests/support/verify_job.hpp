@@ -20,9 +20,10 @@ inline std::string verify_job(const ConvChain& chain, const VerifyOptions& optio
 }
 
 inline std::string rerun_command(const ConvChain& chain, const VerifyOptions& options) {
-    return fmt::format(
-        "tandem check '{}' --isa {} --threads {} --seed {}", make_problem(chain).value().name(),
-        options.dispatch.isa ? to_string(*options.dispatch.isa) : "?", options.threads, options.seed);
+    return fmt::format("tandem check '{}' --isa {} --threads {} --seed {}{}",
+                       make_problem(chain).value().name(),
+                       options.dispatch.isa ? to_string(*options.dispatch.isa) : "?", options.threads,
+                       options.seed, options.in_place ? " --in-place" : "");
 }
 
 }  // namespace tandem::test

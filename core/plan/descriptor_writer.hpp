@@ -1,4 +1,5 @@
-// The two halves of a descriptor's text (the grammar is in the head of tandem/descriptor.hpp).
+// Descriptors as text (the grammar is in the head of tandem/descriptor.hpp), in two halves. What reads it:
+// descriptor_text.cpp.
 #pragma once
 
 #include "tandem/descriptor.hpp"
