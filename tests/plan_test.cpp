@@ -99,7 +99,9 @@ std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::opt
         .dtype = dtype,
         .factors = true,
         .min_stages = stages,
-        .max_stages = stages};
+        .max_stages = stages,
+        .views = 3,
+        .input_sums = 4};
     ConvChain pair = random_chain(engine, options);
     if (math) pair.math = *math;
     const Problem problem = *make_problem(pair);
