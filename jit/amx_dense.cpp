@@ -128,11 +128,13 @@ std::vector<AmxDenseBody::TileRun> AmxDenseBody::tile_runs(std::int64_t width) {
                     .second = 0,
                     .pixels = pixels,
                     .step = start(tile + amx_tiles) - start(tile),
+                    .finished = tile > 0 ? start(tile - 1) + pixels - start(tile) : 0,
                     .count = 1};
         if (run.tiles == amx_tiles) run.second = start(tile + 1) - start(tile);
         run.pixels += run.second;
         const auto like = [&](const TileRun& other) {
-            return other.tiles == run.tiles && other.second == run.second && other.step == run.step;
+            return other.tiles == run.tiles && other.second == run.second && other.step == run.step &&
+                   other.finished == run.finished;
         };
         if (!runs.empty() && like(runs.back()))
             ++runs.back().count;
@@ -177,7 +179,9 @@ void AmxDenseBody::emit_finish_calls(const TileRun& run, const GroupRun& group, 
     const std::string zero_points =
         context_.panel.zero_point_taps > 0 ? fmt::format(" z{}-{}", taps.begin, taps.end) : "";
     code_.mov(parked, local(Local::parked));
-    for (const std::int64_t pixels : balanced_split(run.pixels, context_.plan.block_pixels)) {
+    emit_add(code_, parked, DenseSums{context_, group, run.pixels}.bytes(run.finished));
+    rows_.emit_step(run.finished);
+    for (const std::int64_t pixels : balanced_split(run.pixels - run.finished, context_.plan.block_pixels)) {
         const DenseSums sums{context_, group, pixels};
         code_.call(routines_.get("finish " + sums.key() + zero_points,
                                  [this, sums, taps] { emit_finish(sums, taps); }));

@@ -30,6 +30,7 @@ private:
     struct TileRun {                 // equal calls of the routine that multiplies
         std::int64_t tiles, second;  // tiles of pixels, and where the second begins
         std::int64_t pixels, step;   // covered by one call, and from one call to the next
+        std::int64_t finished;       // of its pixels, those that the call before covers too
         std::int64_t count;
     };
     static std::vector<TileRun> tile_runs(std::int64_t width);

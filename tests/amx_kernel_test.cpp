@@ -155,9 +155,12 @@ TEST_CASE("AMX kernels of random pairs") {
           std::pair{DataType::s8, std::optional<Dot>()}, std::pair{DataType::f32, std::optional(Dot::amx_x3)},
           std::pair{DataType::f32, std::optional(Dot::amx_x6)}}) {
         for (int i = 0; i < count;) {
-            ConvPair pair = test::random_pair(
-                engine, {.max_flops = max_flops, .exact_post_ops = i % 2 == 0, .dtype = dtype});
-            if (pair.layout == Layout::nchw8c ||
+            ConvPair pair = test::random_pair(engine, {.max_flops = max_flops,
+                                                       .exact_post_ops = i % 2 == 0,
+                                                       .dtype = dtype,
+                                                       .views = 3,
+                                                       .input_sums = 4});
+            if (make_problem(pair)->layout == Layout::nchw8c ||
                 (pair.first().kind == ConvKind::depthwise && pair.second().kind == ConvKind::depthwise))
                 continue;
             const bool random = i % 2 == 1;

@@ -333,7 +333,7 @@ TEST_CASE("API errors: a kernel describes its tensors") {
     CHECK(f.kernel.residual_shape(1) == TensorShape{1, 4, 6, 5});
     CHECK(f.kernel.residual_shape(2) == TensorShape{0, 0, 0, 0});
     CHECK(f.kernel.residual_shape(-1) == TensorShape{0, 0, 0, 0});
-    CHECK(f.kernel.layout() == Layout::nhwc);
+    CHECK(f.kernel.input_view() == TensorView(Layout::nhwc, 8, 40, 0, 240));
     CHECK_FALSE(f.kernel.fused());  // six rows of five pixels are one tile
     CHECK(f.kernel.name().starts_with("1x8x6x5:dw3+bias+sum:conv1o9"));
     for (const CodeSymbol& symbol : f.kernel.symbols())

@@ -111,7 +111,7 @@ TEST_CASE("descriptor: parse errors name the place, what is there and what is ac
         {"1x32x8x8:conv3", "expected o<output channels>"},
         {"1x32x8x8:conv3o", "expected the number of output channels"},
         {"1x32x8x8:dw3:", "expected a convolution: dw<k> or conv<k>o<OC>"},
-        {"1x32x8x8:dw3q", "':' before another convolution or the end"},
+        {"1x32x8x8:dw3q", "':' before another convolution, '/' before a layout or the end"},
         {"1x32x8x8:dw3s2s2:dw3", "expected field 's' at most once"},
         {"1x32x8x8:dw3m:dw3", "expected a multiplier"},
         {"1x32x8x8:dw3s:dw3", "expected a stride"},
@@ -355,7 +355,8 @@ TEST_CASE("descriptor: data types of a pair's tensors, and of its halves'") {
 TEST_CASE("descriptor: random valid chains survive a round trip") {
     std::mt19937_64 engine(1);
     for (int i = 0; i < 500; ++i) {
-        const ConvChain chain = test::random_chain(engine, {.min_stages = 1, .max_stages = 4});
+        const ConvChain chain = test::random_chain(
+            engine, {.factors = true, .min_stages = 1, .max_stages = 4, .views = 2, .input_sums = 4});
         const auto again = ConvChain::parse(to_string(chain));
         REQUIRE_MESSAGE(again.ok(), to_string(chain));
         CHECK(to_string(*again) == to_string(chain));

@@ -148,7 +148,9 @@ std::string compare_plans(std::int64_t seed, const PlanComparison& what) {
                                             .dtype = what.dtype,
                                             .factors = true,
                                             .min_stages = what.stages,
-                                            .max_stages = what.stages});
+                                            .max_stages = what.stages,
+                                            .views = 3,
+                                            .input_sums = 4});
     if (what.math) chain.math = *what.math;
     return compare_plans(engine, chain, what);
 }

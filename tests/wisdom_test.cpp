@@ -430,6 +430,37 @@ TEST_CASE("wisdom: what was measured for quantised kernels before VBMI was told 
     }
 }
 
+TEST_CASE("wisdom: a file that was written when there were pairs only is still used") {
+    const std::string written = R"({"format": 1, "entries": [
+{"problem":"1x16x12x12:dw3+bias+relu6:conv1o32+bias+relu6/nhwc/f32/fast","isa":"avx2","threads":1,
+"cpu":"Intel(R) Xeon(R) Processor","core_kind":"","l1":49152,"l2":2097152,"l3":314572800,
+"emitter":3,"plan":{"isa":"avx2","fusion":"recompute","backend":"tandem","tile_h":12,"tile_w":12,
+"channel_splits":1,"prefetch_next":false,"stages":[{"algorithm":"direct","dot":"f32",
+"block_pixels":10,"block_vectors":1,"block_rows":1,"channels_inner":true,"block_channels":0},
+{"algorithm":"direct","dot":"f32","block_pixels":6,"block_vectors":2,"block_rows":1,
+"channels_inner":false,"block_channels":0}]},"microseconds":3.267772413453023,"ratio":1.0,
+"effort":"measure","date":"2026-11-28T16:04:04Z"}
+]})";
+    const Result<Machine> machine = host_machine(Isa::avx2);
+    REQUIRE(machine);
+    Result<Wisdom> wisdom = Wisdom::parse(written, "the file");
+    REQUIRE_MESSAGE(wisdom.ok(), wisdom.error().message);
+    REQUIRE(wisdom->entries().size() == 1);
+    WisdomEntry entry = wisdom->entries().begin()->second;
+    CHECK(entry.key.problem == problem_of(pair_text).name());
+    // As if this host had written it, and its code still meant the same.
+    entry.key = wisdom_key(problem_of(pair_text), *machine, 1);
+    entry.plan.tile_h = 5;  // not what the rules say
+    const TemporaryDirectory directory;
+    REQUIRE(save_wisdom(directory / "wisdom.json", wisdom_of(entry)));
+    Context context;
+    REQUIRE(context.load_wisdom(directory / "wisdom.json"));
+    const auto kernel = context.dispatch(*ConvPair::parse(pair_text), {.isa = Isa::avx2});
+    REQUIRE_MESSAGE(kernel.ok(), kernel.error().message);
+    CHECK(kernel->plan() == entry.plan);
+    CHECK(contains(kernel->explain(), "wisdom, measured 2026-11-28"));
+}
+
 TEST_CASE("wisdom: impossible plans and malformed files do not stop a dispatch") {
     const TemporaryDirectory directory;
     WisdomEntry entry = host_entry();

@@ -17,6 +17,7 @@ struct CheckOptions {
     CommonOptions common{};
     ProblemSource source{};
     std::uint64_t seed = 1;
+    bool in_place = false;
 };
 
 struct Outcome {
@@ -24,13 +25,14 @@ struct Outcome {
     std::string text;
 };
 
-Outcome check(Context& context, const Item& item, const Settings& settings, std::uint64_t seed) {
+Outcome check(Context& context, const Item& item, const Settings& settings, const CheckOptions& asked) {
     const Result<ConvChain> chain = parse_chain(item, settings);
     if (!chain) return {false, chain.error().message};
     VerifyOptions options;
     options.dispatch = settings.dispatch();
     options.threads = settings.threads;
-    options.seed = seed;
+    options.seed = asked.seed;
+    options.in_place = asked.in_place;
     options.data = DataKind::integers;
     const Result<VerifyReport> integers = verify(context, *chain, options);
     if (!integers) return {false, integers.error().message};
@@ -59,12 +61,13 @@ int run_check(const CheckOptions& options) {
     for (const Item& item : *items) {
         // Named first: with guard pages an access out of bounds ends the process, and then this is the last
         // line.
-        fmt::print("{}{}{} {}: ", item.name, item.name == item.text ? "" : " ",
-                   item.name == item.text ? "" : item.text,
-                   fmt::format("{} {} {}", to_string(settings->isa()), to_string(settings->layout),
-                               dtypes_text(*settings)));
+        fmt::print("{}{}{} {}{}: ", item.name, item.name == item.text ? "" : " ",
+                   item.name == item.text ? "" : item.text, to_string(settings->isa()),
+                   item.text.find('/') != std::string::npos
+                       ? ""
+                       : fmt::format(" {} {}", to_string(settings->layout), dtypes_text(*settings)));
         std::fflush(stdout);
-        const Outcome outcome = check(context, item, *settings, options.seed);
+        const Outcome outcome = check(context, item, *settings, options);
         ++(outcome.passed ? passed : failed);
         fmt::print("{}: {}\n", outcome.passed ? "passed" : "FAILED", outcome.text);
     }
@@ -85,6 +88,8 @@ void add_check(CLI::App& app, int& exit_code) {
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
     command->add_option("--seed", options->seed, "Of the data")->capture_default_str();
+    command->add_flag("--in-place", options->in_place,
+                      "The output is the last convolution's residual, which has to lie like it");
     command->callback([options, &exit_code] { exit_code = run_check(*options); });
 }
 

@@ -39,13 +39,14 @@ private:
     std::unique_ptr<std::byte, decltype(&std::free)> data_;
 };
 
-std::size_t elements_of(const TensorShape& shape, Layout layout) {
-    return static_cast<std::size_t>(element_count(shape, layout));
+std::size_t elements_of(const TensorShape& shape, const TensorView& view) {
+    return static_cast<std::size_t>(element_count(shape, view));
 }
 
-Result<std::vector<float>> as_nchw(std::span<const float> values, const TensorShape& shape, Layout layout) {
+Result<std::vector<float>> as_nchw(std::span<const float> values, const TensorShape& shape,
+                                   const TensorView& view) {
     std::vector<float> plain(static_cast<std::size_t>(shape.n * shape.c * shape.h * shape.w));
-    if (const Status status = to_nchw(values, shape, layout, plain); !status) return status.error();
+    if (const Status status = to_nchw(values, shape, view, plain); !status) return status.error();
     return plain;
 }
 
@@ -101,8 +102,7 @@ public:
             !status)
             return status.error();
         if (const Status status = run_all(); !status) return status.error();
-        return as_nchw(tensors_.back().values(), problem.output_shape(problem.stage_count - 1),
-                       problem.layout);
+        return as_nchw(tensors_.back().values(), problem.output_shape(), problem.output_view);
     }
 
     void run() noexcept override { static_cast<void>(run_all()); }
@@ -148,6 +148,9 @@ private:
         for (int i = first; i < first + count; ++i) {
             const auto stage = static_cast<std::size_t>(i);
             plain.push_back(workload.data.stages[stage].view());
+            // A stage on its own is given what it finds as the chain's input in the whole.
+            if (first > 0 && workload.problem.stage(i).sums_input())
+                args.residual[static_cast<std::size_t>(i - first)] = tensors_.front().data();
             if (workload.data.residual[stage].empty()) continue;
             residuals_.emplace_back(workload.problem.output_dtype(i), workload.data.residual[stage]);
             args.residual[static_cast<std::size_t>(i - first)] = residuals_.back().data();
@@ -158,8 +161,11 @@ private:
         args.input = tensors_.back().data();
         args.input_factors = first == 0 ? workload.data.input_factors.data() : nullptr;
         const int last = first + count - 1;
-        tensors_.emplace_back(problem.output_dtype(last),
-                              elements_of(problem.output_shape(last), problem.layout));
+        tensors_.emplace_back(
+            problem.output_dtype(last),
+            elements_of(problem.output_shape(last), last + 1 == problem.stage_count
+                                                        ? problem.output_view
+                                                        : TensorView(workload.chain.layout)));
         args.output = tensors_.back().data();
         steps_.push_back({*kernel, std::make_unique<PackedWeights>(std::move(*packed)), args});
         steps_.back().args.weights = steps_.back().weights.get();
@@ -190,14 +196,15 @@ Result<std::unique_ptr<Workload>> make_workload(const ConvChain& chain) {
     workload->problem = *problem;
     workload->data = make_verification_data(*problem, DataKind::random, data_seed);
     make_comparable(workload->data);
-    Result<std::vector<float>> input = as_nchw(workload->data.input, problem->input_shape(), problem->layout);
+    Result<std::vector<float>> input =
+        as_nchw(workload->data.input, problem->input_shape(), problem->input_view);
     if (!input) return input.error();
     workload->input_nchw = std::move(*input);
     for (int i = 0; i < problem->stage_count; ++i) {
         const auto stage = static_cast<std::size_t>(i);
         if (workload->data.residual[stage].empty()) continue;
         Result<std::vector<float>> residual =
-            as_nchw(workload->data.residual[stage], problem->residual_shape(i), problem->layout);
+            as_nchw(workload->data.residual[stage], problem->residual_shape(i), problem->residual_view(i));
         if (!residual) return residual.error();
         workload->residual_nchw[stage] = std::move(*residual);
     }

@@ -33,7 +33,7 @@ Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
         if (!series) return series.error();
         measured = series->front().median;
     }
-    fmt::print("{}", explain(*kernel->impl(), measured_rates(setup.settings.machine), measured));
+    fmt::print("{}", explain(*kernel->impl(), measured_rates(setup.settings.machine_for(*chain)), measured));
     return {};
 }
 

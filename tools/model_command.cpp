@@ -151,8 +151,8 @@ Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRa
     const Result<Problem> problem = make_problem(*chain);
     if (!problem) return problem.error();
     const int threads = setup.settings.threads;
-    const Plan choice = choose_plan(*problem, setup.settings.machine, threads);
-    std::vector<Plan> candidates = candidate_plans(*problem, setup.settings.machine, threads);
+    const Plan choice = choose_plan(*problem, setup.settings.machine_for(*chain), threads);
+    std::vector<Plan> candidates = candidate_plans(*problem, setup.settings.machine_for(*chain), threads);
     if (std::find(candidates.begin(), candidates.end(), choice) == candidates.end())
         candidates.push_back(choice);
     std::vector<Prediction> all;

@@ -320,6 +320,22 @@ private:
 #endif
     }
 
+    /// What stage i's sum is added to, and so its output, as in a framework; it grows from run to run, which
+    /// costs no time. The chain's input itself where that is what is summed, nothing reads it afterwards and
+    /// both primitives want it to lie alike.
+    memory summed(const Workload& workload, int i, const memory::desc& desc) {
+        const Problem& problem = workload.problem;
+        if (!problem.stage(i).sums_input())
+            return filled(desc, dims_of(problem.output_shape(i)),
+                          workload.residual_nchw[static_cast<std::size_t>(i)]);
+        bool read_later = i == 0;  // by this primitive, or by a later sum
+        for (int later = i + 1; later < problem.stage_count; ++later)
+            read_later |= problem.stage(later).sums_input();
+        if (!read_later && primitives_.front().desc.src_desc() == desc)
+            return primitives_.front().args.at(DNNL_ARG_SRC);
+        return filled(desc, dims_of(problem.input_shape()), workload.input_nchw);
+    }
+
     Status add(const Workload& workload, int i) {
         const Problem& problem = workload.problem;
         const Stage& stage = problem.stage(i);
@@ -342,12 +358,8 @@ private:
                 filled(desc.bias_desc(), {stage.out_channels}, bias_of(weights, *chain));
         for (const PostOpData& data : chain->data)
             primitive.args[data.argument] = filled(plain_desc(data.dims), data.dims, data.values);
-        // A sum is added to what the output holds, as in a framework; it grows from run to run, which costs
-        // no time.
-        primitive.args[DNNL_ARG_DST] = chain->sum
-                                           ? filled(desc.dst_desc(), dims_of(problem.output_shape(i)),
-                                                    workload.residual_nchw[static_cast<std::size_t>(i)])
-                                           : memory(desc.dst_desc(), engine_);
+        primitive.args[DNNL_ARG_DST] =
+            chain->sum ? summed(workload, i, desc.dst_desc()) : memory(desc.dst_desc(), engine_);
         primitives_.push_back(std::move(primitive));
         return {};
     }

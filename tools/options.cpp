@@ -105,6 +105,7 @@ Result<Settings> settings_for(const Result<Machine>& machine, const CommonOption
     if (math == maths.end()) return invalid("--math", options.math, "strict, fast, bf16, f16");
     settings.math = *math;
     settings.machine = *machine;
+    settings.offered = machine->isa;
     settings.machine.isa = least_isa(settings.dtype, settings.math, machine->isa);
     const Result<Layout> layout = read_layout(options.layout, settings.isa());
     if (!layout) return layout.error();

@@ -28,6 +28,7 @@ void add_machine_option(CLI::App& app, CommonOptions& options);
 /// What they mean here. machine.isa is the least that has what kernels of the data type use.
 struct Settings {
     Machine machine{};
+    Isa offered = Isa::avx2;  // may be used, whatever the data type
     Layout layout = Layout::nhwc;
     DataType dtype = DataType::f32;
     std::optional<DataType> intermediate_dtype{}, output_dtype{};  // nullopt: as dtype
@@ -36,9 +37,15 @@ struct Settings {
     bool foreign = false;  // the machine is not this one: nothing for it can be run or measured
 
     Isa isa() const noexcept { return machine.isa; }
+    /// For a chain whose text says its data type itself.
+    Machine machine_for(const ConvChain& chain) const {
+        Machine own = machine;
+        own.isa = least_isa(chain.dtype, chain.math, offered);
+        return own;
+    }
     DispatchOptions dispatch() const {
         DispatchOptions options;
-        options.isa = machine.isa;
+        options.isa = offered;
         options.threads = threads;
         return options;
     }

@@ -43,14 +43,12 @@ Result<std::vector<Series>> time_plans(const BenchSetup& setup, const ConvChain&
     const Result<std::unique_ptr<Workload>> workload = make_workload(chain);
     if (!workload) return workload.error();
     const Problem& problem = (*workload)->problem;
-    const auto elements = [&](const TensorShape& shape) {
-        return static_cast<std::size_t>(element_count(shape, problem.layout));
-    };
     const int last = problem.stage_count - 1;
     const VerificationData& data = (*workload)->data;
     const Result<AlignedBuffer> input = aligned(problem.dtype, data.input);
     const Result<AlignedBuffer> output =
-        aligned(problem.output_dtype(last), elements(problem.output_shape(last)));
+        aligned(problem.output_dtype(last),
+                static_cast<std::size_t>(element_count(problem.output_shape(), problem.output_view)));
     if (!input || !output) return (!input ? input : output).error();
     std::vector<AlignedBuffer> residuals;
     Args args{.input = input->data(), .output = output->data()};

@@ -113,9 +113,10 @@ Result<ConvChain> parse_chain(const Item& item, const Settings& settings) {
                      fmt::format("The pair is '{}'; a layer's name (tandem suites lists those) or a text "
                                  "like 1x32x112x112:dw3:conv1o64 is accepted.",
                                  item.text)};
-    Result<ConvChain> chain = ConvChain::parse(item.chain.empty() ? item.text : item.chain);
+    const std::string& text = item.chain.empty() ? item.text : item.chain;
+    Result<ConvChain> chain = ConvChain::parse(text);
     if (!chain) return chain;
-    apply(settings, *chain);
+    if (text.find('/') == std::string::npos) apply(settings, *chain);
     if (const Status valid = validate(*chain); !valid) return valid.error();
     return item.chain.empty() ? chain : stage_of(*chain, item.stage);
 }
@@ -124,7 +125,7 @@ Result<Kernel> kernel_to_show(Context& context, const ConvChain& chain, const Se
     if (!settings.foreign) return context.dispatch(chain, settings.dispatch());
     const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();
-    return kernel_for(*problem, settings.machine, settings.threads);
+    return kernel_for(*problem, settings.machine_for(chain), settings.threads);
 }
 
 }  // namespace tandem::tool

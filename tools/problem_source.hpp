@@ -33,7 +33,8 @@ void add_problem_source(CLI::App& app, ProblemSource& source);
 /// the suites. An unreadable file, an unknown suite or nothing at all is an error.
 Result<std::vector<Item>> read_items(const ProblemSource& source);
 
-/// Parses an item, gives it the settings' layout, types and math, and validates it.
+/// Parses an item, gives it the settings' layout, types and math unless its text names some itself, and
+/// validates it.
 Result<ConvChain> parse_chain(const Item& item, const Settings& settings);
 
 /// The kernel to look at: dispatched, or, where the settings' machine is another, made without running it.

@@ -106,11 +106,12 @@ constexpr std::array<Layer, 14> proxyless_layers{{
 }};
 
 // Blocks of Table 1, by row; double blocks are two pairs, a and b. What a block adds to its end is its
-// input, max-pooled with stride 2, and has fewer channels than the output where the block widens.
+// input, max-pooled with stride 2, and has fewer channels than the output where the block widens. A pair that
+// is a whole block with stride 1 adds its own input.
 constexpr std::array<Layer, 10> blazeface_layers{{
-    {"bf_1", "BlazeFace", "1x24x64x64:dw5+bias:conv1o24+bias+sum+relu"},
+    {"bf_1", "BlazeFace", "1x24x64x64:dw5+bias:conv1o24+bias+sum(in)+relu"},
     {"bf_3", "BlazeFace", "1x24x64x64:dw5s2p1x1x2x2+bias:conv1o48+bias+sum(24)+relu"},
-    {"bf_4", "BlazeFace", "1x48x32x32:dw5+bias:conv1o48+bias+sum+relu"},
+    {"bf_4", "BlazeFace", "1x48x32x32:dw5+bias:conv1o48+bias+sum(in)+relu"},
     {"bf_6a", "BlazeFace", "1x48x32x32:dw5s2p1x1x2x2+bias:conv1o24+bias+relu"},
     {"bf_6b", "BlazeFace", "1x24x16x16:dw5+bias:conv1o96+bias+sum(48)+relu"},
     {"bf_7a", "BlazeFace", "1x96x16x16:dw5+bias:conv1o24+bias+relu"},
@@ -156,28 +157,28 @@ constexpr std::array<Layer, 7> vgg_layers{{
 constexpr std::array<Layer, 17> mobilenetv2_blocks{{
     {"mv2b_1", "MobileNet-V2", "1x32x112x112:dw3+bias+relu6:conv1o16+bias"},
     {"mv2b_2", "MobileNet-V2", "1x16x112x112:conv1o96+bias+relu6:dw3s2+bias+relu6:conv1o24+bias"},
-    {"mv2b_3", "MobileNet-V2", "1x24x56x56:conv1o144+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum"},
+    {"mv2b_3", "MobileNet-V2", "1x24x56x56:conv1o144+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum(in)"},
     {"mv2b_4", "MobileNet-V2", "1x24x56x56:conv1o144+bias+relu6:dw3s2+bias+relu6:conv1o32+bias"},
-    {"mv2b_5", "MobileNet-V2", "1x32x28x28:conv1o192+bias+relu6:dw3+bias+relu6:conv1o32+bias+sum"},
-    {"mv2b_6", "MobileNet-V2", "1x32x28x28:conv1o192+bias+relu6:dw3+bias+relu6:conv1o32+bias+sum"},
+    {"mv2b_5", "MobileNet-V2", "1x32x28x28:conv1o192+bias+relu6:dw3+bias+relu6:conv1o32+bias+sum(in)"},
+    {"mv2b_6", "MobileNet-V2", "1x32x28x28:conv1o192+bias+relu6:dw3+bias+relu6:conv1o32+bias+sum(in)"},
     {"mv2b_7", "MobileNet-V2", "1x32x28x28:conv1o192+bias+relu6:dw3s2+bias+relu6:conv1o64+bias"},
-    {"mv2b_8", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum"},
-    {"mv2b_9", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum"},
-    {"mv2b_10", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum"},
+    {"mv2b_8", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum(in)"},
+    {"mv2b_9", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum(in)"},
+    {"mv2b_10", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum(in)"},
     {"mv2b_11", "MobileNet-V2", "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o96+bias"},
-    {"mv2b_12", "MobileNet-V2", "1x96x14x14:conv1o576+bias+relu6:dw3+bias+relu6:conv1o96+bias+sum"},
-    {"mv2b_13", "MobileNet-V2", "1x96x14x14:conv1o576+bias+relu6:dw3+bias+relu6:conv1o96+bias+sum"},
+    {"mv2b_12", "MobileNet-V2", "1x96x14x14:conv1o576+bias+relu6:dw3+bias+relu6:conv1o96+bias+sum(in)"},
+    {"mv2b_13", "MobileNet-V2", "1x96x14x14:conv1o576+bias+relu6:dw3+bias+relu6:conv1o96+bias+sum(in)"},
     {"mv2b_14", "MobileNet-V2", "1x96x14x14:conv1o576+bias+relu6:dw3s2+bias+relu6:conv1o160+bias"},
-    {"mv2b_15", "MobileNet-V2", "1x160x7x7:conv1o960+bias+relu6:dw3+bias+relu6:conv1o160+bias+sum"},
-    {"mv2b_16", "MobileNet-V2", "1x160x7x7:conv1o960+bias+relu6:dw3+bias+relu6:conv1o160+bias+sum"},
+    {"mv2b_15", "MobileNet-V2", "1x160x7x7:conv1o960+bias+relu6:dw3+bias+relu6:conv1o160+bias+sum(in)"},
+    {"mv2b_16", "MobileNet-V2", "1x160x7x7:conv1o960+bias+relu6:dw3+bias+relu6:conv1o160+bias+sum(in)"},
     {"mv2b_17", "MobileNet-V2", "1x160x7x7:conv1o960+bias+relu6:dw3+bias+relu6:conv1o320+bias"},
 }};
 
 constexpr std::array<Layer, 10> mnasnet_blocks{{
     {"mnab_2_1", "MNasNet-A1", "1x16x112x112:conv1o96+bias+relu:dw3s2+bias+relu:conv1o24+bias"},
-    {"mnab_2_2", "MNasNet-A1", "1x24x56x56:conv1o144+bias+relu:dw3+bias+relu:conv1o24+bias+sum"},
+    {"mnab_2_2", "MNasNet-A1", "1x24x56x56:conv1o144+bias+relu:dw3+bias+relu:conv1o24+bias+sum(in)"},
     {"mnab_4_1", "MNasNet-A1", "1x40x28x28:conv1o240+bias+relu:dw3s2+bias+relu:conv1o80+bias"},
-    {"mnab_4_2", "MNasNet-A1", "1x80x14x14:conv1o480+bias+relu:dw3+bias+relu:conv1o80+bias+sum"},
+    {"mnab_4_2", "MNasNet-A1", "1x80x14x14:conv1o480+bias+relu:dw3+bias+relu:conv1o80+bias+sum(in)"},
     {"mnab_7", "MNasNet-A1", "1x160x7x7:conv1o960+bias+relu:dw3+bias+relu:conv1o320+bias"},
     {"mnab_3_1", "MNasNet-A1", "1x24x56x56:conv1o72+bias+relu:dw5s2+bias+relu"},
     {"mnab_3_2", "MNasNet-A1", "1x40x28x28:conv1o120+bias+relu:dw5+bias+relu"},
@@ -188,23 +189,31 @@ constexpr std::array<Layer, 10> mnasnet_blocks{{
 
 constexpr std::array<Layer, 11> efficientnet_lite_blocks{{
     {"effb_2_1", "EfficientNet-Lite0", "1x16x112x112:conv1o96+bias+relu6:dw3s2+bias+relu6:conv1o24+bias"},
-    {"effb_2_2", "EfficientNet-Lite0", "1x24x56x56:conv1o144+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum"},
+    {"effb_2_2", "EfficientNet-Lite0",
+     "1x24x56x56:conv1o144+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum(in)"},
     {"effb_3_1", "EfficientNet-Lite0", "1x24x56x56:conv1o144+bias+relu6:dw5s2+bias+relu6:conv1o40+bias"},
-    {"effb_3_2", "EfficientNet-Lite0", "1x40x28x28:conv1o240+bias+relu6:dw5+bias+relu6:conv1o40+bias+sum"},
+    {"effb_3_2", "EfficientNet-Lite0",
+     "1x40x28x28:conv1o240+bias+relu6:dw5+bias+relu6:conv1o40+bias+sum(in)"},
     {"effb_4_1", "EfficientNet-Lite0", "1x40x28x28:conv1o240+bias+relu6:dw3s2+bias+relu6:conv1o80+bias"},
-    {"effb_4_2", "EfficientNet-Lite0", "1x80x14x14:conv1o480+bias+relu6:dw3+bias+relu6:conv1o80+bias+sum"},
+    {"effb_4_2", "EfficientNet-Lite0",
+     "1x80x14x14:conv1o480+bias+relu6:dw3+bias+relu6:conv1o80+bias+sum(in)"},
     {"effb_5_1", "EfficientNet-Lite0", "1x80x14x14:conv1o480+bias+relu6:dw5+bias+relu6:conv1o112+bias"},
-    {"effb_5_2", "EfficientNet-Lite0", "1x112x14x14:conv1o672+bias+relu6:dw5+bias+relu6:conv1o112+bias+sum"},
+    {"effb_5_2", "EfficientNet-Lite0",
+     "1x112x14x14:conv1o672+bias+relu6:dw5+bias+relu6:conv1o112+bias+sum(in)"},
     {"effb_6_1", "EfficientNet-Lite0", "1x112x14x14:conv1o672+bias+relu6:dw5s2+bias+relu6:conv1o192+bias"},
-    {"effb_6_2", "EfficientNet-Lite0", "1x192x7x7:conv1o1152+bias+relu6:dw5+bias+relu6:conv1o192+bias+sum"},
+    {"effb_6_2", "EfficientNet-Lite0",
+     "1x192x7x7:conv1o1152+bias+relu6:dw5+bias+relu6:conv1o192+bias+sum(in)"},
     {"effb_7", "EfficientNet-Lite0", "1x192x7x7:conv1o1152+bias+relu6:dw3+bias+relu6:conv1o320+bias"},
 }};
 
 constexpr std::array<Layer, 4> resnet50_bottlenecks{{
-    {"rn50b_2", "ResNet-50", "1x256x56x56:conv1o64+bias+relu:conv3o64+bias+relu:conv1o256+bias+sum+relu"},
-    {"rn50b_3", "ResNet-50", "1x512x28x28:conv1o128+bias+relu:conv3o128+bias+relu:conv1o512+bias+sum+relu"},
-    {"rn50b_4", "ResNet-50", "1x1024x14x14:conv1o256+bias+relu:conv3o256+bias+relu:conv1o1024+bias+sum+relu"},
-    {"rn50b_5", "ResNet-50", "1x2048x7x7:conv1o512+bias+relu:conv3o512+bias+relu:conv1o2048+bias+sum+relu"},
+    {"rn50b_2", "ResNet-50", "1x256x56x56:conv1o64+bias+relu:conv3o64+bias+relu:conv1o256+bias+sum(in)+relu"},
+    {"rn50b_3", "ResNet-50",
+     "1x512x28x28:conv1o128+bias+relu:conv3o128+bias+relu:conv1o512+bias+sum(in)+relu"},
+    {"rn50b_4", "ResNet-50",
+     "1x1024x14x14:conv1o256+bias+relu:conv3o256+bias+relu:conv1o1024+bias+sum(in)+relu"},
+    {"rn50b_5", "ResNet-50",
+     "1x2048x7x7:conv1o512+bias+relu:conv3o512+bias+relu:conv1o2048+bias+sum(in)+relu"},
 }};
 
 template <class Layers>

@@ -80,15 +80,15 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item,
     if (!chain) return fail(chain.error().message);
     const Result<Problem> problem = make_problem(*chain);
     if (!problem) return fail(problem.error().message);
-    const WisdomEntry* const entry =
-        known.find(wisdom_key(*problem, run.settings.machine, run.settings.threads));
+    const Machine machine = run.settings.machine_for(*chain);
+    const WisdomEntry* const entry = known.find(wisdom_key(*problem, machine, run.settings.threads));
     if (entry && entry->effort >= run.effort && !run.again) {
         bar.clear();
         fmt::print("{:<12} {:>9.1f} us  {:.3f}x  known since {} (--again measures anew)\n", item.name,
                    entry->microseconds, entry->ratio, entry->date);
         return true;
     }
-    const Result<TuneReport> report = tune(*problem, run.settings.machine,
+    const Result<TuneReport> report = tune(*problem, machine,
                                            {.threads = run.settings.threads,
                                             .effort = run.effort,
                                             .seconds = run.seconds,
@@ -97,7 +97,7 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item,
     bar.clear();
     print_report(item, *report);
     Wisdom learnt;
-    learnt.add(to_wisdom(*report, *problem, run.settings.machine, run.settings.threads));
+    learnt.add(to_wisdom(*report, *problem, machine, run.settings.threads));
     if (const Status status = save_wisdom(run.path, learnt); !status) return fail(status.error().message);
     return true;
 }

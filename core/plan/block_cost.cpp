@@ -127,7 +127,8 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     const double row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));
     // Two permutations; where a pixel's channels lie together, loads of four columns and insertions
     // besides.
-    const bool by_windows = block.dot == Dot::int8, apart = i == 0 && problem.layout == Layout::nhwc;
+    const bool by_windows = block.dot == Dot::int8,
+               apart = i == 0 && problem.input_view.layout == Layout::nhwc;
     const bool held = by_windows || holds_kernel_row(stage, plan.isa, block.block_rows);
     const double window_instructions = apart ? 5 : 2, window_loads = apart ? 4 : 1;
     BlockWork work;

@@ -193,7 +193,7 @@ private:
             if (!problem_.stage(i).depthwise()) continue;
             for (const int rows : {1, 2}) {
                 for (const bool inner : {false, true}) {
-                    if (inner && (i > 0 || problem_.layout != Layout::nhwc)) continue;
+                    if (inner && (i > 0 || problem_.input_view.layout != Layout::nhwc)) continue;
                     Plan other = plan;
                     StagePlan& block = other.stage(i);
                     block.block_rows = std::min(rows, max_depthwise_rows(problem_.stage(i)));

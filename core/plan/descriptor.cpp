@@ -1,12 +1,10 @@
-// Descriptors as values: building them, naming them and taking them apart. Reading text:
+// Descriptors as values: building them and taking them apart. Their text: descriptor_writer.cpp and
 // descriptor_text.cpp. Checking: resolve.cpp.
 #include "tandem/descriptor.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 
-#include "core/plan/post_op_traits.hpp"
 #include "core/plan/problem.hpp"
 
 namespace tandem {
@@ -31,67 +29,6 @@ Padding same_padding(const Conv& conv) noexcept {
     const PaddingPair rows = same_padding(conv.kernel.h, conv.dilation.h);
     const PaddingPair columns = same_padding(conv.kernel.w, conv.dilation.w);
     return {rows.before, columns.before, rows.after, columns.after};
-}
-
-void append(std::string& out, std::int64_t value) { out += std::to_string(value); }
-
-/// The shortest text that reads back as the same float.
-void append(std::string& out, float value) {
-    std::array<char, 32> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-    out.append(digits.data(), end);
-}
-
-void append(std::string& out, const Size2& size) {
-    append(out, size.h);
-    if (size.w == size.h) return;
-    out += 'x';
-    append(out, size.w);
-}
-
-void append(std::string& out, const Padding& p) {
-    append(out, p.top);
-    if (p.left == p.top && p.bottom == p.top && p.right == p.top) return;
-    for (std::int64_t side : {p.left, p.bottom, p.right}) {
-        out += 'x';
-        append(out, side);
-    }
-}
-
-void append(std::string& out, const PostOp& op) {
-    out += '+';
-    out += to_string(op.kind);
-    switch (traits(op).parameters) {
-        case PostOpParameters::none: break;
-        case PostOpParameters::slope:
-            out += '(';
-            append(out, op.alpha);
-            out += ')';
-            break;
-        case PostOpParameters::bounds:
-            out += '(';
-            append(out, op.alpha);
-            out += ',';
-            append(out, op.beta);
-            out += ')';
-            break;
-        case PostOpParameters::channels:
-            if (op.channels == 0) break;
-            out += '(';
-            append(out, op.channels);
-            out += ')';
-            break;
-    }
-}
-
-std::string to_string(const InputShape& input) {
-    std::string out;
-    append(out, input.n);
-    for (std::int64_t size : {input.c, input.h, input.w}) {
-        out += 'x';
-        append(out, size);
-    }
-    return input.factors ? out + '*' : out;
 }
 
 }  // namespace
@@ -151,63 +88,6 @@ std::span<const Conv> ConvChain::stages() const noexcept {
     return std::span(convs).first(static_cast<std::size_t>(std::clamp(conv_count, 0, max_stages)));
 }
 
-std::string to_string(const Conv& conv) {
-    std::string out = conv.kind == ConvKind::depthwise ? "dw" : "conv";
-    append(out, conv.kernel);
-    if (conv.kind == ConvKind::dense) {
-        out += 'o';
-        append(out, conv.out_channels);
-    } else if (conv.multiplier != 1) {
-        out += 'm';
-        append(out, conv.multiplier);
-    }
-    if (conv.stride != Size2{}) {
-        out += 's';
-        append(out, conv.stride);
-    }
-    if (conv.padding && *conv.padding != same_padding(conv)) {
-        out += 'p';
-        append(out, *conv.padding);
-    }
-    if (conv.dilation != Size2{}) {
-        out += 'd';
-        append(out, conv.dilation);
-    }
-    for (const PostOp& op : conv.chain())
-        append(out, op);
-    return out;
-}
-
-std::string to_string(const ConvChain& chain) {
-    std::string out = to_string(chain.input);
-    for (const Conv& conv : chain.stages())
-        out += ':' + to_string(conv);
-    return out;
-}
-
-const char* to_string(Layout layout) noexcept {
-    switch (layout) {
-        case Layout::nhwc: return "nhwc";
-        case Layout::nchw16c: return "nchw16c";
-        case Layout::nchw8c: return "nchw8c";
-    }
-    return "unknown";
-}
-
-const char* to_string(Math math) noexcept {
-    switch (math) {
-        case Math::fast: return "fast";
-        case Math::strict: return "strict";
-        case Math::bf16: return "bf16";
-        case Math::f16: return "f16";
-    }
-    return "unknown";
-}
-
-const char* to_string(PostOpKind kind) noexcept {
-    return static_cast<int>(kind) < post_op_kinds ? traits(kind).name : "unknown";
-}
-
 ConvChain stage_of(const ConvChain& chain, int i) {
     ConvChain alone;
     const Result<Problem> problem = make_problem(chain);
@@ -220,6 +100,13 @@ ConvChain stage_of(const ConvChain& chain, int i) {
     alone.layout = chain.layout;
     alone.math = chain.math;
     if (problem->output_dtype(i) != alone.dtype) alone.output_dtypes[0] = problem->output_dtype(i);
+    if (i == 0) alone.input_view = chain.input_view;
+    if (i + 1 == chain.conv_count) alone.output_view = chain.output_view;
+    alone.residual_views[0] = chain.residual_views[static_cast<std::size_t>(i)];
+    if (i == 0 || !stage.sums_input()) return alone;
+    for (PostOp& op : alone.convs[0].post_ops)
+        op.of_input = false;
+    alone.residual_views[0] = chain.input_view;
     return alone;
 }
 

@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <optional>
 #include <system_error>
+#include <vector>
 
 #include <fmt/format.h>
 
+#include "core/plan/isa_text.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "tandem/descriptor.hpp"
 
@@ -25,6 +27,7 @@ public:
     explicit Parser(std::string_view text) : text_(text) {}
 
     bool chain(ConvChain& chain);
+    bool options(ConvChain& chain);
     Error error() && { return {ErrorCode::parse_error, std::move(message_)}; }
 
 private:
@@ -44,6 +47,13 @@ private:
     bool post_op(Conv& conv);
     bool post_op_kind(PostOpKind& kind);
     bool post_op_arguments(PostOp& op);
+
+    template <class Value, class Read>
+    bool option(Value& value, Read read);
+    bool data_types(ConvChain& chain);
+    bool view(ConvChain& chain);
+    bool strides(TensorView& view);
+    std::string_view segment() const;
 
     std::string_view text_;
     std::size_t position_ = 0;
@@ -117,9 +127,10 @@ bool Parser::chain(ConvChain& chain) {
         if (!expect(":", "':' before a convolution") || !conv(chain.conv(chain.conv_count))) return false;
         ++chain.conv_count;
     } while (at(':'));
-    return rest().empty() || fail(
-                                 "a field (m, s, p or d, each at most once, before the post-ops), a "
-                                 "post-op, ':' before another convolution or the end of the text");
+    if (rest().empty() || at('/')) return true;
+    return fail(
+        "a field (m, s, p or d, each at most once, before the post-ops), a post-op, ':' before another "
+        "convolution, '/' before a layout or the end of the text");
 }
 
 bool Parser::field(char name, Conv& conv) {
@@ -192,9 +203,117 @@ bool Parser::post_op_arguments(PostOp& op) {
                    expect(",", "',' and the upper bound") && finite_float(op.beta) &&
                    expect(")", "')' after the bounds");
         case PostOpParameters::channels:
+            if (accept("(in)")) {
+                op.of_input = true;
+                return true;
+            }
             return !accept("(") ||
                    (number(op.channels, "a number of channels") && expect(")", "')' after the channels"));
     }
+    return true;
+}
+
+/// Of what follows the '/' here, up to the next.
+std::string_view Parser::segment() const {
+    if (!at('/')) return {};
+    const std::string_view behind = rest().substr(1);
+    return behind.substr(0, behind.find('/'));
+}
+
+/// Takes the segment if `read` knows it; false if not.
+template <class Value, class Read>
+bool Parser::option(Value& value, Read read) {
+    const auto known = read(segment());
+    if (!known) return false;
+    value = *known;
+    position_ += 1 + segment().size();
+    return true;
+}
+
+std::optional<Layout> read_layout(std::string_view name) {
+    for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c, Layout::nchw})
+        if (name == to_string(layout)) return layout;
+    return std::nullopt;
+}
+
+std::optional<Math> read_math(std::string_view name) {
+    for (const Math math : {Math::fast, Math::strict, Math::bf16, Math::f16})
+        if (name == to_string(math)) return math;
+    return std::nullopt;
+}
+
+std::optional<std::vector<DataType>> read_data_types(std::string_view names) {
+    std::vector<DataType> types;
+    while (true) {
+        const std::size_t end = names.find('-');
+        const Result<DataType> type = parse_data_type(names.substr(0, end));
+        if (!type) return std::nullopt;
+        types.push_back(*type);
+        if (end == names.npos) return types;
+        names.remove_prefix(end + 1);
+    }
+}
+
+bool Parser::options(ConvChain& chain) {
+    option(chain.layout, read_layout);
+    if (!data_types(chain)) return false;
+    option(chain.math, read_math);
+    while (segment().find('=') != std::string_view::npos)
+        if (!view(chain)) return false;
+    if (isa_named(segment())) position_ += 1 + segment().size();
+    return rest().empty() || fail(
+                                 "a layout, data types, math, views (in=, out=, res0=) and an ISA, in this "
+                                 "order, each behind a '/', or the end of the text");
+}
+
+/// One for all tensors, or one a tensor.
+bool Parser::data_types(ConvChain& chain) {
+    std::vector<DataType> types;
+    const std::size_t before = position_;
+    if (!option(types, read_data_types)) return true;
+    chain.dtype = types[0];
+    const std::size_t convs = chain.stages().size();
+    if (types.size() == 1) return true;
+    if (types.size() != convs + 1) {
+        position_ = before;
+        return fail(fmt::format("one data type, or {}: the input's and each convolution's", convs + 1));
+    }
+    for (std::size_t i = 0; i < convs; ++i)
+        if (types[i + 1] != chain.dtype) chain.output_dtypes[i] = types[i + 1];
+    return true;
+}
+
+bool Parser::view(ConvChain& chain) {
+    ++position_;
+    std::optional<TensorView>* view = nullptr;
+    if (accept("in="))
+        view = &chain.input_view;
+    else if (accept("out="))
+        view = &chain.output_view;
+    for (std::size_t i = 0; view == nullptr && i < chain.stages().size(); ++i)
+        if (accept(fmt::format("res{}=", i))) view = &chain.residual_views[i];
+    if (view == nullptr) return fail("in=, out= or res<stage, from 0>=");
+    if (*view) return fail("each tensor's view at most once");
+    *view = TensorView(chain.layout);
+    const std::string_view name = rest().substr(0, rest().find_first_of(",/"));
+    if (const auto layout = read_layout(name)) {
+        (*view)->layout = *layout;
+        position_ += name.size();
+        if (!accept(",")) return true;
+    }
+    return strides(**view);
+}
+
+bool Parser::strides(TensorView& view) {
+    do {
+        std::int64_t* const stride = accept("p")   ? &view.pixel
+                                     : accept("r") ? &view.row
+                                     : accept("b") ? &view.block
+                                     : accept("i") ? &view.image
+                                                   : nullptr;
+        if (stride == nullptr || *stride != 0) return fail("a stride, each at most once: p, r, b or i");
+        if (!number(*stride, "a stride in elements")) return false;
+    } while (accept(","));
     return true;
 }
 
@@ -203,7 +322,7 @@ bool Parser::post_op_arguments(PostOp& op) {
 Result<ConvChain> ConvChain::parse(std::string_view text) {
     ConvChain chain;
     Parser parser(text);
-    if (!parser.chain(chain)) return std::move(parser).error();
+    if (!parser.chain(chain) || !parser.options(chain)) return std::move(parser).error();
     return chain;
 }
 

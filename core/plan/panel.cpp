@@ -42,6 +42,11 @@ bool starts_at_blocks(const Problem& problem, const Plan& plan) noexcept {
     return problem.layout == Layout::nchw16c && vector_lanes(plan.isa, problem.layout) == 8;
 }
 
+// Of what stage i writes: scratch is as wide as the tensors' blocks.
+Layout output_layout(const Problem& problem, int i) noexcept {
+    return i + 1 == problem.stage_count ? problem.output_view.layout : problem.layout;
+}
+
 // Groups of `size` vectors; balanced (5 in at most 4 -> 3 + 2), or all but the last alike where they have
 // to start at blocks.
 std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t size, bool balanced) {
@@ -123,13 +128,13 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     const bool balanced =
         stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan) ||
                                writes_wide_blocks(problem, plan, i));
-    add_groups(panel, stage, problem.layout, at_most, balanced);
+    add_groups(panel, stage, output_layout(problem, i), at_most, balanced);
     return panel;
 }
 
 PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i) {
     PanelLayout panel = without_groups(problem, plan, i);
-    add_groups(panel, problem.stage(i), problem.layout, 1, true);
+    add_groups(panel, problem.stage(i), output_layout(problem, i), 1, true);
     return panel;
 }
 

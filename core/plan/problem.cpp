@@ -1,7 +1,9 @@
 #include "core/plan/problem.hpp"
 
+#include <algorithm>
 #include <bit>
 
+#include "core/plan/descriptor_writer.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "core/plan/resolve.hpp"
 
@@ -42,7 +44,7 @@ void add_stage(Hash& hash, const Stage& stage) noexcept {
     hash.add(stage.padding.top, stage.padding.left);
     hash.add(stage.padding.bottom, stage.padding.right);
     for (const PostOp& op : conv.chain()) {
-        if (op.channels != 0) hash.add(static_cast<std::uint64_t>(op.channels));
+        if (op.channels != 0) hash.add(op.of_input, op.channels);
         if (op.alpha != 0 || op.beta != 0)
             hash.add(std::bit_cast<std::uint32_t>(op.alpha), std::bit_cast<std::uint32_t>(op.beta));
     }
@@ -56,15 +58,39 @@ Conv written(const Stage& stage) {
     return conv;
 }
 
-/// "f32", or the input's and every stage's output where they differ: "u8-u8-f32".
-std::string dtypes_text(const Problem& problem) {
-    std::string text = to_string(problem.dtype);
-    bool equal = true;
-    for (int i = 0; i < problem.stage_count; ++i)
-        equal = equal && problem.output_dtype(i) == problem.dtype;
-    for (int i = 0; i < problem.stage_count && !equal; ++i)
-        text += std::string("-") + to_string(problem.output_dtype(i));
-    return text;
+/// Without the strides that a tensor has anyway.
+TensorView written(const TensorView& view, const TensorShape& shape) {
+    TensorView left = view;
+    for (const auto stride : {&TensorView::pixel, &TensorView::row, &TensorView::block, &TensorView::image}) {
+        const std::int64_t value = left.*stride;
+        left.*stride = 0;
+        if (filled(left, shape).*stride != value) left.*stride = value;
+    }
+    return left;
+}
+
+/// The descriptor that the problem was made of, or an equal one.
+ConvChain written(const Problem& problem) {
+    ConvChain chain = ConvChain::of(problem.input);
+    chain.dtype = problem.dtype;
+    chain.layout = problem.layout;
+    chain.math = problem.math;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        chain = chain.then(written(problem.stage(i)));
+        chain.output_dtypes[at] = problem.output_dtype(i);
+        if (const TensorShape shape = problem.residual_shape(i); shape.c > 0)
+            chain.residual_views[at] = written(problem.residual_view(i), shape);
+    }
+    chain.input_view = written(problem.input_view, problem.input_shape());
+    chain.output_view = written(problem.output_view, problem.output_shape());
+    return chain;
+}
+
+void add_view(Hash& hash, const TensorView& view) noexcept {
+    hash.add(static_cast<std::int64_t>(view.layout), view.pixel);
+    hash.add(view.row, view.block);
+    hash.add(static_cast<std::uint64_t>(view.image));
 }
 
 // Where a stage's Winograd tiles begin. Before another stage, in a tall image, it is where the fresh rows of
@@ -100,6 +126,8 @@ std::int64_t Stage::residual_channels() const noexcept {
     return 0;
 }
 
+bool Stage::sums_input() const noexcept { return std::ranges::any_of(conv.chain(), &PostOp::of_input); }
+
 TensorShape Problem::input_shape() const noexcept { return {input.n, input.c, input.h, input.w}; }
 
 TensorShape Problem::output_shape(int i) const noexcept {
@@ -110,7 +138,7 @@ TensorShape Problem::output_shape(int i) const noexcept {
 TensorShape Problem::residual_shape(int i) const noexcept {
     const Stage& s = stage(i);
     const std::int64_t channels = s.residual_channels();
-    if (channels == 0) return {0, 0, 0, 0};
+    if (channels == 0 || s.sums_input()) return {0, 0, 0, 0};
     return {input.n, channels, s.out_h, s.out_w};
 }
 
@@ -121,16 +149,11 @@ double Problem::flops() const noexcept {
     return image * static_cast<double>(input.n);
 }
 
-std::string Problem::text() const {
-    ConvChain chain;
-    chain.input = input;
-    for (int i = 0; i < stage_count; ++i)
-        chain = chain.then(written(stage(i)));
-    return to_string(chain);
-}
+std::string Problem::text() const { return convolutions_text(written(*this)); }
 
 std::string Problem::name() const {
-    return text() + '/' + to_string(layout) + '/' + dtypes_text(*this) + '/' + to_string(math);
+    const ConvChain chain = written(*this);
+    return convolutions_text(chain) + options_text(chain);
 }
 
 Result<Problem> make_problem(const ConvChain& chain) {
@@ -149,13 +172,17 @@ Problem stage_range(const Problem& problem, int first, int count) {
     part.input = {problem.input.n, stage.in_channels, stage.in_h, stage.in_w,
                   first == 0 && problem.input.factors};
     part.dtype = problem.input_dtype(first);
-    part.output_dtypes = {};
     part.stage_count = count;
     part.stages = {};
+    part.output_dtypes = {};
+    part.residual_views = {};
     for (int i = 0; i < count; ++i) {
         part.stage(i) = problem.stage(first + i);
         part.output_dtypes[static_cast<std::size_t>(i)] = problem.output_dtype(first + i);
+        part.residual_view(i) = problem.residual_view(first + i);
     }
+    if (first > 0) part.input_view = filled(problem.layout, part.input_shape());
+    if (first + count < problem.stage_count) part.output_view = filled(problem.layout, part.output_shape());
     return part;
 }
 
@@ -172,8 +199,12 @@ std::size_t hash_value(const Problem& problem) noexcept {
     hash.add(static_cast<std::uint64_t>(problem.input.n));
     hash.add(problem.input.c, problem.input.h);
     hash.add(static_cast<std::int64_t>(options), problem.input.w);
-    for (int i = 0; i < problem.stage_count; ++i)
+    add_view(hash, problem.input_view);
+    add_view(hash, problem.output_view);
+    for (int i = 0; i < problem.stage_count; ++i) {
         add_stage(hash, problem.stage(i));
+        if (problem.stage(i).residual_channels() > 0) add_view(hash, problem.residual_view(i));
+    }
     return hash.value();
 }
 

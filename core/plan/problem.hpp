@@ -29,6 +29,8 @@ struct Stage {
     std::int64_t weight_count() const noexcept;
     /// Channels of the residual tensor of +sum; 0 without one.
     std::int64_t residual_channels() const noexcept;
+    /// +sum(in): that tensor is the chain's input.
+    bool sums_input() const noexcept;
     bool operator==(const Stage&) const = default;
 };
 
@@ -36,7 +38,9 @@ struct Problem {
     InputShape input{};
     DataType dtype = DataType::f32;                    // of the input tensor
     std::array<DataType, max_stages> output_dtypes{};  // of each stage's output, and of its residual
-    Layout layout = Layout::nhwc;
+    Layout layout = Layout::nhwc;  // a blocked one where any tensor is, else nhwc: what vectors have to fit
+    TensorView input_view{}, output_view{};               // every stride filled in
+    std::array<TensorView, max_stages> residual_views{};  // likewise, where a stage has +sum
     Math math = Math::fast;
     int stage_count = 0;
     std::array<Stage, max_stages> stages{};
@@ -48,18 +52,24 @@ struct Problem {
     DataType output_dtype(int i) const noexcept { return output_dtypes[static_cast<std::size_t>(i)]; }
     bool quantized() const noexcept { return is_quantized(dtype); }
     TensorShape input_shape() const noexcept;
-    TensorShape output_shape(int i) const noexcept;    // of stage i
-    TensorShape residual_shape(int i) const noexcept;  // all zero without +sum
-    double flops() const noexcept;                     // whole batch
+    TensorShape output_shape(int i) const noexcept;  // of stage i
+    TensorShape output_shape() const noexcept { return output_shape(stage_count - 1); }
+    TensorShape residual_shape(int i) const noexcept;  // of +sum's own tensor; all zero without one
+    TensorView& residual_view(int i) noexcept { return residual_views[static_cast<std::size_t>(i)]; }
+    const TensorView& residual_view(int i) const noexcept {
+        return residual_views[static_cast<std::size_t>(i)];
+    }
+    double flops() const noexcept;  // whole batch
 
-    std::string text() const;  // canonical text of the chain
-    std::string name() const;  // text, then /layout/data types/math
+    std::string text() const;  // canonical text of input shape and convolutions
+    std::string name() const;  // of everything: ConvChain::parse() reads it
     bool operator==(const Problem&) const = default;
 };
 
 /// Validates (see validate() in descriptor.hpp) and resolves.
 Result<Problem> make_problem(const ConvChain& chain);
-/// Stages [first, first + count) of a problem as a problem of their own.
+/// Stages [first, first + count) of a problem as a problem of their own, which reads and writes whole tensors
+/// of its layout in the middle of a chain.
 Problem stage_range(const Problem& problem, int first, int count);
 /// Stage i alone.
 Problem stage_alone(const Problem& problem, int i);

@@ -207,8 +207,10 @@ PostOp normalized(const PostOp& op, std::int64_t out_channels) noexcept {
     // Adding zero turns -0 into +0, which compare equal and so have to hash equal.
     if (bounds || parameters == PostOpParameters::slope) result.alpha = op.alpha + 0.0f;
     if (bounds) result.beta = op.beta + 0.0f;
-    if (parameters == PostOpParameters::channels)
-        result.channels = op.channels == 0 ? out_channels : op.channels;
+    if (parameters == PostOpParameters::channels) {
+        result.channels = op.channels == 0 || op.of_input ? out_channels : op.channels;
+        result.of_input = op.of_input;
+    }
     return result;
 }
 
@@ -349,7 +351,7 @@ Status resolve(const ConvChain& chain, Problem& problem) {
         if (Status status = resolve_stage(stage_names[i], chain.conv(i), problem, i); !status) return status;
         tensor = problem.output_shape(i);
     }
-    return {};
+    return resolve_views(chain, problem);
 }
 
 Status validate(const ConvChain& chain) {

@@ -10,4 +10,7 @@ namespace tandem {
 /// Does not allocate on success: dispatch does this on every call.
 Status resolve(const ConvChain& chain, Problem& problem);
 
+/// The part of it that is about where tensors lie, once their shapes are known.
+Status resolve_views(const ConvChain& chain, Problem& problem);
+
 }  // namespace tandem

@@ -21,10 +21,10 @@ struct TensorStrides {
 };
 
 /// Strides of an activation tensor in memory.
-TensorStrides tensor_strides(const TensorShape& shape, Layout layout, DataType dtype) noexcept;
+TensorStrides tensor_strides(const TensorShape& shape, const TensorView& view, DataType dtype) noexcept;
 TensorStrides input_strides(const Problem& problem) noexcept;
-TensorStrides output_strides(const Problem& problem) noexcept;  // of the last stage
-TensorStrides residual_strides(const Problem& problem, int i) noexcept;
+TensorStrides output_strides(const Problem& problem) noexcept;           // of the last stage
+TensorStrides residual_strides(const Problem& problem, int i) noexcept;  // of +sum(in): the chain's input's
 
 /// f32 lanes of the vectors that a plan's code works with: the ISA's, or 8 where nChw8c blocks are narrower
 /// than a register.

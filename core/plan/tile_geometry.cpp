@@ -112,36 +112,32 @@ Axis column_axis(const Stage& s) noexcept {
     return {s.in_w, s.out_w, s.conv.kernel.w, s.conv.stride.w, s.conv.dilation.w, s.padding.left};
 }
 
-TensorStrides tensor_strides(const TensorShape& shape, Layout layout, DataType dtype) noexcept {
+TensorStrides tensor_strides(const TensorShape& shape, const TensorView& view, DataType dtype) noexcept {
+    const TensorView elements = filled(view, shape);
     TensorStrides s;
     s.element = element_bytes(dtype);
-    if (layout == Layout::nhwc) {
-        s.block = shape.c;
-        s.pixel = shape.c * s.element;
-        s.row = shape.w * s.pixel;
-        s.image = shape.h * s.row;
-        s.block_stride = s.pixel;
-        return s;
-    }
-    s.block = layout == Layout::nchw16c ? 16 : 8;
-    s.pixel = s.block * s.element;
-    s.row = shape.w * s.pixel;
-    s.block_stride = shape.h * s.row;
-    s.image = ceil_div(shape.c, s.block) * s.block_stride;
+    s.pixel = elements.pixel * s.element;
+    s.row = elements.row * s.element;
+    s.image = elements.image * s.element;
+    const bool nhwc = view.layout == Layout::nhwc;
+    s.block = nhwc ? shape.c : channel_block(view.layout);
+    s.block_stride = nhwc ? s.pixel : elements.block * s.element;
     return s;
 }
 
 TensorStrides input_strides(const Problem& problem) noexcept {
-    return tensor_strides(problem.input_shape(), problem.layout, problem.dtype);
+    return tensor_strides(problem.input_shape(), problem.input_view, problem.dtype);
 }
 
 TensorStrides output_strides(const Problem& problem) noexcept {
-    const int last = problem.stage_count - 1;
-    return tensor_strides(problem.output_shape(last), problem.layout, problem.output_dtype(last));
+    return tensor_strides(problem.output_shape(), problem.output_view,
+                          problem.output_dtype(problem.stage_count - 1));
 }
 
 TensorStrides residual_strides(const Problem& problem, int i) noexcept {
-    return tensor_strides(problem.residual_shape(i), problem.layout, problem.output_dtype(i));
+    const bool sums_input = problem.stage(i).sums_input();
+    return tensor_strides(sums_input ? problem.output_shape(i) : problem.residual_shape(i),
+                          problem.residual_view(i), problem.output_dtype(i));
 }
 
 int vector_lanes(Isa isa, Layout layout) noexcept {
@@ -209,6 +205,8 @@ bool is_flat(const Problem& problem, const Plan& plan, int i) noexcept {
     if (!stage.pointwise() || !full_width(problem, plan)) return false;
     const bool last = i == problem.stage_count - 1;
     if (last && !adjacent_rows(output_strides(problem), stage.out_w)) return false;
+    if (stage.residual_channels() > 0 && !adjacent_rows(residual_strides(problem, i), stage.out_w))
+        return false;
     if (!last && !has_flat_buffer(problem, plan, i)) return false;
     if (i == 0) return adjacent_rows(input_strides(problem), stage.in_w) || stages_source(problem, plan);
     return last || has_flat_buffer(problem, plan, i - 1);

@@ -346,7 +346,7 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
         const Stage& stage = problem.stage(i);
         plan.stage(i) = stage.depthwise()
                             ? plan_depthwise(stage, machine.isa, choose_dot(problem, machine, i),
-                                             problem.layout, i == 0 && !problem.input.factors)
+                                             problem.input_view.layout, i == 0 && !problem.input.factors)
                             : plan_dense(stage, machine.isa, lanes);
         plan.stage(i).algorithm = choose_algorithm(problem, machine.isa, i);
         if (plan.stage(i).algorithm == Algorithm::direct) plan.stage(i).dot = choose_dot(problem, machine, i);

@@ -51,7 +51,7 @@ BatchReduceStage::BatchReduceStage(const Problem& problem, const Plan& plan, int
 
 // Channels past the last are computed too (their weights are zero) wherever the tensor has room for them.
 void BatchReduceStage::add_kinds(const Problem& problem, const jit::SegmentFunctions& code, int i) {
-    const bool exact = last_ && problem.layout == Layout::nhwc;
+    const bool exact = last_ && problem.output_view.layout == Layout::nhwc;
     for (std::size_t r = 0; r < panel_.runs.size(); ++r) {
         const GroupRun& run = panel_.runs[r];
         const std::int64_t full = std::int64_t{run.vectors} * panel_.lanes;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/run/argument_checks.hpp"
 #include "core/run/executor.hpp"
 #include "core/run/explain.hpp"
 #include "core/run/kernel_code.hpp"
@@ -14,59 +15,6 @@ namespace {
 
 const Error empty_kernel{ErrorCode::invalid_argument,
                          "The kernel is empty; a kernel that dispatch() returned is needed."};
-
-Status check_buffer(const char* name, const void* data, std::size_t stated, std::int64_t needed_elements,
-                    DataType dtype) {
-    const auto alignment = static_cast<std::uintptr_t>(element_bytes(dtype));
-    const auto needed = static_cast<std::size_t>(needed_elements) * alignment;
-    if (data == nullptr)
-        return Error{ErrorCode::invalid_argument,
-                     fmt::format("{} is null; a buffer of {} bytes is needed.", name, needed)};
-    if (reinterpret_cast<std::uintptr_t>(data) % alignment != 0)
-        return Error{
-            ErrorCode::invalid_argument,
-            fmt::format("{} is at {}; an address aligned to {} bytes is needed.", name, data, alignment)};
-    if (stated != 0 && stated < needed)
-        return Error{ErrorCode::buffer_too_small,
-                     fmt::format("{}_bytes is {}; at least {} are needed.", name, stated, needed)};
-    return {};
-}
-
-Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* packed) {
-    const Problem& p = kernel.problem;
-    if (auto s = check_buffer("input", args.input, args.input_bytes, element_count(p.input_shape(), p.layout),
-                              p.dtype);
-        !s)
-        return s;
-    if (auto s = check_buffer("output", args.output, args.output_bytes,
-                              element_count(p.output_shape(p.stage_count - 1), p.layout),
-                              p.output_dtype(p.stage_count - 1));
-        !s)
-        return s;
-    if (packed == nullptr)
-        return Error{ErrorCode::invalid_argument,
-                     "weights is null or empty; the result of pack() is needed."};
-    if (!packed->serves(kernel.code->panels))
-        return Error{
-            ErrorCode::invalid_argument,
-            fmt::format("weights were packed for another kernel; those of {} are needed.", kernel.name)};
-    if (p.input.factors)
-        if (auto s = check_buffer("input_factors", args.input_factors, args.input_factors_bytes,
-                                  p.input.n * p.input.c, DataType::f32);
-            !s)
-            return s;
-    for (int i = 0; i < p.stage_count; ++i) {
-        if (!p.stage(i).conv.has(PostOpKind::sum)) continue;
-        const auto s = static_cast<std::size_t>(i);
-        constexpr const char* names[max_stages] = {"residual[0]", "residual[1]", "residual[2]",
-                                                   "residual[3]"};
-        if (auto status = check_buffer(names[i], args.residual[s], args.residual_bytes[s],
-                                       element_count(p.residual_shape(i), p.layout), p.output_dtype(i));
-            !status)
-            return status;
-    }
-    return {};
-}
 
 Status check_part(int part, int nparts) {
     if (nparts >= 1 && part >= 0 && part < nparts) return {};
@@ -84,6 +32,14 @@ Status check_memory(const char* name, std::span<std::byte> memory, std::size_t n
                      fmt::format("{} is at {}; an address aligned to 64 bytes is needed.", name,
                                  static_cast<const void*>(memory.data()))};
     return {};
+}
+
+/// With the chain's input as the residual of +sum(in).
+Args with_input_summed(const KernelImpl& kernel, const Args& args) noexcept {
+    Args called = args;
+    for (int i = 0; i < kernel.problem.stage_count; ++i)
+        if (kernel.problem.stage(i).sums_input()) called.residual[static_cast<std::size_t>(i)] = args.input;
+    return called;
 }
 
 // Scratch of calls that bring none: one buffer a thread, grown as needed, freed when the thread ends.
@@ -144,7 +100,7 @@ Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> 
     if (auto status = check_args(*impl_, args, packed); !status) return status;
     if (auto status = check_part(part, nparts); !status) return status;
     if (auto status = check_memory("scratch", scratch, scratch_bytes()); !status) return status;
-    run_part(*impl_, part, nparts, args, *packed, scratch.data());
+    run_part(*impl_, part, nparts, with_input_summed(*impl_, args), *packed, scratch.data());
     return {};
 }
 
@@ -160,7 +116,8 @@ Status Kernel::run_step(int step, int part, int nparts, const Args& args, std::s
     if (auto status = check_part(part, nparts); !status) return status;
     if (auto status = check_memory("scratch", scratch, scratch_bytes()); !status) return status;
     if (auto status = check_memory("shared", shared, shared_bytes()); !status) return status;
-    tandem::run_step(*impl_, step, part, nparts, args, *packed, scratch.data(), shared.data());
+    tandem::run_step(*impl_, step, part, nparts, with_input_summed(*impl_, args), *packed, scratch.data(),
+                     shared.data());
     return {};
 }
 
@@ -205,6 +162,11 @@ DataType Kernel::residual_dtype(int stage) const noexcept {
     return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.output_dtype(stage)
                                                                      : DataType::f32;
 }
-Layout Kernel::layout() const noexcept { return impl_ ? impl_->problem.layout : Layout::nhwc; }
+TensorView Kernel::input_view() const noexcept { return impl_ ? impl_->problem.input_view : TensorView(); }
+TensorView Kernel::output_view() const noexcept { return impl_ ? impl_->problem.output_view : TensorView(); }
+TensorView Kernel::residual_view(int stage) const noexcept {
+    return impl_ && stage >= 0 && stage < impl_->problem.stage_count ? impl_->problem.residual_view(stage)
+                                                                     : TensorView();
+}
 
 }  // namespace tandem

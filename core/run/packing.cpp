@@ -1,9 +1,10 @@
 #include "core/run/packing.hpp"
 
-#include <array>
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -86,9 +87,12 @@ Result<AlignedBuffer> AlignedBuffer::create(std::size_t bytes) {
     return buffer;
 }
 
-Result<PackedData> pack_weights(std::shared_ptr<const PanelSpecs> shared,
-                                std::span<const StageWeights> stages, const Quantization& input) {
+Result<PackedData> pack_weights(std::shared_ptr<const PanelSpecs> shared, std::span<const StageWeights> plain,
+                                const Quantization& input) {
     const PanelSpecs& specs = *shared;
+    std::vector<StageWeights> stages(plain.begin(), plain.end());
+    for (std::size_t i = 0; i < std::min(stages.size(), specs.size()); ++i)
+        if (specs[i].stage.sums_input()) stages[i].residual = input;
     if (auto status = check_weights(specs, stages, input); !status) return status.error();
     PackedData packed;
     packed.specs = std::move(shared);

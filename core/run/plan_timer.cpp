@@ -34,8 +34,7 @@ Result<PlanTimer> PlanTimer::create(const Problem& problem, int threads) {
     PlanTimer timer;
     timer.problem_ = problem;
     timer.data_ = make_verification_data(problem, DataKind::random, data_seed);
-    const auto outputs = static_cast<std::size_t>(
-        element_count(problem.output_shape(problem.stage_count - 1), problem.layout));
+    const auto outputs = static_cast<std::size_t>(element_count(problem.output_shape(), problem.output_view));
     Result<AlignedBuffer> input = aligned_copy(problem.dtype, timer.data_.input);
     Result<AlignedBuffer> output = AlignedBuffer::create(tensor_bytes(output_type(problem), outputs));
     if (!input || !output) return (!input ? input : output).error();

@@ -21,28 +21,26 @@ using Tensor = std::vector<double>;  // NHWC
 
 std::size_t as_index(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-/// Calls visit(index in NHWC, index in `layout`) for every element that is not padding.
+/// Calls visit(index in NHWC, index in the view) for every element that is not padding.
 template <class Visit>
-void for_each_element(const TensorShape& shape, Layout layout, Visit visit) {
+void for_each_element(const TensorShape& shape, const TensorView& view, Visit visit) {
     std::size_t nhwc = 0;
     for (std::int64_t n = 0; n < shape.n; ++n)
         for (std::int64_t y = 0; y < shape.h; ++y)
             for (std::int64_t x = 0; x < shape.w; ++x)
                 for (std::int64_t c = 0; c < shape.c; ++c)
-                    visit(nhwc++, as_index(element_index(shape, layout, n, c, y, x)));
+                    visit(nhwc++, as_index(element_index(shape, view, n, c, y, x)));
 }
 
-Tensor to_nhwc(std::span<const float> values, const TensorShape& shape, Layout layout) {
+Tensor to_nhwc(std::span<const float> values, const TensorShape& shape, const TensorView& view) {
     Tensor result(as_index(element_count(shape, Layout::nhwc)));
-    for_each_element(shape, layout,
-                     [&](std::size_t nhwc, std::size_t index) { result[nhwc] = values[index]; });
+    for_each_element(shape, view, [&](std::size_t nhwc, std::size_t index) { result[nhwc] = values[index]; });
     return result;
 }
 
-std::vector<double> from_nhwc(const Tensor& tensor, const TensorShape& shape, Layout layout) {
-    std::vector<double> result(as_index(element_count(shape, layout)), 0.0);
-    for_each_element(shape, layout,
-                     [&](std::size_t nhwc, std::size_t index) { result[index] = tensor[nhwc]; });
+std::vector<double> from_nhwc(const Tensor& tensor, const TensorShape& shape, const TensorView& view) {
+    std::vector<double> result(as_index(element_count(shape, view)), 0.0);
+    for_each_element(shape, view, [&](std::size_t nhwc, std::size_t index) { result[index] = tensor[nhwc]; });
     return result;
 }
 
@@ -164,7 +162,7 @@ Status check_quantizations(const Problem& problem, int i, const StageWeights& pa
     const DataType output = problem.output_dtype(i);
     if (!is_quantized(output)) return {};
     if (Status status = check("output", params.output, output); !status) return status;
-    return problem.stage(i).conv.has(PostOpKind::sum) ? check("residual", params.residual, output) : Status();
+    return problem.residual_shape(i).c > 0 ? check("residual", params.residual, output) : Status();
 }
 
 Status check_stage(const Problem& problem, int i, const ReferenceArgs& args) {
@@ -188,7 +186,7 @@ Status check_stage(const Problem& problem, int i, const ReferenceArgs& args) {
         {fmt::format("stages[{}].prelu", i), params.prelu.size(), per_channel(PostOpKind::prelu)},
         {fmt::format("stages[{}].scale", i), params.scale.size(), per_channel(PostOpKind::scale)},
         {fmt::format("residual[{}]", i), args.residual[static_cast<std::size_t>(i)].size(),
-         element_count(problem.residual_shape(i), problem.layout)},
+         element_count(problem.residual_shape(i), problem.residual_view(i))},
     };
     for (const auto& span : spans)
         if (Status status = check_span(span.name, span.size, span.accepted); !status) return status;
@@ -197,7 +195,7 @@ Status check_stage(const Problem& problem, int i, const ReferenceArgs& args) {
 
 Status check_args(const Problem& problem, const ReferenceArgs& args) {
     if (Status status =
-            check_span("input", args.input.size(), element_count(problem.input_shape(), problem.layout));
+            check_span("input", args.input.size(), element_count(problem.input_shape(), problem.input_view));
         !status)
         return status;
     if (Status status = check_span("input_factors", args.input_factors.size(),
@@ -229,15 +227,21 @@ Result<std::vector<double>> run(const Result<Problem>& resolved, const Reference
     if (!resolved) return resolved.error();
     const Problem& problem = *resolved;
     if (Status status = check_args(problem, args); !status) return status.error();
-    Tensor tensor = to_nhwc(args.input, problem.input_shape(), problem.layout);
+    const Tensor chain_input = to_nhwc(args.input, problem.input_shape(), problem.input_view);
+    Tensor tensor = chain_input;
     if (problem.input.factors) multiply(problem, args.input_factors, tensor);
     for (int i = 0; i < problem.stage_count; ++i) {
         const auto at = static_cast<std::size_t>(i);
-        const Tensor residual = to_nhwc(args.residual[at], problem.residual_shape(i), problem.layout);
+        const bool sums_input = problem.stage(i).sums_input();
+        const Tensor residual =
+            sums_input ? chain_input
+                       : to_nhwc(args.residual[at], problem.residual_shape(i), problem.residual_view(i));
+        StageWeights weights = args.stages[at];
+        if (sums_input) weights.residual = args.input_quantization;
         const Quantization& input = i == 0 ? args.input_quantization : args.stages[at - 1].output;
-        tensor = run_stage(problem, i, std::move(tensor), input, args.stages[at], residual);
+        tensor = run_stage(problem, i, std::move(tensor), input, weights, residual);
     }
-    return from_nhwc(tensor, problem.output_shape(problem.stage_count - 1), problem.layout);
+    return from_nhwc(tensor, problem.output_shape(), problem.output_view);
 }
 
 }  // namespace

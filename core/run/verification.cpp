@@ -67,7 +67,7 @@ DataType output_type(const Problem& problem) { return problem.output_dtype(probl
 
 Result<Buffers> make_buffers(const Problem& problem, const VerificationData& data, const Kernel& kernel,
                              int threads, Placement placement) {
-    const std::int64_t outputs = element_count(problem.output_shape(problem.stage_count - 1), problem.layout);
+    const std::int64_t outputs = element_count(problem.output_shape(), problem.output_view);
     Result<GuardedBuffer> input = guarded_copy(problem.dtype, data.input, placement);
     if (!input) return input.error();
     Result<GuardedBuffer> output =
@@ -134,18 +134,28 @@ Status run_concurrently(const Kernel& kernel, const Args& args, const Buffers& b
 /// The output of one run, as it is in memory.
 using Output = std::vector<std::byte>;
 
+/// And as it was before.
+struct Run {
+    Output before, output;
+};
+
 struct RunRequest {
     Schedule schedule = Schedule::whole;
     int parts = 1;
     int number = 0;  // of the run, so that each starts from other contents
+    bool in_place = false;
 };
 
-Result<Output> run(const Kernel& kernel, const PackedWeights& weights, const Buffers& buffers,
-                   const RunRequest& request) {
+Result<Run> run(const Kernel& kernel, const PackedWeights& weights, const Buffers& buffers,
+                const RunRequest& request) {
     fill_unwritten(buffers.output, kernel.output_dtype(), request.number);
+    if (request.in_place) std::ranges::copy(buffers.residuals.back().bytes(), buffers.output.bytes().begin());
     for (const GuardedBuffer& scratch : buffers.scratch)
         std::memset(scratch.bytes().data(), 0xff, scratch.bytes().size());
-    const Args args = make_args(buffers, weights);
+    const auto memory = buffers.output.bytes();
+    Run result{{memory.begin(), memory.end()}, {}};
+    Args args = make_args(buffers, weights);
+    if (request.in_place) args.residual[buffers.residuals.size() - 1] = args.output;
     Status status;
     if (request.schedule == Schedule::concurrent) {
         status = run_concurrently(kernel, args, buffers, request.parts);
@@ -155,8 +165,8 @@ Result<Output> run(const Kernel& kernel, const PackedWeights& weights, const Buf
             status = kernel.run(part, count, args, buffers.scratch[0].bytes());
     }
     if (!status) return status.error();
-    const auto output = buffers.output.bytes();
-    return Output(output.begin(), output.end());
+    result.output.assign(memory.begin(), memory.end());
+    return result;
 }
 
 bool is_direct(const Problem& problem, const Kernel& kernel) {
@@ -180,12 +190,13 @@ struct Check {
     const Kernel& kernel;
     const VerificationData& data;
     const std::vector<double>& reference;
+    std::vector<bool> gaps;  // of the output's elements: those that no channel of a pixel has
     Magnitudes magnitudes{};
     int runs = 0;
     VerifyReport report{};
 
     DataType type() const { return output_type(problem); }
-    TensorShape shape() const { return problem.output_shape(problem.stage_count - 1); }
+    TensorShape shape() const { return problem.output_shape(); }
     // Winograd's transforms and f32 operands rounded to bf16 are not exact on integers; the plan says
     // whether there are any.
     bool exact() const { return is_direct(problem, kernel) && data.exact && problem.math != Math::bf16; }
@@ -199,42 +210,48 @@ struct Check {
     void fail(std::string difference);
 };
 
-/// The options of `tandem check` that choose the data types.
-std::string dtype_options(const Problem& problem) {
-    std::string text = fmt::format(" --dtype {}", to_string(problem.dtype));
-    if (problem.stage_count > 1 && problem.output_dtype(0) != problem.dtype)
-        text += fmt::format(" --intermediate-dtype {}", to_string(problem.output_dtype(0)));
-    if (output_type(problem) != problem.dtype)
-        text += fmt::format(" --output-dtype {}", to_string(output_type(problem)));
-    return text;
-}
-
 void Check::fail(std::string difference) {
     report.passed = false;
     report.message = fmt::format(
-        "{}: {} ({} data); rerun: tandem check '{}' --isa {} --layout {}{} --math {} --threads {} --seed {}",
-        problem.name(), difference, to_string(options.data), problem.text(), to_string(kernel.plan().isa),
-        to_string(problem.layout), dtype_options(problem), to_string(problem.math), options.threads,
-        options.seed);
+        "{}: {} ({} data); rerun: tandem check '{}' --isa {} --threads {} --seed {}{}", problem.name(),
+        difference, to_string(options.data), problem.name(), to_string(kernel.plan().isa), options.threads,
+        options.seed, options.in_place ? " --in-place" : "");
 }
 
 /// First element in (n, c, y, x) order, padding channels included, for which `differs(index, is_padding)`;
 /// as text.
 template <class Differs>
-std::optional<std::pair<std::size_t, std::string>> first_difference(const TensorShape& shape, Layout layout,
-                                                                    Differs differs) {
-    const std::int64_t block = channel_block(layout);
+std::optional<std::pair<std::size_t, std::string>> first_difference(const TensorShape& shape,
+                                                                    const TensorView& view, Differs differs) {
+    const std::int64_t block = channel_block(view.layout);
     const std::int64_t channels = (shape.c + block - 1) / block * block;
     for (std::int64_t n = 0; n < shape.n; ++n)
         for (std::int64_t c = 0; c < channels; ++c)
             for (std::int64_t y = 0; y < shape.h; ++y)
                 for (std::int64_t x = 0; x < shape.w; ++x) {
-                    const auto index = static_cast<std::size_t>(element_index(shape, layout, n, c, y, x));
+                    const auto index = static_cast<std::size_t>(element_index(shape, view, n, c, y, x));
                     if (!differs(index, c >= shape.c)) continue;
                     return std::pair{index, fmt::format("(n {}, c {}{}, y {}, x {})", n, c,
                                                         c < shape.c ? "" : ", a padding channel", y, x)};
                 }
     return std::nullopt;
+}
+
+/// Of the output.
+std::vector<bool> gaps_of(const Problem& problem) {
+    const TensorShape shape = problem.output_shape();
+    std::vector<bool> gaps(static_cast<std::size_t>(element_count(shape, problem.output_view)), true);
+    first_difference(shape, problem.output_view, [&](std::size_t i, bool) {
+        gaps[i] = false;
+        return false;
+    });
+    return gaps;
+}
+
+/// The last stage's, if it has one.
+bool residual_lies_on_output(const Problem& problem) {
+    const int last = problem.stage_count - 1;
+    return problem.residual_shape(last).c > 0 && problem.residual_view(last) == problem.output_view;
 }
 
 /// 0 where they are equal, which infinities may be.
@@ -246,9 +263,11 @@ void compare_with_reference(Check& check, const Output& bytes) {
     // Of numbers that small, as in the tails of gelu, f32 arithmetic leaves fewer bits than the types have.
     const double scale = check.magnitudes.output, negligible = 1e-6 * scale;
     double largest = 0;
-    std::size_t different = 0;
+    std::size_t outputs = 0, different = 0;
     for (std::size_t i = 0; i < output.size(); ++i) {
+        if (check.gaps[i]) continue;
         const double error = distance(output[i], check.reference[i]);
+        ++outputs;
         different += error > negligible;
         largest = std::isnan(error) ? HUGE_VAL : std::max(largest, error);
     }
@@ -260,7 +279,7 @@ void compare_with_reference(Check& check, const Output& bytes) {
     };
     bool in_padding = false;
     const auto difference =
-        first_difference(check.shape(), check.problem.layout, [&](std::size_t i, bool padding) {
+        first_difference(check.shape(), check.problem.output_view, [&](std::size_t i, bool padding) {
             in_padding = padding;
             const double error = distance(output[i], check.reference[i]);
             return std::isinf(error) ||
@@ -271,18 +290,29 @@ void compare_with_reference(Check& check, const Output& bytes) {
         const auto& [index, where] = *difference;
         check.fail(fmt::format("output {} is {}, the reference has {}; a difference of {} is accepted", where,
                                output[index], check.reference[index], accepted(index, in_padding)));
-    } else if (const std::size_t most = most_different(check.judged(), output.size()); different > most) {
+    } else if (const std::size_t most = most_different(check.judged(), outputs); different > most) {
         check.fail(
             fmt::format("{} of {} outputs are not the reference's, if within tolerance; {} are accepted",
-                        different, output.size(), most));
+                        different, outputs, most));
+    }
+}
+
+/// Gaps have to be as they were before the run.
+void compare_gaps(Check& check, const Output& bytes, const Output& before, Schedule schedule) {
+    const auto size = static_cast<std::size_t>(element_bytes(check.type()));
+    for (std::size_t i = 0; i < check.gaps.size(); ++i) {
+        if (!check.gaps[i] || std::memcmp(&bytes[i * size], &before[i * size], size) == 0) continue;
+        check.fail(fmt::format("element {} of the output's memory, which lies in a gap, is written {}", i,
+                               to_string(schedule)));
+        return;
     }
 }
 
 void compare_bitwise(Check& check, const Output& whole, const Output& parts, Schedule schedule) {
     const auto bytes = static_cast<std::size_t>(element_bytes(check.type()));
-    const auto difference = first_difference(check.shape(), check.problem.layout, [&](std::size_t i, bool) {
-        return std::memcmp(&whole[i * bytes], &parts[i * bytes], bytes) != 0;
-    });
+    const auto difference = first_difference(
+        check.shape(), check.problem.output_view,
+        [&](std::size_t i, bool) { return std::memcmp(&whole[i * bytes], &parts[i * bytes], bytes) != 0; });
     if (!difference) return;
     const auto& [index, where] = *difference;
     check.fail(fmt::format("output {} is {} {} and {} {}; equal bits are accepted", where,
@@ -294,14 +324,19 @@ Status check_placement(Check& check, const PackedWeights& weights, Placement pla
     const int parts = check.options.threads;
     const Result<Buffers> buffers = make_buffers(check.problem, check.data, check.kernel, parts, placement);
     if (!buffers) return buffers.error();
-    const Result<Output> whole = run(check.kernel, weights, *buffers, {Schedule::whole, parts, check.runs++});
+    const auto run_once = [&](Schedule schedule) {
+        return run(check.kernel, weights, *buffers, {schedule, parts, check.runs++, check.options.in_place});
+    };
+    const Result<Run> whole = run_once(Schedule::whole);
     if (!whole) return whole.error();
-    compare_with_reference(check, *whole);
+    compare_with_reference(check, whole->output);
+    if (check.report.passed) compare_gaps(check, whole->output, whole->before, Schedule::whole);
     if (parts == 1) return {};
     for (const Schedule schedule : {Schedule::backwards, Schedule::concurrent}) {
-        const Result<Output> split = run(check.kernel, weights, *buffers, {schedule, parts, check.runs++});
+        const Result<Run> split = run_once(schedule);
         if (!split) return split.error();
-        if (check.report.passed) compare_bitwise(check, *whole, *split, schedule);
+        if (check.report.passed) compare_bitwise(check, whole->output, split->output, schedule);
+        if (check.report.passed) compare_gaps(check, split->output, split->before, schedule);
     }
     return {};
 }
@@ -316,7 +351,7 @@ double max_abs(const std::vector<double>& values) {
 
 /// The reference of a chain's first stages, or all, on the data of a verification of it. It takes exactly
 /// what a descriptor needs: a post-op cut off takes its operand along.
-Result<std::vector<double>> reference_of(const ConvChain& chain, const VerificationData& data) {
+Result<std::vector<double>> reference_of(ConvChain chain, const VerificationData& data) {
     std::vector<StageWeights> used = data.views(chain.conv_count);
     ReferenceArgs args = data.reference_args(used);
     for (std::size_t i = 0; i < used.size(); ++i) {
@@ -324,8 +359,12 @@ Result<std::vector<double>> reference_of(const ConvChain& chain, const Verificat
         if (!conv.has(PostOpKind::bias)) used[i].bias = {};
         if (!conv.has(PostOpKind::prelu)) used[i].prelu = {};
         if (!conv.has(PostOpKind::scale)) used[i].scale = {};
-        if (!conv.has(PostOpKind::sum)) args.residual[i] = {};
+        if (conv.has(PostOpKind::sum)) continue;
+        args.residual[i] = {};
+        chain.residual_views[i].reset();
     }
+    for (std::size_t i = used.size(); i < max_stages; ++i)
+        chain.residual_views[i].reset();
     return reference(chain, args);
 }
 
@@ -347,6 +386,7 @@ ConvChain without_bounds(ConvChain chain) {
 /// The chain up to stage i, whose output has the data type of an intermediate.
 ConvChain up_to(ConvChain chain, int i) {
     chain.conv_count = i + 1;
+    chain.output_view.reset();
     return chain;
 }
 
@@ -380,6 +420,10 @@ Result<VerifyReport> verify(Context& context, const ConvChain& chain, const Veri
                      fmt::format("threads is {}; at least 1 is accepted", options.threads)};
     const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();
+    if (options.in_place && !residual_lies_on_output(*problem))
+        return Error{ErrorCode::invalid_argument,
+                     "in_place is set; a chain whose last stage has +sum of a tensor that lies as the output "
+                     "does is accepted"};
     const Result<Kernel> kernel =
         options.kernel ? Result<Kernel>(options.kernel) : context.dispatch(chain, options.dispatch);
     if (!kernel) return kernel.error();
@@ -392,7 +436,7 @@ Result<VerifyReport> verify(Context& context, const ConvChain& chain, const Veri
         kernel->pack(data.views(problem->stage_count), data.input_quantization);
     if (!weights) return weights.error();
 
-    Check check{*problem, used, *kernel, data, *expected, {.output = max_abs(*expected)}};
+    Check check{*problem, used, *kernel, data, *expected, gaps_of(*problem), {.output = max_abs(*expected)}};
     if (!check.exact()) {
         const Result<Magnitudes> magnitudes = magnitudes_of(chain, *problem, data, *expected);
         if (!magnitudes) return magnitudes.error();

@@ -3,8 +3,8 @@
 //
 // One call checks that results agree with the reference (equal where the data is exact, else within
 // tolerance.hpp), that splitting the work into parts, run in any order or at once, changes no bit, that
-// every output is written and padding channels are zero, that padding channels of the inputs are ignored,
-// and that nothing outside the stated buffers is touched.
+// every output is written and padding channels are zero, that padding channels and gaps of the inputs are
+// ignored, and that nothing outside the stated buffers, or in the output's gaps, is touched.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,8 @@ struct VerifyOptions {
     int threads = 1;  // parts, and threads that run them
     std::uint64_t seed = 1;
     DataKind data = DataKind::integers;  // random all the same where the kernel uses Winograd on bf16 or f16
-    bool guard_pages = true;             // an access out of bounds then faults: it ends the process
+    bool in_place = false;    // the last stage's residual, which has to lie like the output, is the output
+    bool guard_pages = true;  // an access out of bounds then faults: it ends the process
 };
 
 struct VerifyReport {

@@ -77,16 +77,16 @@ std::vector<float> filled(std::int64_t count, Make make) {
     return values;
 }
 
-/// A tensor in `layout` with `padding` in its padding channels.
+/// A tensor as `view` has it with `padding` in its padding channels and gaps.
 template <class Make>
-std::vector<float> activations(const TensorShape& shape, Layout layout, Make make,
+std::vector<float> activations(const TensorShape& shape, const TensorView& view, Make make,
                                float padding = std::numeric_limits<float>::quiet_NaN()) {
-    std::vector<float> values(static_cast<std::size_t>(element_count(shape, layout)), padding);
+    std::vector<float> values(static_cast<std::size_t>(element_count(shape, view)), padding);
     for (std::int64_t n = 0; n < shape.n; ++n)
         for (std::int64_t c = 0; c < shape.c; ++c)
             for (std::int64_t y = 0; y < shape.h; ++y)
                 for (std::int64_t x = 0; x < shape.w; ++x)
-                    values[static_cast<std::size_t>(element_index(shape, layout, n, c, y, x))] = make();
+                    values[static_cast<std::size_t>(element_index(shape, view, n, c, y, x))] = make();
     return values;
 }
 
@@ -164,12 +164,12 @@ void make_integers(const Problem& problem, Numbers& numbers, VerificationData& d
         return numbers.integer(max_input / quantum) * static_cast<float>(quantum);
     };
     data.exact = true;
-    data.input = activations(problem.input_shape(), problem.layout, multiple);
+    data.input = activations(problem.input_shape(), problem.input_view, multiple);
     double bound = problem.input.factors ? max_input * max_factor : max_input;
     for (int i = 0; i < problem.stage_count; ++i) {
         bound = make_integer_stage(problem, i, std::max(bound, 1.0), numbers, data);
         data.residual[static_cast<std::size_t>(i)] =
-            activations(problem.residual_shape(i), problem.layout, multiple);
+            activations(problem.residual_shape(i), problem.residual_view(i), multiple);
     }
     data.exact_intermediate = data.exact;
     data.exact = data.exact && std::ranges::all_of(problem.last().conv.chain(), exact_on_integers);
@@ -189,7 +189,7 @@ void make_random(const Problem& problem, Numbers& numbers, VerificationData& dat
     const auto normal = [&] {
         return rounded(problem.dtype, numbers.normal());
     };
-    data.input = activations(problem.input_shape(), problem.layout, normal);
+    data.input = activations(problem.input_shape(), problem.input_view, normal);
     for (int i = 0; i < problem.stage_count; ++i) {
         const Stage& stage = problem.stage(i);
         const float weight_scale = 1 / std::sqrt(static_cast<float>(fan_in(stage)));
@@ -197,7 +197,7 @@ void make_random(const Problem& problem, Numbers& numbers, VerificationData& dat
         weights.weights = filled(stage.weight_count(), [&] { return weight_scale * numbers.normal(); });
         make_random_params(stage, numbers, weights);
         data.residual[static_cast<std::size_t>(i)] =
-            activations(problem.residual_shape(i), problem.layout, normal);
+            activations(problem.residual_shape(i), problem.residual_view(i), normal);
     }
 }
 
@@ -250,12 +250,12 @@ Quantization quantization_of_output(DataType type, Numbers& numbers) {
                               : Quantization{};
 }
 
-std::vector<float> quantized_activations(const TensorShape& shape, Layout layout, DataType type,
+std::vector<float> quantized_activations(const TensorShape& shape, const TensorView& view, DataType type,
                                          bool extremes, Numbers& numbers) {
     const auto make = [&] {
         return static_cast<float>(any_integer(range_of(type), extremes, numbers));
     };
-    std::vector<float> values = activations(shape, layout, make);
+    std::vector<float> values = activations(shape, view, make);
     for (float& value : values)
         if (std::isnan(value)) value = make();  // padding channels
     return values;
@@ -278,16 +278,18 @@ void make_quantized_stage(const Problem& problem, int i, bool extremes, Numbers&
     const TensorShape residual = problem.residual_shape(i);
     const auto at = static_cast<std::size_t>(i);
     if (is_quantized(output)) {
-        weights.residual = quantization_of_input(output, extremes, numbers);
-        data.residual[at] = quantized_activations(residual, problem.layout, output, extremes, numbers);
+        weights.residual =
+            stage.sums_input() ? data.input_quantization : quantization_of_input(output, extremes, numbers);
+        data.residual[at] =
+            quantized_activations(residual, problem.residual_view(i), output, extremes, numbers);
     } else {
-        data.residual[at] = activations(residual, problem.layout, [&] { return numbers.normal(); });
+        data.residual[at] = activations(residual, problem.residual_view(i), [&] { return numbers.normal(); });
     }
 }
 
 void make_quantized(const Problem& problem, bool extremes, Numbers& numbers, VerificationData& data) {
     data.input =
-        quantized_activations(problem.input_shape(), problem.layout, problem.dtype, extremes, numbers);
+        quantized_activations(problem.input_shape(), problem.input_view, problem.dtype, extremes, numbers);
     data.input_quantization = quantization_of_input(problem.dtype, extremes, numbers);
     data.exact_intermediate = data.exact = true;
     for (int i = 0; i < problem.stage_count; ++i) {

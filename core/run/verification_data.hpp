@@ -30,7 +30,8 @@ struct VerificationData {
         }
     };
 
-    std::vector<float> input;  // in the problem's layout; padding channels are NaN, or any integers
+    std::vector<float>
+        input;  // as the problem's view has it; padding channels and gaps are NaN, or any integers
     Quantization input_quantization{};
     std::array<std::vector<float>, max_stages> residual;  // like the input
     std::array<Weights, max_stages> stages;

@@ -2,15 +2,25 @@
 // them everywhere.
 //
 //   chain  = <N>x<C>x<H>x<W> then one to four of :<conv>            a pair has two
+//            then any of /<layout> /<data types> /<math> /<views> /<ISA>, in this order
 //   conv   = dw<k> | conv<k>o<OC>                     then, in this order, any of
 //            m<multiplier> s<stride> p<pad> d<dilation>     (m: depthwise only), then up to 4 post-ops
 //   postop = +bias +relu +relu6 +leaky(a) +clip(lo,hi) +sigmoid +tanh +swish +hsigmoid +hswish +elu(a)
-//            +gelu_erf +gelu_tanh +prelu +scale +sum +sum(<channels>) +mish
+//            +gelu_erf +gelu_tanh +prelu +scale +sum +sum(<channels>) +sum(in) +mish
 //   <N>x<C>x<H>x<W>* : every call gives a factor for each image and channel (InputShape::factors)
 //   k, s, d = one number or HxW;  p = one number or TxLxBxR;  omitted: s1, d1, m1, p = "same"
 //            ((k-1)*d/2 before, the rest after)
 //
-// Example: 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6
+//   data types = <of all tensors> | <input's>-<first stage's output>-...      omitted: f32
+//   layout, math: by name; omitted: nhwc, fast. Where bf16 or f16 stands alone, it is the data type.
+//   ISA: read and ignored, so that kernels' names are texts, too
+//   view   = in=<tensor> | out=<tensor> | res<stage, from 0>=<tensor>
+//   tensor = a layout, if not the chain's, and any of p<pixel> r<row> b<block> i<image>, separated by
+//            commas: strides in elements; omitted: dense
+//
+// Examples: 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6
+//           1x32x56x56:conv1o192+relu6:dw3+relu6:conv1o32+sum(in)/nchw16c/u8-u8-u8-s8/strict
+//           1x32x56x56:dw3:conv1o64/nhwc/f32/fast/out=p256
 //
 // Vocabulary: docs/glossary.md. Thread safety: values; concurrent reads are fine.
 #pragma once
@@ -32,6 +42,22 @@ enum class Layout : std::uint8_t {
     nhwc,     // [N][H][W][C]
     nchw16c,  // [N][ceil(C/16)][H][W][16]; padding channels are ignored on input and zero on output
     nchw8c,   // [N][ceil(C/8)][H][W][8]
+    nchw,     // [N][C][H][W]: the input of a dense first stage of up to 4 channels, and the output
+};
+
+/// How an activation tensor lies in memory, which may be as a part of a larger one: some channels of it, or
+/// some rows and columns. Strides are in elements; 0: as in a tensor without gaps.
+struct TensorView {
+    constexpr TensorView(Layout of = Layout::nhwc, std::int64_t pixel_stride = 0, std::int64_t row_stride = 0,
+                         std::int64_t block_stride = 0, std::int64_t image_stride = 0) noexcept
+        : layout(of), pixel(pixel_stride), row(row_stride), block(block_stride), image(image_stride) {}
+
+    Layout layout;
+    std::int64_t pixel;  // from a pixel to the next of its row
+    std::int64_t row;
+    std::int64_t block;  // from a block of channels to the next (nchw: from a channel); nhwc has none: 0
+    std::int64_t image;
+    bool operator==(const TensorView&) const = default;
 };
 
 /// Which arithmetic may be chosen (docs/math-modes.md).
@@ -70,6 +96,7 @@ struct PostOp {
     float beta = 0;   // clip: upper bound
     std::int64_t channels =
         0;  // sum: channels of the residual; 0 = the stage's output channels. Missing ones count as zero
+    bool of_input = false;  // sum: the residual is the chain's own input, which is not passed twice
 
     bool operator==(const PostOp&) const = default;
 };
@@ -136,6 +163,9 @@ struct ConvChain {
     /// Of each stage's output. Quantised input only: u8 or s8, the last stage also f32. What the numbers
     /// stand for is told to pack().
     std::array<std::optional<DataType>, max_stages> output_dtypes{};
+    /// Tensors that do not lie as `layout` has it; a chain has one width of channel blocks.
+    std::optional<TensorView> input_view{}, output_view{};
+    std::array<std::optional<TensorView>, max_stages> residual_views{};  // of +sum, one a stage
 
     static ConvChain of(const InputShape& input, std::initializer_list<Conv> convs = {});
     /// A copy with one more convolution at the end. A fifth one makes the descriptor invalid.
@@ -146,8 +176,7 @@ struct ConvChain {
     /// The convolutions in use, in order.
     std::span<const Conv> stages() const noexcept;
 
-    static Result<ConvChain> parse(
-        std::string_view text);  // the text form names neither data types, layout nor math
+    static Result<ConvChain> parse(std::string_view text);
     bool operator==(const ConvChain&) const = default;
 };
 
@@ -167,8 +196,8 @@ struct ConvPair : ConvChain {
     static Result<ConvPair> parse(std::string_view text);
 };
 
-/// Canonical text: parse(to_string(x)) == x up to data types, layout, math and an explicitly written "same"
-/// padding.
+/// Canonical text: parse(to_string(x)) == x up to what is written though it is the default, e.g. "same"
+/// padding. Layout, data types, math and views are left out where all are the defaults.
 std::string to_string(const ConvChain& chain);
 std::string to_string(const Conv& conv);
 const char* to_string(Layout layout) noexcept;
@@ -178,7 +207,8 @@ const char* to_string(PostOpKind kind) noexcept;
 /// Ok, or which field is wrong, its value and what is accepted. Every size computation is overflow-checked.
 Status validate(const ConvChain& chain);
 
-/// Convolution i of a valid chain on its own: it reads what the one before wrote.
+/// Convolution i of a valid chain on its own: it reads what the one before wrote, and what is the chain's
+/// input for +sum(in) is a residual like others.
 ConvChain stage_of(const ConvChain& chain, int i);
 
 }  // namespace tandem

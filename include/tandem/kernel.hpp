@@ -44,7 +44,7 @@ struct StageWeights {
         weight_scales{};      // output channels: real weight = weight_scales[channel] * quantised weight
     Quantization output{};    // the next stage's input; not used where the output is f32
     Quantization residual{};  // of +sum's tensor, whose data type is that of the stage's output; not used
-                              // where it is f32
+                              // where it is f32, nor of +sum(in), where it is the chain's input's
 };
 
 /// Weights in the order one particular kernel reads them. Immutable, may be shared by threads, must outlive
@@ -59,9 +59,10 @@ private:
     std::shared_ptr<const struct PackedData> data_;
 };
 
-/// One call's tensors. Layouts and sizes are those of the descriptor. Alignment: that of the element type
-/// is enough. A size of 0 means "not stated" and is not checked; a stated one that is too small is an
-/// error. Input, output and residuals must not overlap.
+/// One call's tensors. Shapes, layouts and strides are those of the descriptor; a tensor that is a part of a
+/// larger one is given by its first element. Alignment: that of the element type is enough. A size of 0 means
+/// "not stated" and is not checked; a stated one that is too small is an error. Nothing may overlap the
+/// output, but for the last stage's residual, which may be the output where both lie alike.
 struct Args {
     const void* input = nullptr;
     void* output = nullptr;
@@ -120,8 +121,10 @@ public:
     bool fused() const noexcept;
     TensorShape input_shape() const noexcept;
     TensorShape output_shape() const noexcept;
-    TensorShape residual_shape(int stage) const noexcept;  // all zero where the stage has no +sum
-    Layout layout() const noexcept;
+    TensorShape residual_shape(int stage) const noexcept;  // all zero where none is passed
+    TensorView input_view() const noexcept;                // with every stride filled in
+    TensorView output_view() const noexcept;
+    TensorView residual_view(int stage) const noexcept;
     DataType input_dtype() const noexcept;
     DataType output_dtype() const noexcept;
     DataType residual_dtype(int stage) const noexcept;  // that of the stage's output

@@ -16,22 +16,28 @@ struct TensorShape {
     bool operator==(const TensorShape&) const = default;
 };
 
-/// Channels that lie next to each other in memory; the channel count is padded to a multiple of it.
+/// Channels of a block, which lie next to each other; the channel count is padded to a multiple of it.
 constexpr std::int64_t channel_block(Layout layout) noexcept {
     return layout == Layout::nchw16c ? 16 : layout == Layout::nchw8c ? 8 : 1;
 }
 
-/// Elements that a tensor takes in `layout`, padding channels of blocked layouts included; -1 if that
-/// overflows.
-std::int64_t element_count(const TensorShape& shape, Layout layout) noexcept;
+/// The view with every stride of a tensor of this shape filled in.
+TensorView filled(const TensorView& view, const TensorShape& shape) noexcept;
 
-/// Index of element (n, c, y, x) in a tensor of this shape and layout.
-std::int64_t element_index(const TensorShape& shape, Layout layout, std::int64_t n, std::int64_t c,
+/// Elements from the first to the last of a tensor, padding channels of blocked layouts and gaps included; -1
+/// if that overflows.
+std::int64_t element_count(const TensorShape& shape, const TensorView& view) noexcept;
+
+/// Index of element (n, c, y, x) of a tensor of this shape, from its first.
+std::int64_t element_index(const TensorShape& shape, const TensorView& view, std::int64_t n, std::int64_t c,
                            std::int64_t y, std::int64_t x) noexcept;
 
-/// Copies f32 NCHW (n*c*h*w elements) into `layout`; padding channels are set to zero.
-Status from_nchw(std::span<const float> nchw, const TensorShape& shape, Layout layout, std::span<float> out);
+/// Copies f32 NCHW (n*c*h*w elements) to where `view` has it; padding channels are set to zero, gaps left
+/// alone.
+Status from_nchw(std::span<const float> nchw, const TensorShape& shape, const TensorView& view,
+                 std::span<float> out);
 /// The inverse; padding channels are dropped.
-Status to_nchw(std::span<const float> in, const TensorShape& shape, Layout layout, std::span<float> nchw);
+Status to_nchw(std::span<const float> in, const TensorShape& shape, const TensorView& view,
+               std::span<float> nchw);
 
 }  // namespace tandem

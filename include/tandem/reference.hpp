@@ -12,19 +12,20 @@
 
 namespace tandem {
 
-/// What a kernel is called with, for the reference: tensors in the descriptor's layout, weights plain. A
-/// tensor's elements are given as floats whatever its data type is: numbers that the type can hold; for u8
-/// and s8, the integers that are stored.
+/// What a kernel is called with, for the reference: tensors as the descriptor's views have them, weights
+/// plain. A tensor's elements are given as floats whatever its data type is: numbers that the type can hold;
+/// for u8 and s8, the integers that are stored.
 struct ReferenceArgs {
     std::span<const float> input;
     std::span<const StageWeights> stages;                       // one a stage
-    std::array<std::span<const float>, max_stages> residual{};  // for +sum, in the descriptor's layout
+    std::array<std::span<const float>, max_stages> residual{};  // of +sum
     Quantization input_quantization{};                          // of a quantised chain
     std::span<const float> input_factors{};                     // [n][c], where the descriptor has them
 };
 
-/// The output in the descriptor's layout, padding channels zero: for f32 not rounded, else numbers of the
-/// output's data type; for u8 and s8, the integers that are stored. Slow: for checking only. Thread-safe.
+/// The output as the descriptor's view has it, padding channels and gaps zero: for f32 not rounded, else
+/// numbers of the output's data type; for u8 and s8, the integers that are stored. Slow: for checking only.
+/// Thread-safe.
 Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args);
 
 }  // namespace tandem

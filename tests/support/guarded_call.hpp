@@ -25,8 +25,8 @@ public:
         : GuardedCall(problem, kernel, make_verification_data(problem, kind, seed)) {}
     GuardedCall(const Problem& problem, const Kernel& kernel, VerificationData data)
         : kernel_(kernel), data_(std::move(data)), input_(copy(problem.dtype, data_.input)),
-          output_(tensor(kernel.output_dtype(),
-                         static_cast<std::size_t>(element_count(kernel.output_shape(), problem.layout)))),
+          output_(tensor(kernel.output_dtype(), static_cast<std::size_t>(element_count(
+                                                    kernel.output_shape(), kernel.output_view())))),
           scratch_(empty(kernel.scratch_bytes(), 64)) {
         for (int i = 0; i < problem.stage_count; ++i)
             residuals_.push_back(copy(problem.output_dtype(i), data_.residual[static_cast<std::size_t>(i)]));

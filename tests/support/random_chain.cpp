@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <utility>
 
 #include "core/plan/problem.hpp"
 #include "core/plan/post_op_traits.hpp"
@@ -26,8 +27,10 @@ public:
         const std::int64_t stages = options_.min_stages == options_.max_stages
                                         ? options_.min_stages
                                         : uniform(options_.min_stages, options_.max_stages);
+        keeps_shape_ = options_.input_sums > 0 && one_in(options_.input_sums);
         while (chain.conv_count < stages)
-            chain = chain.then(conv(chain.conv_count));
+            chain = chain.then(keeps_shape_ ? same_size(conv(chain.conv_count)) : conv(chain.conv_count));
+        keep_channels(chain);
         chain.dtype = options_.dtype;
         if (is_quantized(chain.dtype))
             add_dtypes(chain);
@@ -36,25 +39,46 @@ public:
         return chain;
     }
 
-    /// Post-ops come last, as the residual's channels depend on everything else.
-    void add_post_ops(Conv& conv, std::int64_t out_channels) {
+    /// Post-ops come last, as the residual depends on everything else.
+    void add_post_ops(Conv& conv, const Problem& problem, int i) {
         const std::int64_t count = uniform(0, max_post_ops);
+        const bool like_input = keeps_shape_ && problem.output_shape(i) == problem.input_shape() &&
+                                problem.output_dtype(i) == problem.dtype;
+        if (like_input && one_in(2)) conv = conv.with({.kind = PostOpKind::sum, .of_input = true});
         while (conv.post_op_count < count) {
-            const PostOp op = post_op(out_channels);
+            const PostOp op = post_op(problem.stage(i).out_channels);
             if ((reads_tensor(op.kind) && conv.has(op.kind)) ||
                 (options_.exact_post_ops && !exact_on_integers(op)))
                 continue;
             conv = conv.with(op);
         }
+        if (!conv.post_ops[0].of_input) return;
+        std::swap(conv.post_ops[0],
+                  conv.post_ops[static_cast<std::size_t>(uniform(0, conv.post_op_count - 1))]);
+    }
+
+    bool wants_views() { return options_.views > 0 && (options_.views == 1 || one_in(options_.views)); }
+
+    void add_views(ConvChain& chain, const Problem& problem) {
+        const Layout blocked =
+            channel_block(chain.layout) > 1 ? chain.layout : pick<Layout>({Layout::nchw16c, Layout::nchw8c});
+        chain.input_view = view(problem.input_shape(), blocked);
+        chain.output_view = view(problem.output_shape(), blocked);
+        for (int i = 0; i < problem.stage_count; ++i)
+            if (const TensorShape shape = problem.residual_shape(i); shape.c > 0)
+                chain.residual_views[static_cast<std::size_t>(i)] = view(shape, blocked);
     }
 
     /// Makes the problem smaller by one step; false if there is none.
-    static bool shrink(ConvChain& chain) {
+    bool shrink(ConvChain& chain) const {
         InputShape& input = chain.input;
         if (halve(input.h > input.w ? input.h : input.w) || halve(input.n)) return true;
         for (int i = chain.conv_count; i-- > 0;)
-            if (halve(chain.conv(i).out_channels)) return true;
-        if (halve(input.c)) return true;
+            if (i != kept(chain) && halve(chain.conv(i).out_channels)) return true;
+        if (halve(input.c)) {
+            keep_channels(chain);
+            return true;
+        }
         for (int i = chain.conv_count; i-- > 0;)
             if (halve(chain.conv(i).multiplier)) return true;
         return false;
@@ -84,6 +108,16 @@ private:
         return {h, one_in(3) ? uniform(1, high) : h};
     }
 
+    TensorView view(const TensorShape& shape, Layout blocked) {
+        TensorView view(pick<Layout>({Layout::nhwc, blocked}));
+        const std::int64_t unit = channel_block(view.layout);
+        for (const auto stride :
+             {&TensorView::pixel, &TensorView::row, &TensorView::block, &TensorView::image})
+            if (one_in(2) && filled(view, shape).*stride > 0)
+                view.*stride = filled(view, shape).*stride + unit * uniform(0, 40);
+        return view;
+    }
+
     void add_dtypes(ConvChain& chain) {
         using Type = std::optional<DataType>;
         const auto last = static_cast<std::size_t>(chain.conv_count - 1);
@@ -106,6 +140,25 @@ private:
         Conv conv = Conv::dense(3, log_uniform(128), one_in(4) ? 2 : 1);
         if (one_in(2)) conv.padding = {uniform(0, 2), uniform(0, 2), uniform(0, 2), uniform(0, 2)};
         return conv;
+    }
+
+    static Conv same_size(Conv conv) {
+        conv.stride = {};
+        conv.padding.reset();
+        conv.multiplier = 1;
+        return conv;
+    }
+
+    /// The convolution with as many output channels as the chain's input, where the chain is to keep its
+    /// shape: the last dense one; -1: none.
+    int kept(const ConvChain& chain) const {
+        int i = keeps_shape_ ? chain.conv_count - 1 : -1;
+        while (i >= 0 && chain.conv(i).kind == ConvKind::depthwise)
+            --i;
+        return i;
+    }
+    void keep_channels(ConvChain& chain) const {
+        if (const int i = kept(chain); i >= 0) chain.conv(i).out_channels = chain.input.c;
     }
 
     Conv depthwise() {
@@ -157,6 +210,7 @@ private:
 
     std::mt19937_64& engine_;
     const RandomChainOptions& options_;
+    bool keeps_shape_ = false;  // the chain puts out its input's shape
 };
 
 }  // namespace
@@ -166,11 +220,12 @@ ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& option
     while (true) {
         ConvChain chain = generator.chain();
         Result<Problem> problem = make_problem(chain);
-        while (problem && problem->flops() > options.max_flops && Generator::shrink(chain))
+        while (problem && problem->flops() > options.max_flops && generator.shrink(chain))
             problem = make_problem(chain);
         if (!problem || problem->flops() > options.max_flops) continue;
         for (int i = 0; i < chain.conv_count; ++i)
-            generator.add_post_ops(chain.conv(i), problem->stage(i).out_channels);
+            generator.add_post_ops(chain.conv(i), *problem, i);
+        if (generator.wants_views()) generator.add_views(chain, *make_problem(chain));
         return chain;
     }
 }

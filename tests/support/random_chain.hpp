@@ -23,6 +23,8 @@ struct RandomChainOptions {
         DataType::f32;     // of the input; quantised chains get any intermediates and output that go with it
     bool factors = false;  // one input in twelve has factors, unless it is quantised
     int min_stages = 2, max_stages = 2;
+    int views = 0;       // one chain in so many has tensors of layouts of their own, and with gaps; 0: none
+    int input_sums = 0;  // one chain in so many puts out its input's shape, and may add it; 0: none
 };
 
 ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& options = {});

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/problem.hpp"
 #include "core/run/verification.hpp"
 
 namespace tandem::test {
@@ -19,15 +20,10 @@ inline std::string verify_job(const ConvChain& chain, const VerifyOptions& optio
 }
 
 inline std::string rerun_command(const ConvChain& chain, const VerifyOptions& options) {
-    std::string dtypes = to_string(chain.dtype);
-    const auto last = static_cast<std::size_t>(chain.conv_count - 1);
-    if (last > 0 && chain.output_dtypes[0])
-        dtypes += std::string(" --intermediate-dtype ") + to_string(*chain.output_dtypes[0]);
-    if (chain.output_dtypes[last])
-        dtypes += std::string(" --output-dtype ") + to_string(*chain.output_dtypes[last]);
-    return fmt::format("tandem check '{}' --isa {} --layout {} --dtype {} --threads {} --seed {}",
-                       to_string(chain), options.dispatch.isa ? to_string(*options.dispatch.isa) : "?",
-                       to_string(chain.layout), dtypes, options.threads, options.seed);
+    return fmt::format("tandem check '{}' --isa {} --threads {} --seed {}{}",
+                       make_problem(chain).value().name(),
+                       options.dispatch.isa ? to_string(*options.dispatch.isa) : "?", options.threads,
+                       options.seed, options.in_place ? " --in-place" : "");
 }
 
 }  // namespace tandem::test
