@@ -165,6 +165,32 @@ void emit_store(const Simd& simd, Element element, const Address& to, const Vec&
     }
 }
 
+void emit_bits(const Simd& simd, Element element, const Vec& v, std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    switch (element) {
+        case Element::bf16:
+            emit_round(simd, element, v, temps);
+            code.vpsrld(v, v, 16);
+            break;
+        case Element::f16:
+            code.vcvtps2ph(half(v), v, 0);
+            code.vpmovzxwd(v, half(v));
+            break;
+        case Element::u8: code.vcvtps2dq(v, v); break;
+        case Element::s8:
+        case Element::s16: {
+            const auto above = static_cast<std::uint8_t>(32 - 8 * element_bytes(element));
+            code.vcvtps2dq(v, v);
+            code.vpslld(v, v, above);
+            code.vpsrld(v, v, above);
+            break;
+        }
+        case Element::f32:
+        case Element::bf16x2:
+        case Element::bf16x3: break;  // the latter: never in one lane
+    }
+}
+
 namespace {
 
 // nearest = v rounded to bf16, still f32; v = what that leaves. Ties go away from zero, so that two

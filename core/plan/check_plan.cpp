@@ -123,7 +123,7 @@ private:
                 "1, winograd4 "
                 "also stride 2 with whole vectors of input channels, math fast, and channel blocks as wide "
                 "as the "
-                "vectors).",
+                "vectors; its input may not be nchw).",
                 stage_name(i), to_string(stage.algorithm));
         if (stage.algorithm != Algorithm::direct && stage.dot != Dot::f32)
             return refuse("{}.dot is {}; f32 is accepted where the stage is computed by Winograd.",

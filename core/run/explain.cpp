@@ -145,6 +145,11 @@ std::string tiling_lines(const Subject& subject) {
                     code.scratch_bytes, code.bytes().size(), functions, code.emission_seconds * 1e6);
     if (problem.input.factors)
         text += "Input: its rows are copied to scratch, multiplied by the factors of their image.\n";
+    else if (problem.reads_planes(0))
+        text +=
+            fmt::format("Input: its planes, nchw, are {}.\n",
+                        stages_source(problem, code.plan) ? "put together in scratch to what the dot reads"
+                                                          : "read as they are");
     return text;
 }
 
