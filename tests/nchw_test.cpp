@@ -1,11 +1,14 @@
-// NCHW tensors, whose channels are planes: a dense first stage of few channels reads them.
+// NCHW tensors, whose channels are planes: a dense first stage of few channels reads them, any last stage
+// writes them.
 #include "support/doctest.hpp"
+
+#include <algorithm>
 
 #include <fmt/format.h>
 
+#include "core/plan/candidates.hpp"
 #include "core/plan/machine.hpp"
 #include "core/plan/tiling.hpp"
-#include "core/run/compile.hpp"
 #include "core/run/libxsmm_backend.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/verify_job.hpp"
@@ -61,6 +64,20 @@ void check(const std::vector<Case>& cases) {
     }
 }
 
+constexpr const char* heads[] = {
+    "1x19x13x9:dw3+bias+relu6:conv1o37+bias",
+    "2x33x9x20:conv1o48+bias+relu6:dw3s2+bias+relu6",
+    "1x40x14x14:conv1o80+relu6:dw3+relu6:conv1o16+bias",
+    "2x8x7x33:conv3o3+bias",
+    "1x16x3x5:dw5+bias+prelu",
+    "1x24x12x12:dw3m2+bias:conv3o21+bias+sum",
+    "1x64x7x7:conv1o130+bias+sum(9)+relu",
+    "1x32x16x16:conv3o64+bias+relu:conv3o32+bias",
+    "2x5x6x17:conv1o1",
+    "1x9x1x50:conv1x3o256+bias",
+    "1x12x20x3:dw3s2:conv1o20+bias+hswish",
+};
+
 constexpr const char* stems[] = {
     "1x3x33x31:conv3o32s2+bias+relu6:dw3+bias+relu6:conv1o16+bias",
     "2x3x15x17:conv3o24s2+bias+relu6:dw3+bias+relu6",
@@ -102,6 +119,68 @@ TEST_CASE("nchw: stems read planes in every data type, on every ISA") {
     check(cases);
 }
 
+TEST_CASE("nchw: last stages of every kind write planes in every data type, on every ISA") {
+    std::vector<Case> cases;
+    for (const char* head : heads)
+        for (const char* views :
+             {"/out=nchw", "/in=nchw16c/out=nchw,r51,b2021,i600000", "/in=nchw8c/out=nchw,r53"})
+            add_cases(head, views, cases);
+    for (const char* stem : stems)
+        add_cases(stem, "/in=nchw/out=nchw", cases);
+    check(cases);
+}
+
+TEST_CASE("nchw: quantised chains write planes of other types") {
+    std::vector<Case> cases;
+    for (const char* head : heads)
+        for (const char* types : {"s8-u8", "u8-s8", "s8-f32"}) {
+            ConvChain chain = chain_of(std::string(head) + "/out=nchw");
+            const std::string text = types;
+            chain.dtype = text[0] == 's' ? DataType::s8 : DataType::u8;
+            chain.output_dtypes[static_cast<std::size_t>(chain.conv_count - 1)] =
+                text.ends_with("f32")  ? DataType::f32
+                : text.ends_with("u8") ? DataType::u8
+                                       : DataType::s8;
+            for (const Isa isa : host_isas(chain.dtype))
+                cases.push_back({chain, {.dispatch = {.isa = isa, .threads = 2}, .threads = 2}});
+        }
+    check(cases);
+}
+
+/// Plans other than the planner's: one tile, tiles narrower than the image, channel splits, a stored tensor.
+TEST_CASE("nchw: planes are written under any tiling") {
+    Context context;
+    for (const char* text : {"2x20x12x37:dw3+bias:conv1o70+bias+relu/nhwc/f32/fast/out=nchw",
+                             "1x16x12x37:conv1o48:dw3+bias:conv1o50/nhwc/s8/fast/out=nchw",
+                             "1x3x25x37:conv3o32s2+bias:dw3+bias:conv1o40/nhwc/f16/fast/in=nchw/out=nchw"}) {
+        const ConvChain chain = chain_of(text);
+        const Problem problem = *make_problem(chain);
+        for (const Isa isa : host_isas(chain.dtype))
+            for (const Plan& plan : candidate_plans(problem, *host_machine(isa), 2)) {
+                VerifyOptions options{.threads = 2};
+                options.dispatch.plan = std::make_shared<Plan>(plan);
+                const auto report = verify(context, chain, options);
+                CAPTURE(to_string(plan));
+                REQUIRE_MESSAGE(report.ok(), report.error().message);
+                CHECK_MESSAGE(report->passed, report->message);
+            }
+    }
+}
+
+TEST_CASE("nchw: packed weights of an output in planes serve images of every size") {
+    Context context;
+    const auto kernel = [&](const char* text) {
+        return *context.dispatch(chain_of(std::string(text) + "/nhwc/f32/fast/in=nchw/out=nchw"));
+    };
+    const char* const text = "1x3x9x9:conv3o20s2+bias+relu6";
+    const Kernel small = kernel(text), large = kernel("1x3x31x40:conv3o20s2+bias+relu6");
+    const VerificationData data = make_verification_data(*make_problem(chain_of(text)), DataKind::random, 1);
+    const auto packed = small.pack(data.views(1));
+    REQUIRE(packed.ok());
+    std::vector<float> input(3 * 31 * 40), output(20 * 16 * 20), scratch(large.scratch_bytes() / 4 + 16);
+    CHECK(large({.input = input.data(), .output = output.data(), .weights = &*packed}).ok());
+}
+
 TEST_CASE("nchw: planes are read with LIBXSMM's kernels, too") {
     if (!libxsmm::available()) return;
     for (const char* stem : stems)
@@ -115,6 +194,18 @@ TEST_CASE("nchw: planes are read with LIBXSMM's kernels, too") {
             REQUIRE_MESSAGE(report.ok(), report.error().message);
             CHECK_MESSAGE(report->passed, report->message);
         }
+}
+
+TEST_CASE("nchw: LIBXSMM's kernels do not write planes, Tandem's say how") {
+    const ConvChain chain = chain_of("1x16x20x20:dw3:conv1o40/nhwc/f32/fast/out=nchw");
+    const Problem problem = *make_problem(chain);
+    CHECK(check_plan(problem, with_libxsmm(rules_plan(problem, *host_machine(), 1))).error().message ==
+          "plan.backend is libxsmm; tandem is accepted for an output in nchw.");
+    const Kernel kernel = *Context().dispatch(chain);
+    CHECK(kernel.explain().find("Output: the rows of a tile lie in scratch (") != std::string::npos);
+    CHECK(std::ranges::any_of(kernel.symbols(), [](const CodeSymbol& symbol) {
+        return symbol.name.ends_with(" pixels to 16 planes");
+    }));
 }
 
 TEST_CASE("nchw: neither Winograd nor AMX takes planes") {

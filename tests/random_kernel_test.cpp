@@ -44,7 +44,7 @@ struct RandomSet {
 bool lay_residual_on_output(ConvChain& chain) {
     const Problem problem = *make_problem(chain);
     const int last = problem.stage_count - 1;
-    if (problem.residual_shape(last).c == 0) return false;
+    if (problem.residual_shape(last).c == 0 || problem.writes_planes()) return false;
     chain.residual_views[static_cast<std::size_t>(last)] = problem.output_view;
     return true;
 }

@@ -5,6 +5,7 @@
 
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
+#include "core/plan/output_planes.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
@@ -143,6 +144,8 @@ private:
             refuse("plan.backend is libxsmm; tandem is accepted for {}.", to_string(problem_.dtype));
         if (problem_.input.factors)
             refuse("plan.backend is libxsmm; tandem is accepted for an input with factors.");
+        if (problem_.writes_planes())
+            refuse("plan.backend is libxsmm; tandem is accepted for an output in nchw.");
         if (stage.algorithm != Algorithm::direct)
             refuse("{}.algorithm is {}; direct is accepted with plan.backend libxsmm.", stage_name(i),
                    to_string(stage.algorithm));
@@ -179,6 +182,7 @@ private:
             most = std::max({most, buffer.strides.row, buffer.strides.block_stride});
         };
         cover(staging_buffer(problem_, plan_));
+        cover(output_buffer(problem_, plan_));
         for (int i = 0; i + 1 < problem_.stage_count; ++i)
             cover(mid_buffer(problem_, plan_, i));
         if (most >= limit)

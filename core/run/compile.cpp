@@ -6,13 +6,6 @@
 
 namespace tandem {
 
-Status check_layouts(const Problem& problem) {
-    if (!problem.writes_planes()) return {};
-    return Error{ErrorCode::unsupported,
-                 "output_view.layout is nchw, which no kernel writes yet; nhwc, nchw16c or nchw8c is "
-                 "accepted."};
-}
-
 Result<std::shared_ptr<const KernelCode>> emit_choice(const PlanChoice& choice, const Problem& problem,
                                                       const Machine& machine,
                                                       const KernelCode::Options& options) {
@@ -24,7 +17,6 @@ Result<std::shared_ptr<const KernelCode>> emit_choice(const PlanChoice& choice, 
 }
 
 Result<Kernel> kernel_for(const Problem& problem, const Machine& machine, int threads) {
-    if (Status status = check_layouts(problem); !status) return status.error();
     Problem image = problem;
     image.input.n = 1;
     Planner planner;

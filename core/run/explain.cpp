@@ -150,6 +150,11 @@ std::string tiling_lines(const Subject& subject) {
             fmt::format("Input: its planes, nchw, are {}.\n",
                         stages_source(problem, code.plan) ? "put together in scratch to what the dot reads"
                                                           : "read as they are");
+    if (problem.writes_planes())
+        text += fmt::format(
+            "Output: the rows of a tile lie in scratch ({}), from where they go to the planes of "
+            "nchw.\n",
+            size_text(static_cast<double>(code.segments.back().written.bytes)));
     return text;
 }
 

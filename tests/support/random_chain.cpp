@@ -64,7 +64,7 @@ public:
             channel_block(chain.layout) > 1 ? chain.layout : pick<Layout>({Layout::nchw16c, Layout::nchw8c});
         const bool reads_planes = may_read_planes(problem) && one_in(2);
         chain.input_view = view(problem.input_shape(), reads_planes ? Layout::nchw : any_layout(blocked));
-        chain.output_view = view(problem.output_shape(), any_layout(blocked));
+        chain.output_view = view(problem.output_shape(), one_in(3) ? Layout::nchw : any_layout(blocked));
         for (int i = 0; i < problem.stage_count; ++i)
             if (const TensorShape shape = problem.residual_shape(i); shape.c > 0)
                 chain.residual_views[static_cast<std::size_t>(i)] = view(shape, any_layout(blocked));
