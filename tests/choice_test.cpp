@@ -64,7 +64,7 @@ TEST_CASE("choice: large maps are fused, and the reason says what was weighed") 
 TEST_CASE(
     "choice: where transformed weights leave L2 the model prefers one stage after the other, and the kernel "
     "says so") {
-    const ConvPair pair = *ConvPair::parse("1x128x28x28:conv3o128+bias+relu:conv3o128+bias+relu");
+    const ConvPair pair = *ConvPair::parse("1x256x28x28:conv3o256+bias+relu:conv3o256+bias+relu");
     const PlanDecision decision = decide_plan(*make_problem(pair), machine_of(Isa::avx512), 1);
     CHECK_FALSE(decision.fused);
     CHECK(decision.seconds * least_unfused_gain < decision.fused_seconds);

@@ -36,25 +36,45 @@ constexpr std::array chains{
     "2x19x8x7:dw3+bias:conv1o33+relu:dw5s2:conv3o18+bias",
 };
 
+// The residual is the input as it is passed.
+constexpr std::array summing_chains{
+    "2x24x9x8:conv1o48+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum(in)",
+    "2x19x6x7:dw3+bias+sum(in)+relu",
+    "1x40x7x9:conv3o40+sum(in):dw5+bias:conv1o40+sum(in)",
+};
+
 struct Case {
     ConvChain chain;
     Isa isa;
 };
 
-std::vector<Case> all_cases() {
-    std::vector<Case> cases;
-    for (const char* text : chains) {
-        for (const DataType dtype : {DataType::f32, DataType::bf16, DataType::f16}) {
-            for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c}) {
+/// In every type and layout, and with gaps between the input's pixels and rows.
+void add_cases(const char* text, std::vector<Case>& cases) {
+    for (const DataType dtype : {DataType::f32, DataType::bf16, DataType::f16}) {
+        for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c}) {
+            for (const bool gaps : {false, true}) {
                 ConvChain chain = *ConvChain::parse(text);
                 chain.dtype = dtype;
                 chain.layout = layout;
                 chain.input.factors = true;
+                if (gaps) chain.input_view = TensorView(layout, 160, 160 * (chain.input.w + 1));
                 for (const Isa isa : host_isas(dtype, chain.math))
                     cases.push_back({chain, isa});
             }
         }
     }
+}
+
+std::vector<const char*> all_chains() {
+    std::vector<const char*> all(chains.begin(), chains.end());
+    all.insert(all.end(), summing_chains.begin(), summing_chains.end());
+    return all;
+}
+
+std::vector<Case> all_cases() {
+    std::vector<Case> cases;
+    for (const char* text : all_chains())
+        add_cases(text, cases);
     return cases;
 }
 
@@ -99,14 +119,26 @@ void multiply(const Problem& problem, VerificationData& data) {
     data.input_factors.clear();
 }
 
+/// The chain without factors, its residual that was its input a tensor of its own.
+ConvChain without_factors(ConvChain chain, const Problem& problem, VerificationData& data) {
+    chain.input.factors = false;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        if (!problem.stage(i).sums_input()) continue;
+        for (PostOp& op : chain.conv(i).post_ops)
+            op.of_input = false;
+        chain.residual_views[static_cast<std::size_t>(i)] = problem.input_view;
+        data.residual[static_cast<std::size_t>(i)] = data.input;
+    }
+    return chain;
+}
+
 std::string compare(const Case& c) {
     const Problem problem = *make_problem(c.chain);
     VerificationData data = make_verification_data(problem, DataKind::random, 3);
     const auto multiplied_by_kernel = output_of(c.chain, c.isa, data);
     if (!multiplied_by_kernel) return multiplied_by_kernel.error().message;
+    const ConvChain plain = without_factors(c.chain, problem, data);
     multiply(problem, data);
-    ConvChain plain = c.chain;
-    plain.input.factors = false;
     const auto multiplied_before = output_of(plain, c.isa, data);
     if (!multiplied_before) return multiplied_before.error().message;
     return bitwise_difference(*multiplied_by_kernel, *multiplied_before);
@@ -117,9 +149,8 @@ void check_stored(const ConvChain& chain, Isa isa, ThreadPool& pool) {
     const Problem problem = *make_problem(chain);
     const VerificationData data = make_verification_data(problem, DataKind::random, 5);
     VerificationData multiplied = data;
+    const ConvChain plain = without_factors(chain, problem, multiplied);
     multiply(problem, multiplied);
-    ConvChain plain = chain;
-    plain.input.factors = false;
     Context context;
     const Kernel own = *context.dispatch(chain, {.isa = isa});
     for (int i = 0; i + 1 < problem.stage_count; ++i) {
@@ -155,7 +186,7 @@ TEST_CASE("input factors: as if the input had been multiplied beforehand") {
 TEST_CASE("input factors: with a stored tensor after any stage") {
     Result<ThreadPool> pool = ThreadPool::create({.threads = 2});
     REQUIRE(pool.ok());
-    for (const char* text : chains) {
+    for (const char* text : all_chains()) {
         for (const Layout layout : {Layout::nhwc, Layout::nchw16c}) {
             ConvChain chain = *ConvChain::parse(text);
             chain.layout = layout;
@@ -170,7 +201,7 @@ TEST_CASE("input factors: with a stored tensor after any stage") {
 }
 
 TEST_CASE("input factors: kernels agree with the reference, in every math mode") {
-    for (const char* text : chains) {
+    for (const char* text : all_chains()) {
         for (const Math math : {Math::fast, Math::strict, Math::bf16}) {
             ConvChain chain = *ConvChain::parse(text);
             chain.math = math;
@@ -186,6 +217,18 @@ TEST_CASE("input factors: kernels agree with the reference, in every math mode")
     }
 }
 
+TEST_CASE("input factors: they multiply what the first stage reads, not what +sum(in) adds") {
+    const ConvChain chain = *ConvChain::parse("2x24x5x4*:conv1o32:dw3:conv1o24+sum(in)");
+    const Problem problem = *make_problem(chain);
+    VerificationData data = make_verification_data(problem, DataKind::random, 7);
+    std::ranges::fill(data.input_factors, 0.0f);
+    const std::vector<float> input = data.input;
+    Context context;
+    const auto output = output_of(context.dispatch(chain), problem, data);
+    REQUIRE(output.ok());
+    CHECK(*output == input);
+}
+
 TEST_CASE("input factors: a call without them, or with too few") {
     const ConvChain chain = *ConvChain::parse("2x8x5x5*:dw3:conv1o8");
     Context context;
@@ -198,6 +241,9 @@ TEST_CASE("input factors: a call without them, or with too few") {
     CHECK(kernel(args).error().message == "input_factors_bytes is 63; at least 64 are needed.");
     args.input_factors_bytes = 64;
     CHECK(kernel(args).ok());
+    args.input_factors = static_cast<const float*>(args.output) + 3;
+    CHECK(kernel(args).error().message.starts_with("input_factors is at "));
+    CHECK(kernel(args).error().message.find("overlaps the output's 1600 bytes") != std::string::npos);
     args.input_factors = nullptr;
     CHECK(kernel(args).error().message == "input_factors is null; a buffer of 64 bytes is needed.");
 }

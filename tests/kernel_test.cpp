@@ -187,7 +187,7 @@ TEST_CASE("kernels: every tile function of the paper's layers computes both stag
                 context.dispatch(pair, {.isa = isa, .plan = std::make_shared<const Plan>(fused)});
             REQUIRE(kernel.ok());
             CHECK(kernel->fused() == (kernel->tiles() > 1));
-            int functions = 0;
+            int functions = 0, computing_first = 0;
             bool first = false, second = false, inside = false;
             for (const CodeSymbol& symbol : kernel->symbols()) {
                 if (symbol.kind == CodeSymbolKind::function) inside = true, first = second = false;
@@ -195,12 +195,14 @@ TEST_CASE("kernels: every tile function of the paper's layers computes both stag
                 first = first || symbol.name.starts_with("first:");
                 second = second || symbol.name.starts_with("second:");
                 if (symbol.name != "epilogue") continue;
-                CHECK(first);
+                CHECK((first || fused.slides()));  // a window may hold all rows of the image's last tile
                 CHECK(second);
                 inside = false;
                 ++functions;
+                computing_first += first;
             }
             CHECK(functions > 0);
+            CHECK(computing_first >= functions - 1);
         }
     }
 }

@@ -89,3 +89,21 @@ TEST_CASE("probes: twice the FMAs take about twice as long") {
     CHECK(read_bandwidth(Isa::avx2, 16 * 1024) > 1);
     CHECK(std::isfinite(read_bandwidth(Isa::avx2, 1)));
 }
+
+TEST_CASE("measure: before_call comes before each call, and samples are of one") {
+    std::string order;
+    InterleaveOptions options;
+    options.seconds = 0;
+    options.min_rounds = 3;
+    options.before_call = [&] {
+        order += '-';
+    };
+    const std::vector<Series> all = interleave({[&] { order += 'a'; },
+                                                [&] {
+                                                    order += 'b';
+                                                }},
+                                               options);
+    CHECK(order == "ab-a-b-a-b-a-b");
+    for (const Series& one : all)
+        CHECK(one.repetitions == 1);
+}

@@ -12,6 +12,7 @@
 #include "core/plan/panel.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/plan/winograd.hpp"
 #include "core/run/kernel_code.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/guarded_call.hpp"
@@ -89,30 +90,46 @@ Result<std::vector<float>> output_of(const Result<Kernel>& kernel, const Problem
     return call.output();
 }
 
-/// Compares `count` random plans of one random pair with the planner's own.
-std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::optional<Math> math,
-                          int stages = 2) {
-    std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
-    const RandomChainOptions options{
-        .kinds = seed % 3 == 0 ? ChainKinds::depthwise_pointwise : ChainKinds::any,
-        .max_flops = 3e6,
-        .dtype = dtype,
-        .factors = true,
-        .min_stages = stages,
-        .max_stages = stages};
-    ConvChain pair = random_chain(engine, options);
-    if (math) pair.math = *math;
-    const Problem problem = *make_problem(pair);
+/// The planner's plan of a kernel, with Winograd wherever it applies if `algorithm` says so.
+Plan own_plan(const Problem& problem, const Kernel& planned, Algorithm algorithm) {
+    Plan plan = planned.impl()->code->plan;
+    if (algorithm == Algorithm::direct) return plan;
+    plan.backend = Backend::tandem;
+    plan.channel_splits = 1;
+    for (int i = 0; i < problem.stage_count; ++i) {
+        if (!algorithm_applies(problem, plan.isa, i, algorithm)) continue;
+        plan.stage(i) = {.algorithm = algorithm, .dot = Dot::f32, .block_pixels = 2, .block_vectors = 2};
+    }
+    plan.tile_w = static_cast<int>(problem.last().out_w);
+    return plan;
+}
+
+struct PlanComparison {
+    int count = 0;  // random plans
+    DataType dtype = DataType::f32;
+    std::optional<Math> math{};
+    int stages = 2;
+    Algorithm algorithm = Algorithm::direct;  // or Winograd wherever it applies
+    ChainKinds kinds = ChainKinds::any;
+};
+
+/// Compares random plans of a chain with the planner's own.
+std::string compare_plans(std::mt19937_64& engine, const ConvChain& chain, const PlanComparison& what) {
+    const Problem problem = *make_problem(chain);
     Context context;
-    for (const Isa isa : host_isas(dtype, pair.math)) {
-        const auto planned = context.dispatch(pair, {.isa = isa});
-        const auto expected = output_of(planned, problem, 1);
-        if (!expected) return fmt::format("{}: {}", problem.name(), expected.error().message);
-        for (int i = 0; i < count; ++i) {
-            const Plan plan = random_plan(problem, planned->impl()->code->plan, engine);
+    for (const Isa isa : host_isas(chain.dtype, chain.math)) {
+        const auto planned = context.dispatch(chain, {.isa = isa});
+        if (!planned) return fmt::format("{}: {}", problem.name(), planned.error().message);
+        const Plan own = own_plan(problem, *planned, what.algorithm);
+        const auto expected =
+            output_of(context.dispatch(chain, {.plan = std::make_shared<const Plan>(own)}), problem, 1);
+        if (!expected)
+            return fmt::format("{} with {}: {}", problem.name(), to_string(own), expected.error().message);
+        for (int i = 0; i < what.count; ++i) {
+            const Plan plan = random_plan(problem, own, engine);
             const int parts = pick(engine, 1, 5);
             const auto output = output_of(
-                context.dispatch(pair, {.plan = std::make_shared<const Plan>(plan)}), problem, parts);
+                context.dispatch(chain, {.plan = std::make_shared<const Plan>(plan)}), problem, parts);
             if (!output)
                 return fmt::format("{} with {}: {}", problem.name(), to_string(plan), output.error().message);
             if (const std::string difference = bitwise_difference(*expected, *output); !difference.empty())
@@ -121,6 +138,33 @@ std::string compare_plans(std::int64_t seed, int count, DataType dtype, std::opt
         }
     }
     return {};
+}
+
+/// Those of a random chain.
+std::string compare_plans(std::int64_t seed, const PlanComparison& what) {
+    std::mt19937_64 engine(static_cast<std::uint64_t>(seed));
+    ConvChain chain = random_chain(engine, {.kinds = what.kinds,
+                                            .max_flops = 3e6,
+                                            .dtype = what.dtype,
+                                            .factors = true,
+                                            .min_stages = what.stages,
+                                            .max_stages = what.stages,
+                                            .views = 3,
+                                            .input_sums = 4});
+    if (what.math) chain.math = *what.math;
+    return compare_plans(engine, chain, what);
+}
+
+/// The same of `chains` random chains; `what` by their seed.
+template <class What>
+void check_plans(int chains, const What& what) {
+    const auto failures = run_forked(sanitized ? 10 : chains, 10, [&](std::int64_t i) {
+        PlanComparison comparison = what(i);
+        comparison.count = sanitized ? 2 : 8;
+        return compare_plans(i, comparison);
+    });
+    for (const JobFailure& failure : failures)
+        FAIL_CHECK("chain of seed " << failure.index << ": " << failure.message);
 }
 
 }  // namespace
@@ -230,39 +274,47 @@ TEST_CASE("plan: whatever a decision of a plan is, another one is another plan")
 }
 
 TEST_CASE("plan: recompute or sliding, any tiles, blocks, channel splits and parts: the same bits") {
-    const int plans = sanitized ? 2 : 8;
-    const auto failures = run_forked(
-        sanitized ? 10 : 120, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::f32, {}); });
-    for (const JobFailure& failure : failures)
-        FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+    check_plans(120, [](std::int64_t i) {
+        return PlanComparison{.kinds = i % 3 == 0 ? ChainKinds::depthwise_pointwise : ChainKinds::any};
+    });
 }
 
 TEST_CASE("plan: the same bits of chains of three and four") {
-    const int plans = sanitized ? 2 : 8;
-    for (const DataType dtype : {DataType::f32, DataType::u8}) {
-        const auto failures = run_forked(sanitized ? 10 : 80, 10, [&](std::int64_t i) {
-            return compare_plans(i, plans, dtype, {}, 3 + static_cast<int>(i % 2));
+    for (const DataType dtype : {DataType::f32, DataType::u8})
+        check_plans(80, [&](std::int64_t i) {
+            return PlanComparison{.dtype = dtype, .stages = 3 + static_cast<int>(i % 2)};
         });
-        for (const JobFailure& failure : failures)
-            FAIL_CHECK("chain of seed " << failure.index << ": " << failure.message);
+}
+
+TEST_CASE("plan: the same bits where stages are computed by Winograd") {
+    for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4})
+        check_plans(60, [&](std::int64_t i) {
+            return PlanComparison{.math = Math::fast,
+                                  .stages = 2 + static_cast<int>(i % 2),
+                                  .algorithm = algorithm,
+                                  .kinds = ChainKinds::winograd};
+        });
+}
+
+TEST_CASE(
+    "plan: the same bits of tall images, where Winograd's tiles begin with the fresh rows of a window") {
+    for (const char* text : {"1x9x80x6:conv3o17+bias+relu:conv3o16", "1x16x140x5:conv3o8:dw5s2:conv3o24p2"}) {
+        const ConvChain chain = *ConvChain::parse(text);
+        REQUIRE(make_problem(chain)->stage(0).winograd_row != 0);
+        for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
+            std::mt19937_64 engine(1);
+            const PlanComparison what{.count = sanitized ? 2 : 30, .algorithm = algorithm};
+            CHECK(compare_plans(engine, chain, what) == std::string());
+        }
     }
 }
 
 TEST_CASE("plan: the same bits where sums are f16, too") {
-    const int plans = sanitized ? 2 : 8;
-    const auto failures = run_forked(sanitized ? 10 : 60, 10, [&](std::int64_t i) {
-        return compare_plans(i, plans, DataType::f16, Math::f16);
-    });
-    for (const JobFailure& failure : failures)
-        FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+    check_plans(60, [](std::int64_t) { return PlanComparison{.dtype = DataType::f16, .math = Math::f16}; });
 }
 
 TEST_CASE("plan: the same bits of quantised pairs, by any dot instruction") {
-    const int plans = sanitized ? 2 : 8;
-    const auto failures = run_forked(
-        sanitized ? 10 : 60, 10, [&](std::int64_t i) { return compare_plans(i, plans, DataType::u8, {}); });
-    for (const JobFailure& failure : failures)
-        FAIL_CHECK("pair of seed " << failure.index << ": " << failure.message);
+    check_plans(60, [](std::int64_t) { return PlanComparison{.dtype = DataType::u8}; });
 }
 
 TEST_CASE("plan: sums in f16 are for f16 tensors, math f16 and an ISA that has them") {

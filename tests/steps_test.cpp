@@ -2,6 +2,7 @@
 // run() computes.
 #include "support/doctest.hpp"
 
+#include <cstring>
 #include <memory>
 
 #include "core/plan/choice.hpp"
@@ -16,6 +17,8 @@ using namespace tandem::test;
 
 namespace {
 
+constexpr const char* summing_text =
+    "3x16x13x11:conv1o40+bias+relu:dw3+bias+relu:conv1o16+bias+sum(in)/nhwc/f32/fast/in=p40/out=nchw8c,i3000";
 constexpr const char* chain_text = "3x16x13x11:conv1o40+bias+relu:dw3s2+bias+relu:conv1o24+bias+sum";
 
 /// The planner's own plan with the edges in `stored` (a bit each) cut, three rows a tile before them.
@@ -57,8 +60,8 @@ TEST_CASE("steps: as many as segments, with the bits of a call without them, on 
     Context context;
     auto pool = ThreadPool::create({.threads = 3});
     REQUIRE(pool.ok());
-    for (const DataType dtype : {DataType::f32, DataType::bf16, DataType::u8}) {
-        ConvChain chain = *ConvChain::parse(chain_text);
+    for (const DataType dtype : {DataType::f32, DataType::bf16, DataType::u8, DataType::f16}) {
+        ConvChain chain = *ConvChain::parse(dtype == DataType::f16 ? summing_text : chain_text);
         chain.dtype = dtype;
         for (const Isa isa : host_isas(dtype)) {
             for (const unsigned stored : {0u, 1u, 2u, 3u}) {
@@ -79,6 +82,36 @@ TEST_CASE("steps: as many as segments, with the bits of a call without them, on 
                 }
                 call.clear();
                 REQUIRE(pool->run(*kernel, call.args()).ok());
+                CHECK(bitwise_difference(call.output(), expected) == "");
+            }
+        }
+    }
+}
+
+TEST_CASE("steps: the last segment's residual may be the output, and what +sum(in) adds the input in any") {
+    Context context;
+    auto pool = ThreadPool::create({.threads = 3});
+    REQUIRE(pool.ok());
+    for (const DataType dtype : {DataType::f32, DataType::bf16, DataType::u8}) {
+        for (const char* text : {chain_text, summing_text}) {
+            ConvChain chain = *ConvChain::parse(text);
+            chain.dtype = dtype;
+            const Problem problem = *make_problem(chain);
+            for (const unsigned stored : {1u, 2u, 3u}) {
+                const Kernel kernel = *cut_kernel(context, chain, host_isas(dtype).back(), stored);
+                CAPTURE(kernel.name());
+                CAPTURE(stored);
+                GuardedCall call(problem, kernel);
+                call.clear();
+                REQUIRE(kernel(call.args()).ok());
+                const std::vector<float> expected = call.output();
+                call.clear();
+                Args args = call.args();
+                if (args.residual[2] != nullptr) {
+                    std::memcpy(args.output, args.residual[2], args.output_bytes);
+                    args.residual[2] = args.output;
+                }
+                REQUIRE(pool->run(kernel, args).ok());
                 CHECK(bitwise_difference(call.output(), expected) == "");
             }
         }

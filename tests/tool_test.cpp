@@ -297,6 +297,18 @@ TEST_CASE("tool: bench times every data type, and oneDNN's kernels agree with it
     CHECK(libxsmm.contains("for f32 only, not for bf16") != libxsmm.contains("libxsmm is skipped"));
 }
 
+TEST_CASE("tool: bench empties caches before each call if asked to") {
+    for (const char* threads : {"1", "2"}) {
+        const TemporaryFile json_file("bench.json");
+        const Outcome outcome = tandem("bench " + small_pair + " --cold --seconds 0.01 --against separate" +
+                                       " --threads " + threads + " --json " + json_file.path());
+        INFO(outcome.output);
+        CHECK(outcome.code == 0);
+        CHECK(outcome.contains("# cold: L1 and L2 emptied before each call"));
+        CHECK(nlohmann::json::parse(json_file.text()).at("cold").get<bool>());
+    }
+}
+
 TEST_CASE("tool: bench compares with oneDNN, or says that it cannot") {
     const TemporaryFile file("bench.json");
     const Outcome outcome =

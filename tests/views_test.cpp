@@ -6,7 +6,6 @@
 #include <random>
 
 #include "core/plan/machine.hpp"
-#include "core/run/kernel_code.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/guarded_call.hpp"
 #include "support/random_chain.hpp"
@@ -34,6 +33,21 @@ std::string error_of(const std::string& text) {
     return status ? "valid" : status.error().message;
 }
 
+/// What a call says to arguments that `change` was given, with memory to point them into; or "accepted".
+std::string refusal(const char* text, const std::function<void(Args&, std::byte*)>& change) {
+    const ConvChain chain = chain_of(text);
+    Context context;
+    const Kernel kernel = *context.dispatch(chain);
+    GuardedCall call(*make_problem(chain), kernel);
+    std::vector<std::byte> memory(100000);
+    Args args = call.args();
+    args.input_bytes = args.output_bytes = 0;
+    args.residual_bytes = {};
+    change(args, memory.data() + 64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64);
+    const Status status = kernel(args);
+    return status ? std::string("accepted") : status.error().message;
+}
+
 }  // namespace
 
 TEST_CASE("views: layout, data types, math and views are parts of the text, in this order, each optional") {
@@ -58,6 +72,41 @@ TEST_CASE("views: layout, data types, math and views are parts of the text, in t
     CHECK(to_string(views) ==
           "1x8x9x9:dw3:conv1o5+sum/nchw16c/f32/fast/in=nhwc,p256,r4096/out=i9999984/res1=nhwc");
     CHECK(validate(views).ok());
+    const ConvChain all = chain_of("2x16x9x9*:dw3:conv1o16+sum(in)/in=p20/out=nchw8c");
+    CHECK(all.input.factors);
+    CHECK(to_string(all) == "2x16x9x9*:dw3:conv1o16+sum(in)/nhwc/f32/fast/in=p20/out=nchw8c");
+    CHECK(make_problem(all)->name() == "2x16x9x9*:dw3:conv1o16+sum(in)/nchw8c/f32/fast/in=nhwc,p20");
+}
+
+TEST_CASE("views: mutated texts are parsed or refused, and what validates has a name that gives it back") {
+    std::mt19937_64 engine(5);
+    const std::string alphabet = "0123456789x:+/=,*-prbinhwc8uf";
+    const char* const texts[] = {
+        "1x8x9x9:dw3:conv1o5+sum/nchw16c/f32/strict/in=nhwc,p256,r4096/out=i9984/res1=nhwc/avx512_vnni",
+        "2x16x9x9*:dw3:conv1o16+sum(in)/nhwc/bf16/fast/in=p20/out=nchw8c,b648/avx2",
+        "1x8x9x9:dw3:conv1o5/nhwc/u8-s8-f32/fast/in=i999/amx"};
+    int valid = 0;
+    for (int i = 0; i < 20000; ++i) {
+        std::string text = texts[i % 3];
+        for (auto mutations = engine() % 3 + 1; mutations-- > 0;) {
+            const std::size_t at = engine() % text.size();
+            const char c = alphabet[engine() % alphabet.size()];
+            if (engine() % 3 == 0)
+                text.erase(at, 1 + engine() % 3);
+            else if (engine() % 2 == 0)
+                text.insert(at, 1, c);
+            else
+                text[at] = c;
+            if (text.empty()) text.push_back(c);
+        }
+        const auto chain = ConvChain::parse(text);
+        if (!chain || !validate(*chain)) continue;
+        ++valid;
+        const Problem problem = *make_problem(*chain);
+        REQUIRE_MESSAGE(*make_problem(chain_of(to_string(*chain))) == problem, text);
+        REQUIRE_MESSAGE(*make_problem(chain_of(problem.name())) == problem, text);
+    }
+    CHECK(valid > 200);
 }
 
 TEST_CASE("views: texts that are none name the place and what is accepted") {
@@ -247,19 +296,6 @@ TEST_CASE("views: channel ranges of one tensor are read and written in place of 
 
 TEST_CASE(
     "views: arguments that overlap the output are refused, the last stage's residual in its place is not") {
-    Context context;
-    const auto refusal = [&](const char* text, auto change) {
-        const ConvChain chain = chain_of(text);
-        const Kernel kernel = *context.dispatch(chain);
-        GuardedCall call(*make_problem(chain), kernel);
-        std::vector<std::byte> memory(100000);
-        Args args = call.args();
-        args.input_bytes = args.output_bytes = 0;
-        args.residual_bytes = {};
-        change(args, memory.data() + 64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64);
-        const Status status = kernel(args);
-        return status ? std::string("accepted") : status.error().message;
-    };
     const char* const halo = "1x16x9x9:dw3:conv1o16+sum";
     CHECK(contains(refusal(halo, [](Args& a, std::byte*) { a.input = a.output; }),
                    "overlaps the output's 5184 bytes"));
@@ -278,7 +314,10 @@ TEST_CASE(
     CHECK(contains(refusal("1x16x9x9:dw3:conv1o16+sum/res1=p32",
                            [](Args& a, std::byte* m) { a.residual[1] = a.output = m; }),
                    "or the output itself where both lie alike"));
-    // Two ranges of channels do not overlap, whatever their bytes' ranges do.
+}
+
+TEST_CASE("views: parts of one tensor that lie beside each other do not overlap") {
+    // Ranges of channels, whatever their bytes' ranges do.
     const char* const parts = "2x16x9x9:dw3:conv1o16/in=p64/out=p64";
     const auto at = [](std::ptrdiff_t in, std::ptrdiff_t out) {
         return [=](Args& a, std::byte* m) {
@@ -291,6 +330,17 @@ TEST_CASE(
     CHECK(contains(refusal(parts, at(0, 15)), "overlaps"));
     CHECK(contains(refusal(parts, at(17, 8)), "overlaps"));
     CHECK(contains(refusal("2x16x9x9:dw3:conv1o16/in=p64/out=p65", at(0, 16)), "overlaps"));
+    // Halves of an image, beside or below each other.
+    const char* const halves = "2x16x8x4:dw3:conv1o16/in=r128,i1024/out=r128,i1024";
+    CHECK(refusal(halves, at(0, 64)) == "accepted");
+    CHECK(refusal(halves, at(64, 0)) == "accepted");
+    CHECK(contains(refusal(halves, at(0, 63)), "overlaps"));
+    const char* const below = "2x16x4x8:dw3:conv1o16/in=i1024/out=i1024";
+    CHECK(refusal(below, at(0, 512)) == "accepted");
+    CHECK(contains(refusal(below, at(0, 511)), "overlaps"));
+    const char* const columns = "1x16x4x4:dw3:conv1o16/nchw16c/in=r128/out=r128";
+    CHECK(refusal(columns, at(0, 64)) == "accepted");
+    CHECK(contains(refusal(columns, at(0, 48)), "overlaps"));
     const char* const blocks = "2x16x3x3:dw3:conv1o16/nchw16c/in=i576/out=i576";
     CHECK(refusal(blocks, at(0, 144)) == "accepted");
     CHECK(refusal(blocks, at(432, 0)) == "accepted");

@@ -18,6 +18,7 @@
 #include "core/run/tolerance.hpp"
 #include "tools/bench_plot.hpp"
 #include "tools/bench_report.hpp"
+#include "tools/cold_caches.hpp"
 #include "tools/commands.hpp"
 #include "tools/dispatch_bench.hpp"
 #include "tools/onednn_pair.hpp"
@@ -38,7 +39,7 @@ struct BenchOptions {
     ProblemSource source{};
     double seconds = 0.5;
     std::string json, csv, plot, against, onednn_algorithm = "direct";
-    bool dispatch = false;
+    bool dispatch = false, cold = false;
 };
 
 Result<std::vector<std::string>> read_against(const std::string& text) {
@@ -152,6 +153,13 @@ void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Fiel
         timing.idle_seconds = idle_seconds_many;
         timing.whole_process = true;
     }
+    std::optional<ColdCaches> caches;
+    if (setup.cold) {
+        caches.emplace(setup.settings.machine.caches.l2, setup.pool);
+        timing.before_call = [&] {
+            caches->evict();
+        };
+    }
     const Isa isa = kernel.plan().isa;
     const Dot dot = main_dot(field.workload->problem, kernel.plan());
     std::vector<std::function<void()>> functions{[&] { field.ours->run(); }, probe(setup, dot, isa)};
@@ -245,6 +253,7 @@ int run_report(const BenchOptions& options, const Settings& settings, const std:
     BenchReport report;
     report.against = available(against);
     report.setup.settings = settings;
+    report.setup.cold = options.cold;
     report.setup.onednn_auto = options.onednn_algorithm == "auto";
     Context context;
     report.setup.context = &context;
@@ -318,6 +327,9 @@ void add_bench(CLI::App& app, char** argv, int& exit_code) {
     command->add_option("--plot", options->plot,
                         "File (.svg or .png) for a roofline and a chart of the ratios; needs gnuplot, adds "
                         "contender separate");
+    command->add_flag("--cold", options->cold,
+                      "Empty L1 and L2 before each call, so that tensors and weights come from L3 or memory, "
+                      "as in a network");
     command->add_flag("--dispatch", options->dispatch,
                       "Time emission and warm dispatch instead of running kernels");
     command->footer(

@@ -210,6 +210,7 @@ void print_header(const BenchReport& report) {
                 : fmt::format("nothing beyond {}", to_string(settings.isa())));
     else
         fmt::print("# built without oneDNN\n");
+    if (report.setup.cold) fmt::print("# cold: L1 and L2 emptied before each call\n");
     fmt::print(
         "# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the probe, in the "
         "same rounds, of the instruction that multiplies\n"
@@ -277,6 +278,7 @@ nlohmann::json machine_json(const Settings& settings) {
 nlohmann::json to_json(const BenchReport& report) {
     nlohmann::json json{{"machine", machine_json(report.setup.settings)},
                         {"threads", report.setup.settings.threads},
+                        {"cold", report.setup.cold},
                         {"dropped", report.dropped()},
                         {"results", nlohmann::json::array()},
                         {"geomean", nlohmann::json::object()},

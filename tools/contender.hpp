@@ -47,6 +47,7 @@ struct BenchSetup {
     ThreadPool* pool = nullptr;  // null: one thread
     bool onednn_auto = false;    // contender "onednn": let oneDNN choose the algorithm, Winograd included,
                                  // instead of direct convolution
+    bool cold = false;           // L1 and L2 are emptied before each call
 };
 
 /// Tandem's kernel of the whole layer: what the others are compared with.

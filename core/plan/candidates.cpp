@@ -4,6 +4,7 @@
 #include <array>
 #include <unordered_map>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
@@ -220,6 +221,14 @@ private:
         }
     }
 
+    // In whole Winograd tiles.
+    static int half_width(const Plan& plan) {
+        std::int64_t m = 1;
+        for (const StagePlan& stage : plan.stages)
+            m = std::max(m, winograd_tile(stage.algorithm));
+        return static_cast<int>(ceil_div((plan.tile_w + 1) / 2, m) * m);
+    }
+
     // Narrower tiles only where a full-width one leaves the level above: L1 for the sake of the GEMM, L2 in
     // any case.
     void vary_width(Plan plan) {
@@ -227,8 +236,8 @@ private:
         for (const std::size_t level : {machine_.caches.l1, machine_.caches.l2}) {
             plan.tile_w = static_cast<int>(problem_.last().out_w);
             if (mid_bytes(problem_, plan) <= static_cast<std::int64_t>(level)) continue;
-            for (plan.tile_w = (plan.tile_w + 1) / 2; plan.tile_w >= narrowest_tile;
-                 plan.tile_w = (plan.tile_w + 1) / 2)
+            for (plan.tile_w = half_width(plan); plan.tile_w >= narrowest_tile;
+                 plan.tile_w = half_width(plan))
                 add_variants(plan);
         }
     }

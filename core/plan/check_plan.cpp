@@ -92,6 +92,13 @@ private:
                 "{}.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1 or "
                 "padding.",
                 tiling_, plan_.tile_w, last.out_w);
+        const std::int64_t grid = winograd_tile(plan_.stage(problem_.stage_count - 1).algorithm);
+        if (plan_.tile_w % grid != 0 && plan_.tile_w != last.out_w)
+            refuse(
+                "{}.tile_w is {}; multiples of {} and {}, all output columns, are accepted where the last "
+                "stage "
+                "is computed by Winograd.",
+                tiling_, plan_.tile_w, grid, last.out_w);
     }
 
     void blocks(int i) {

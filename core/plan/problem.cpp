@@ -93,6 +93,18 @@ void add_view(Hash& hash, const TensorView& view) noexcept {
     hash.add(static_cast<std::uint64_t>(view.image));
 }
 
+// Where a stage's Winograd tiles begin. Before another stage, in a tall image, it is where the fresh rows of
+// a sliding window begin behind tiles of a multiple of four rows, so that each computes whole Winograd tiles
+// and the window holds no rows ahead. That may cost a row of them, which is too much in lower images.
+std::int64_t winograd_row(const Stage& stage, const Stage& next) noexcept {
+    constexpr std::int64_t tile = 4, tall = 16 * tile;
+    if (stage.out_h <= tall) return 0;
+    const Conv& conv = next.conv;
+    const std::int64_t end =
+        (tile - 1) * conv.stride.h - next.padding.top + (conv.kernel.h - 1) * conv.dilation.h + 1;
+    return (end % tile + tile) % tile;
+}
+
 }  // namespace
 
 bool Stage::pointwise() const noexcept {
@@ -146,7 +158,11 @@ std::string Problem::name() const {
 
 Result<Problem> make_problem(const ConvChain& chain) {
     Result<Problem> result{std::in_place};
-    if (Status status = resolve(chain, *result); !status) result = status.error();
+    if (Status status = resolve(chain, *result); !status)
+        result = status.error();
+    else
+        for (int i = 0; i + 1 < result->stage_count; ++i)
+            result->stage(i).winograd_row = winograd_row(result->stage(i), result->stage(i + 1));
     return result;  // the only return, so that nothing is copied
 }
 

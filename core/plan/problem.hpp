@@ -20,6 +20,7 @@ struct Stage {
     Padding padding{};
     std::int64_t in_channels = 0, in_h = 0, in_w = 0;
     std::int64_t out_channels = 0, out_h = 0, out_w = 0;
+    std::int64_t winograd_row = 0;  // a row of its output where a Winograd tile begins, whatever the plan
 
     bool depthwise() const noexcept { return conv.kind == ConvKind::depthwise; }
     bool pointwise() const noexcept;  // dense 1x1, stride 1, no padding

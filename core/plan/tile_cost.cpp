@@ -104,6 +104,7 @@ TileCosts::Key TileCosts::key_of(const TilePlace& place) const {
                    {stage.rows.size(), stage.cols.size(), y.inputs(stage.rows).size(),
                     x.inputs(stage.cols).size(), static_cast<std::int64_t>(taps_sum(y, stage.rows)),
                     static_cast<std::int64_t>(taps_sum(x, stage.cols)),
+                    grid_rows(problem_, plan_, i, stage.rows).size(),
                     above ? stage.held.begin - before.stage(i).held.end : 0});
     }
     return key;
@@ -120,7 +121,7 @@ TileCosts::Reach TileCosts::reach(int i, const TileSpans::Stage& spans, const Sp
                              std::clamp(above.end, reach.in_rows.begin, reach.in_rows.end)};
     }
     const bool flat = is_flat(problem_, plan_, i);
-    reach.share.rows = flat ? (rows.size() > 0 ? 1 : 0) : rows.size();
+    reach.share.rows = flat ? (rows.size() > 0 ? 1 : 0) : grid_rows(problem_, plan_, i, rows).size();
     reach.share.width = flat ? rows.size() * columns.size() : columns.size();
     reach.share.row_taps = flat ? static_cast<double>(reach.share.rows) : taps_sum(y, rows);
     reach.share.column_taps = flat ? static_cast<double>(reach.share.width) : taps_sum(x, columns);

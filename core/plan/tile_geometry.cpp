@@ -10,38 +10,42 @@ namespace {
 
 std::int64_t round_up(std::int64_t a, std::int64_t b) noexcept { return ceil_div(a, b) * b; }
 
+// Whole tiles of a grid of which one begins at `origin` that cover `span`.
+Span on_grid(std::int64_t size, std::int64_t origin, const Span& span) noexcept {
+    if (span.size() <= 0) return span;
+    const std::int64_t before = size - origin % size;  // of the image, where an earlier tile begins
+    return {(span.begin + before) / size * size - before, round_up(span.end + before, size) - before};
+}
+
 Span tile_span(std::int64_t index, std::int64_t size, std::int64_t total) noexcept {
     return {index * size, std::min((index + 1) * size, total)};
 }
-
-// Rows of stage i + 1's input that it reads for the tile row `ty` ends with; where the first tile's end, a
-// sliding window's grid of Winograd tiles begins.
-Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept;
 
 Span output_rows(const Problem& problem, const Plan& plan, std::int64_t ty) noexcept {
     return tile_span(ty, plan.tile_h, problem.last().out_h);
 }
 
-// The rows of stage i's output that are read next in tile row ty, where every intermediate is computed
-// afresh.
-Span held_rows(const Problem& problem, const Plan& plan, int i, std::int64_t ty) noexcept {
-    if (i == problem.stage_count - 1) return output_rows(problem, plan, ty);
-    const Span next = held_rows(problem, plan, i + 1, ty);
-    return row_axis(problem.stage(i + 1)).inputs(grid_rows(problem, plan, i + 1, next));
+// The rows of stage i's output that are in scratch when stage i + 1 computes `next`. A sliding window takes
+// in whole Winograd tiles, so that none of them is computed twice.
+Span rows_before(const Problem& problem, const Plan& plan, int i, const Span& next) noexcept {
+    Span rows = row_axis(problem.stage(i + 1)).inputs(grid_rows(problem, plan, i + 1, next));
+    if (rows.size() > 0 && plan.edge(i) == Edge::sliding)
+        rows.end = std::min(grid_rows(problem, plan, i, rows).end, problem.stage(i).out_h);
+    return rows;
 }
 
-// Whole Winograd tiles that cover `rows`. In front of a sliding window a stage's tiles lie on one fixed grid,
-// whose origin is where the second tile's fresh rows begin: so a row comes out the same to the bit wherever a
-// part starts.
-Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept {
-    const std::int64_t tile = winograd_tile(plan.stage(i).algorithm);
-    if (tile == 1 || rows.size() <= 0) return rows;
-    std::int64_t origin = rows.begin;
-    if (i + 1 < problem.stage_count && plan.edge(i) == Edge::sliding)
-        origin = held_rows(problem, plan, i, 0).end;
-    const std::int64_t behind = ((rows.begin - origin) % tile + tile) % tile;
-    const std::int64_t begin = rows.begin - behind;
-    return {begin, begin + round_up(rows.end - begin, tile)};
+// The columns likewise. They lie on the grid, as they never slide.
+Span columns_before(const Problem& problem, const Plan& plan, int i, const Span& next) noexcept {
+    const Span read = column_axis(problem.stage(i + 1)).inputs(next);
+    if (read.size() <= 0) return read;
+    const Span whole = on_grid(winograd_tile(plan.stage(i).algorithm), 0, read);
+    return {whole.begin, std::min(whole.end, problem.stage(i).out_w)};
+}
+
+// The rows of stage i's output that are read in tile row ty, where every intermediate is computed afresh.
+Span held_rows(const Problem& problem, const Plan& plan, int i, std::int64_t ty) noexcept {
+    if (i == problem.stage_count - 1) return output_rows(problem, plan, ty);
+    return rows_before(problem, plan, i, held_rows(problem, plan, i + 1, ty));
 }
 
 // Whether any of the outputs reads anything. Windows may lie in the padding as a whole, or around the image.
@@ -221,6 +225,10 @@ std::int64_t winograd_tile(Algorithm algorithm) noexcept {
     return 1;
 }
 
+Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept {
+    return on_grid(winograd_tile(plan.stage(i).algorithm), problem.stage(i).winograd_row, rows);
+}
+
 TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx,
                      bool start) noexcept {
     const int last = problem.stage_count - 1;
@@ -232,8 +240,8 @@ TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, 
             stage.held = output_rows(problem, plan, ty);
             stage.cols = tile_span(tx, plan.tile_w, problem.last().out_w);
         } else {
-            stage.held = row_axis(problem.stage(i + 1)).inputs(grid_rows(problem, plan, i + 1, next.rows));
-            stage.cols = column_axis(problem.stage(i + 1)).inputs(next.cols);
+            stage.held = rows_before(problem, plan, i, next.rows);
+            stage.cols = columns_before(problem, plan, i, next.cols);
         }
         stage.rows = stage.held;
         if (i < last && plan.edge(i) == Edge::sliding && !start && ty > 0)

@@ -93,7 +93,7 @@ bool is_flat(const Problem& problem, const Plan& plan) noexcept;
 /// allocation.
 struct TileSpans {
     struct Stage {
-        Span held{};          // rows of its output that are read next; the last stage's: its output rows
+        Span held{};  // rows of its output in scratch, for what comes next; the last stage's: output rows
         Span rows{}, cols{};  // computed now: the fresh ones of the held rows
     };
     std::array<Stage, max_stages> stages{};
@@ -105,6 +105,10 @@ TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, 
 
 /// Output rows and columns of a Winograd tile: 4, 2, or 1 for a direct stage.
 std::int64_t winograd_tile(Algorithm algorithm) noexcept;
+
+/// Whole Winograd tiles that cover these rows of stage i's output, else the rows. Where the grid lies follows
+/// from the problem alone, so that a result comes out the same to the bit whatever tile or part computes it.
+Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept;
 
 /// The tile in row ty and column tx of the grid. `start`: nothing of the intermediates is there yet (always
 /// so where no edge is sliding).

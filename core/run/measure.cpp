@@ -51,6 +51,7 @@ void take_sample(const std::function<void()>& function, const InterleaveOptions&
         idle(options.idle_seconds);
         function();  // wakes this function's threads and refills its caches, untimed
     }
+    if (options.before_call) options.before_call();
     const long before = involuntary_switches(options.whole_process);
     const double seconds = time_calls(function, series.repetitions);
     const bool undisturbed = involuntary_switches(options.whole_process) == before;
@@ -71,7 +72,10 @@ std::vector<Series> interleave(const std::vector<std::function<void()>>& functio
     std::vector<Series> all(functions.size());
     for (std::size_t i = 0; i < functions.size(); ++i) {
         idle(options.idle_seconds);
-        all[i].repetitions = choose_repetitions(functions[i], options.sample_seconds);
+        if (options.before_call)
+            functions[i]();
+        else
+            all[i].repetitions = choose_repetitions(functions[i], options.sample_seconds);
     }
     const double end = now_seconds() + options.seconds;
     for (int round = 0; round < options.max_rounds; ++round) {

@@ -4,8 +4,8 @@
 // Vocabulary: a sample is one timed stretch of `repetitions` calls of one function, about half a
 // millisecond long; a round is one sample of every function. A sample during which the scheduler took a
 // core away is dropped and counted: on a busy machine one such slice (4 ms and more) is worth dozens of
-// samples. It does not: flush caches (each function is measured with the data it left there itself), pin
-// threads, or set frequencies.
+// samples. It does not: flush caches (each function is measured with the data it left there itself, unless
+// `before_call` does something about that), pin threads, or set frequencies.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ struct InterleaveOptions {
     int max_rounds = 2000;
     double idle_seconds =
         0;  // slept before each sample, so that another runtime's spinning threads can go to sleep
+    std::function<void()> before_call{};  // untimed; samples are of one call then
     bool whole_process =
         false;  // drop a sample if any thread of the process was switched out, not just this one
 };

@@ -12,11 +12,11 @@
 //            ((k-1)*d/2 before, the rest after)
 //
 //   data types = <of all tensors> | <input's>-<first stage's output>-...      omitted: f32
-//   layout, math: by name; omitted: nhwc, fast.  ISA: read and ignored, so that kernels' names are texts, too
+//   layout, math: by name; omitted: nhwc, fast. Where bf16 or f16 stands alone, it is the data type.
+//   ISA: read and ignored, so that kernels' names are texts, too
 //   view   = in=<tensor> | out=<tensor> | res<stage, from 0>=<tensor>
-//   tensor = a layout, if not the chain's, and any of p<pixel> r<row> b<block> i<image> (strides, in
-//   elements;
-//            omitted: dense), separated by commas
+//   tensor = a layout, if not the chain's, and any of p<pixel> r<row> b<block> i<image>, separated by
+//            commas: strides in elements; omitted: dense
 //
 // Examples: 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6
 //           1x32x56x56:conv1o192+relu6:dw3+relu6:conv1o32+sum(in)/nchw16c/u8-u8-u8-s8/strict

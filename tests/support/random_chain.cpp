@@ -29,7 +29,7 @@ public:
                                         : uniform(options_.min_stages, options_.max_stages);
         keeps_shape_ = options_.input_sums > 0 && one_in(options_.input_sums);
         while (chain.conv_count < stages)
-            chain = chain.then(keeps_shape_ ? same_size(next_conv(chain)) : next_conv(chain));
+            chain = chain.then(keeps_shape_ ? same_size(conv(chain.conv_count)) : conv(chain.conv_count));
         keep_channels(chain);
         chain.dtype = options_.dtype;
         if (is_quantized(chain.dtype))
@@ -136,9 +136,20 @@ private:
         chain.output_dtypes[last] = pick<Type>({std::nullopt, DataType::u8, DataType::s8, DataType::f32});
     }
 
-    Conv next_conv(const ConvChain& chain) {
-        if (options_.kinds == ChainKinds::any) return any_conv();
-        return chain.conv_count % 2 == 0 ? depthwise() : Conv::dense(1, log_uniform(max_channels));
+    Conv conv(int stage) {
+        switch (options_.kinds) {
+            case ChainKinds::depthwise_pointwise:
+                return stage % 2 == 0 ? depthwise() : Conv::dense(1, log_uniform(max_channels));
+            case ChainKinds::winograd: return one_in(4) ? any_conv() : dense3();
+            case ChainKinds::any: break;
+        }
+        return any_conv();
+    }
+
+    Conv dense3() {
+        Conv conv = Conv::dense(3, log_uniform(128), one_in(4) ? 2 : 1);
+        if (one_in(2)) conv.padding = {uniform(0, 2), uniform(0, 2), uniform(0, 2), uniform(0, 2)};
+        return conv;
     }
 
     static Conv same_size(Conv conv) {
