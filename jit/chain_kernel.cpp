@@ -9,6 +9,7 @@
 #include "jit/amx_dense.hpp"
 #include "jit/dense.hpp"
 #include "jit/depthwise.hpp"
+#include "jit/output_planes.hpp"
 #include "jit/staging.hpp"
 #include "jit/winograd.hpp"
 
@@ -65,6 +66,8 @@ public:
             staging_ = std::make_unique<Staging>(code, problem, plan, panels_[0], args_[0]);
         for (int i = 0; i < problem.stage_count; ++i)
             bodies_.push_back(make_body(i));
+        if (problem.writes_planes())
+            planes_ = std::make_unique<OutputPlanes>(code, problem, plan, args_.back());
     }
 
     /// `reuse`: the intermediates of the tile are there already.
@@ -79,6 +82,7 @@ public:
                           : panels_[s].runs;
             if (bodies_[s])
                 bodies_[s]->emit_tile(shape.stages[s], runs, i == last ? 0 : shape.stages[s].first_row);
+            if (planes_ && i == last) planes_->emit_tile(shape.stages[s], channels_of(i, runs));
         }
         emit_epilogue();
     }
@@ -87,6 +91,7 @@ public:
         for (const auto& body : bodies_)
             if (body) body->emit_routines(code_);
         if (staging_) staging_->emit_routines();
+        if (planes_) planes_->emit_routines();
     }
 
     /// Some stage is computed by the tile functions.
@@ -112,6 +117,14 @@ public:
 private:
     bool uses_winograd(int i) const { return plan_.stage(i).algorithm != Algorithm::direct; }
 
+    // Output channels of neighbouring runs.
+    Span channels_of(int i, std::span<const GroupRun> runs) const {
+        const std::int64_t lanes = vector_lanes(plan_.isa, problem_.layout);
+        const GroupRun& last = runs.back();
+        const std::int64_t end = (last.first_vector + last.count * last.vectors) * lanes;
+        return {runs.front().first_vector * lanes, std::min(end, problem_.stage(i).out_channels)};
+    }
+
     StageContext stage_context(int i) const {
         const bool first = i == 0, last = i == problem_.stage_count - 1;
         const auto s = static_cast<std::size_t>(i);
@@ -122,7 +135,7 @@ private:
                              .panel_at = panel_offset(i),
                              .panel = panels_[s],
                              .in = first ? input_strides(problem_) : mids_[s - 1],
-                             .out = last ? output_strides(problem_) : mids_[s],
+                             .out = last ? written_strides(problem_, plan_) : mids_[s],
                              .residual = residual_strides(problem_, i),
                              .in_element = source_element(problem_, plan_, i),
                              .out_element = output_element(problem_, plan_, i),
@@ -189,6 +202,7 @@ private:
     std::deque<RegPool> pools_;
     std::deque<RegPool::Lease> args_;
     std::unique_ptr<Staging> staging_;
+    std::unique_ptr<OutputPlanes> planes_;
     std::vector<std::unique_ptr<StageBody>> bodies_;
     const std::vector<int> saved_{Xbyak::Operand::RBX, Xbyak::Operand::RBP, Xbyak::Operand::R12,
                                   Xbyak::Operand::R13, Xbyak::Operand::R14, Xbyak::Operand::R15};

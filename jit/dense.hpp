@@ -79,6 +79,7 @@ private:
     void emit_taps(const Block& block, int group, int kw);
     void emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Operand& pixel, int product);
     bool starts_from_bias() const;
+    std::int64_t fmas(const Block& block) const;
     int unroll(const Block& block) const;
     bool has_column(const Block& block, std::int64_t pixel, std::int64_t kw) const;
     DenseSums sums(const Block& block) const { return {context_, block.group, block.run.width}; }

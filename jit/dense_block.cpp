@@ -150,7 +150,9 @@ void DenseBody::emit_channels(const Block& block) {
     const bool one_block = context_.in.block >= context_.stage->in_channels;
     const std::int64_t per_block = one_block ? chunk : context_.in.block / per_group;
     const std::int64_t block_stride = one_block ? chunk * 4 : context_.in.block_stride;
-    const std::int64_t full = groups / per_block, rest = groups % per_block;
+    // Few planes of one dot group each (NCHW) are unrolled.
+    const bool planes = !one_block && context_.in.block == per_group && fmas(block) * groups <= unrolled_fmas;
+    const std::int64_t full = planes ? 0 : groups / per_block, rest = groups - full * per_block;
     const std::int64_t group_weights =
         context_.stage->conv.kernel.w * block.group.vectors * context_.panel.vector_bytes;
     const std::int64_t prefetch_step =
@@ -170,7 +172,7 @@ void DenseBody::emit_channels(const Block& block) {
         const int now = static_cast<int>(std::min<std::int64_t>(chunk, rest - done));
         emit_chunk(block, now, false);
         emit_add(code_, weights, now * group_weights);
-        if (done + now < rest) emit_add(code_, input, now * 4);
+        if (done + now < rest) emit_add(code_, input, planes ? block_stride : now * 4);
     }
     if (prefetch_.lines > 0)
         emit_add(code_, next, prefetch_.lines * prefetch_.source.pixel - full * prefetch_step);
@@ -274,14 +276,18 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
     }
 }
 
+// Of a dot group in one kernel row.
+std::int64_t DenseBody::fmas(const Block& block) const {
+    return block.run.width * block.group.vectors * context_.stage->conv.kernel.w;
+}
+
 int DenseBody::unroll(const Block& block) const {
-    const std::int64_t fmas = block.run.width * block.group.vectors * context_.stage->conv.kernel.w,
-                       per_group = dot_channels(context_.plan.dot);
+    const std::int64_t per_group = dot_channels(context_.plan.dot);
     const std::int64_t groups = ceil_div(block.pass.channels, per_group);
     int chunk = 16;
     if (context_.in.block < context_.stage->in_channels)
         chunk = static_cast<int>(std::min<std::int64_t>(chunk, context_.in.block / per_group));
-    while (chunk > 1 && (chunk * fmas > unrolled_fmas || chunk > groups))
+    while (chunk > 1 && (chunk * fmas(block) > unrolled_fmas || chunk > groups))
         chunk /= 2;
     return chunk;
 }

@@ -97,6 +97,24 @@ void narrow_to_bf16(const Simd& simd, const Vec& v, std::span<const int> temps) 
     }
 }
 
+// On AVX2: integers that fit `element`, or bf16 and f16 as their bits; `count` of them, 0: all.
+void store_packed(CodeBlock& code, Element element, const Address& to, const Vec& v, int count) {
+    const Xbyak::Xmm x = low(v);
+    if (element == Element::s8 || element == Element::s16)
+        code.vpackssdw(v, v, v);
+    else
+        code.vpackusdw(v, v, v);
+    code.vpermq(Xbyak::Ymm(v.getIdx()), Xbyak::Ymm(v.getIdx()), 0x08);
+    if (element == Element::u8) code.vpackuswb(x, x, x);
+    if (element == Element::s8) code.vpacksswb(x, x, x);
+    if (count > 0)
+        store_some(code, element, to, x, count);
+    else if (element_bytes(element) == 2)
+        code.vmovdqu(to, x);
+    else
+        code.vmovq(to, x);
+}
+
 void store_integers(const Simd& simd, Element element, const Address& to, const Vec& v,
                     const Simd::Lanes& lanes) {
     CodeBlock& code = simd.code;
@@ -109,20 +127,7 @@ void store_integers(const Simd& simd, Element element, const Address& to, const 
             code.vpmovdb(masked, v);
         return;
     }
-    const Xbyak::Xmm x = low(v);
-    if (element == Element::u8)
-        code.vpackusdw(v, v, v);
-    else
-        code.vpackssdw(v, v, v);
-    code.vpermq(Xbyak::Ymm(v.getIdx()), Xbyak::Ymm(v.getIdx()), 0x08);
-    if (element == Element::u8) code.vpackuswb(x, x, x);
-    if (element == Element::s8) code.vpacksswb(x, x, x);
-    if (lanes.count > 0)
-        store_some(code, element, to, x, lanes.count);
-    else if (element == Element::s16)
-        code.vmovdqu(to, x);
-    else
-        code.vmovq(to, x);
+    store_packed(code, element, to, v, lanes.count);
 }
 
 }  // namespace
@@ -163,6 +168,49 @@ void emit_store(const Simd& simd, Element element, const Address& to, const Vec&
     } else {
         code.vmovdqu16(to | Xbyak::Opmask(lanes.mask), narrow);
     }
+}
+
+void emit_bits(const Simd& simd, Element element, const Vec& v, std::span<const int> temps) {
+    CodeBlock& code = simd.code;
+    switch (element) {
+        case Element::bf16:
+            emit_round(simd, element, v, temps);
+            code.vpsrld(v, v, 16);
+            break;
+        case Element::f16:
+            code.vcvtps2ph(half(v), v, 0);
+            code.vpmovzxwd(v, half(v));
+            break;
+        case Element::u8: code.vcvtps2dq(v, v); break;
+        case Element::s8:
+        case Element::s16: {
+            const auto above = static_cast<std::uint8_t>(32 - 8 * element_bytes(element));
+            code.vcvtps2dq(v, v);
+            code.vpslld(v, v, above);
+            code.vpsrld(v, v, above);
+            break;
+        }
+        case Element::f32:
+        case Element::bf16x2:
+        case Element::bf16x3: break;  // the latter: never in one lane
+    }
+}
+
+void emit_store_bits(const Simd& simd, std::int64_t bytes, const Address& to, const Vec& v,
+                     const Simd::Lanes& lanes, int temp) {
+    CodeBlock& code = simd.code;
+    if (bytes == 4) return simd.store(to, v, lanes);
+    if (simd.avx512()) {
+        const Address masked = lanes.count == 0 ? to : to | Xbyak::Opmask(lanes.mask);
+        if (bytes == 2)
+            code.vpmovdw(masked, v);
+        else
+            code.vpmovdb(masked, v);
+        return;
+    }
+    const Vec bits = Simd::like(v, temp);
+    code.vpand(bits, v, code.constant_bits(bytes == 2 ? 0xffff : 0xff));
+    store_packed(code, bytes == 2 ? Element::bf16 : Element::u8, to, bits, lanes.count);
 }
 
 namespace {

@@ -26,6 +26,15 @@ void emit_store(const Simd& simd, Element element, const Address& to, const Vec&
 void emit_store_parts(const Simd& simd, Element element, const Address& to, std::int64_t part, const Vec& v,
                       std::span<const int> temps);
 
+/// v = its lanes as elements of 1, 2 or 4 bytes, each in the low bits of its lane with zero above. Numbers as
+/// emit_store() takes them; temps are clobbered.
+void emit_bits(const Simd& simd, Element element, const Vec& v, std::span<const int> temps);
+
+/// The inverse, in memory: stores the low `bytes` of each lane, whatever lies above. Clobbers register
+/// `temp`.
+void emit_store_bits(const Simd& simd, std::int64_t bytes, const Address& to, const Vec& v,
+                     const Simd::Lanes& lanes, int temp);
+
 /// Whether two vectors of elements are narrowed by one instruction: bf16 and its parts, where the ISA does
 /// it itself.
 bool stores_pairs(const Simd& simd, Element element) noexcept;

@@ -3,8 +3,10 @@
 //
 //   for each input row -> routine:  for each vector of channels: for each pixel: load as f32, shift or
 //                                   multiply, store as the stage wants it
+//   NCHW:                             for each dot group of channels: for each vector of pixels: the same
+//                                   with every channel, each put into its part of the group's dwords
 //
-// Channels behind the last are zero, as far as they share a vector with it.
+// Channels behind the last are zero, as far as they share a vector, or a dot group, with it.
 #pragma once
 
 #include "core/plan/panel.hpp"
@@ -23,8 +25,12 @@ public:
 
 private:
     void emit_row(const Span& columns);
+    void emit_pointers(const Span& columns);
+    void emit_planes(const Span& columns);
+    void emit_groups(std::int64_t first, int lanes);
     void emit_vector(const Span& columns, std::int64_t vector, int lanes);
-    void emit_elements(const Vec& v, std::int64_t pixel, int lanes);
+    void emit_elements(const Vec& v, const Address& from, int lanes);
+    Address pixel_at(std::int64_t pixel) const;
     Address copy_of(std::int64_t pixel) const;
     Simd::Lanes some(int lanes) const;
     void emit_pixel(std::int64_t pixel, int lanes);
@@ -34,6 +40,7 @@ private:
     Simd simd_;
     DataType dtype_;
     Element to_;
+    bool planes_;  // NCHW
     std::int64_t channels_;
     TensorStrides source_;
     RowBuffer buffer_;

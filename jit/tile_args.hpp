@@ -37,8 +37,10 @@ struct TileArgs {
     const void* const* source_rows = nullptr;  // rows [in_rows) of the first stage
     void* const* staged_rows =
         nullptr;  // their copies in scratch (core/plan/arithmetic.hpp), where there are any
-    void* const* mid_rows[max_stages - 1] = {};         // the held rows of each stage's output but the last's
-    void* const* output_rows = nullptr;                 // of the last stage
+    void* const* mid_rows[max_stages - 1] = {};  // the held rows of each stage's output but the last's
+    void* const* output_rows = nullptr;          // of the last stage
+    void* const* plane_rows =
+        nullptr;  // of an NCHW output's first plane, where the last stage writes scratch
     const void* const* residual_rows[max_stages] = {};  // of the rows each stage computes
     const void* panels[max_stages + 1] =
         {};                     // packed weights of each stage; the last: of Winograd's current point

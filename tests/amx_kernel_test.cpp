@@ -46,7 +46,7 @@ Plan amx_plan(const Problem& image, std::optional<Dot> dot) {
     machine.isa = Isa::amx;
     Plan plan = choose_plan(image, machine, 1);
     for (int i = 0; dot && i < image.stage_count; ++i) {
-        if (image.stage(i).depthwise()) continue;
+        if (image.stage(i).depthwise() || image.reads_planes(i)) continue;
         StagePlan& stage = plan.stage(i);
         stage.dot = *dot;
         stage.algorithm = Algorithm::direct;
@@ -160,9 +160,11 @@ TEST_CASE("AMX kernels of random pairs") {
                                                        .dtype = dtype,
                                                        .views = 3,
                                                        .input_sums = 4});
-            if (make_problem(pair)->layout == Layout::nchw8c ||
-                (pair.first().kind == ConvKind::depthwise && pair.second().kind == ConvKind::depthwise))
-                continue;
+            const Problem problem = *make_problem(pair);
+            const auto may_use_amx = [&](int stage) {
+                return !problem.stage(stage).depthwise() && !problem.reads_planes(stage);
+            };
+            if (problem.layout == Layout::nchw8c || (!may_use_amx(0) && !may_use_amx(1))) continue;
             const bool random = i % 2 == 1;
             if (random && dot == Dot::amx_x3 && has_short_sum(*make_problem(pair))) continue;
             if (dtype == DataType::f32) pair.math = dot == Dot::amx_x3 ? Math::fast : Math::strict;

@@ -14,7 +14,7 @@ Machine machine_of(Isa isa) { return Machine{.isa = isa, .caches = {}, .cpu_name
 /// Of a kernel for `machine`, which is not run: the host may be another.
 std::string explanation(const char* text, const Machine& machine, DataType dtype, Math math,
                         const char* plan_reason = "chosen by a test") {
-    ConvPair pair = *ConvPair::parse(text);
+    ConvChain pair = *ConvChain::parse(text);
     pair.dtype = dtype;
     pair.math = math;
     const Problem problem = *make_problem(pair);
@@ -105,4 +105,28 @@ TEST_CASE("explain: the error bound of the math mode") {
     CHECK(contains(explanation(pair, Isa::avx2, DataType::u8, Math::fast), "Error: sums are exact integers"));
     CHECK(contains(explanation(pair, Isa::avx512_fp16, DataType::f16, Math::f16),
                    "Error bound of math f16, on data of both signs: 1e-5 and 2.0e-03 for stage 2 of max|y|"));
+}
+
+TEST_CASE("explain: where a chain of three is cut, why, and the tiles of each segment") {
+    const char* large = "1x24x56x56:conv1o144+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum(in)";
+    const std::string whole = explanation(large, Isa::avx512, DataType::f32, Math::fast);
+    INFO(whole);
+    CHECK(contains(whole, "so untuned dispatches do not cut; a cut has to be 3 % faster.\n"));
+    CHECK(contains(whole, "\nTiles: "));
+
+    const std::string small = "1x64x14x14:conv1o384+bias+relu6:dw3+bias+relu6:conv1o64+bias+sum(in)/nchw16c";
+    Machine machine = machine_of(Isa::amx);
+    machine.caches = {.l1 = 48 << 10, .l2 = 2 << 20, .l3 = 64 << 20, .l3_cores = 2};
+    const PlanDecision decision = [&] {
+        ConvChain chain = *ConvChain::parse(small);
+        chain.dtype = DataType::u8;
+        return decide_plan(*make_problem(chain), machine, 1);
+    }();
+    REQUIRE(decision.plan.edge(1) == Edge::stored);
+    CHECK(decision.unfused_seconds * least_unfused_gain < decision.fused_seconds);
+    const std::string cut = explanation(small.c_str(), machine, DataType::u8, Math::fast);
+    INFO(cut);
+    CHECK(contains(cut, "in one piece and "));
+    CHECK(contains(cut, "so untuned dispatches cut behind stage "));
+    CHECK(contains(cut, "Tiles of stage 3: "));
 }

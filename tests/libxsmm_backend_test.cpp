@@ -92,9 +92,12 @@ TEST_CASE("libxsmm: parts, and output channels split between them") {
 TEST_CASE("libxsmm: random pairs equal the reference") {
     if (built_without()) return;
     std::mt19937_64 engine(20210);
-    for (int i = 0; i < 60; ++i)
-        check_on_every_isa(test::random_pair(
-            engine, {.max_flops = 1e6, .exact_post_ops = true, .views = 3, .input_sums = 4}));
+    for (int i = 0; i < 60; ++i) {
+        ConvPair pair = test::random_pair(
+            engine, {.max_flops = 1e6, .exact_post_ops = true, .views = 3, .input_sums = 4});
+        if (make_problem(pair)->writes_planes()) pair.output_view.reset();
+        check_on_every_isa(pair);
+    }
 }
 
 TEST_CASE("libxsmm: its kernels store sums before a residual is read, which so may not be the output") {

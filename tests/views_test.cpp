@@ -6,7 +6,6 @@
 #include <random>
 
 #include "core/plan/machine.hpp"
-#include "core/run/compile.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/guarded_call.hpp"
 #include "support/random_chain.hpp"
@@ -382,7 +381,7 @@ TEST_CASE("views: a residual that is stated and one that is the input are two ke
     CHECK(own.name() != input.name());
 }
 
-TEST_CASE("views: nchw has sizes, a reference and, for now, no kernel") {
+TEST_CASE("views: nchw has sizes and a reference") {
     const TensorShape shape{2, 3, 4, 5};
     CHECK(element_count(shape, Layout::nchw) == 120);
     CHECK(element_index(shape, Layout::nchw, 1, 2, 3, 4) == 119);
@@ -399,9 +398,4 @@ TEST_CASE("views: nchw has sizes, a reference and, for now, no kernel") {
     std::vector<float> values(expected->begin(), expected->end()), planes(values.size());
     REQUIRE(to_nchw(values, {2, 7, 6, 5}, Layout::nhwc, planes).ok());
     CHECK(std::vector<float>(result->begin(), result->end()) == planes);
-    const auto kernel = Context().dispatch(nchw);
-    REQUIRE_FALSE(kernel.ok());
-    CHECK(kernel.error().code == ErrorCode::unsupported);
-    CHECK(contains(kernel.error().message, "input_view.layout is nchw, which no kernel reads yet"));
-    CHECK_FALSE(kernel_for(*make_problem(nchw), imagined_machine(Isa::avx512), 1).ok());
 }

@@ -6,6 +6,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -214,9 +215,10 @@ public:
             return Error{ErrorCode::unsupported, "oneDNN's convolutions read no input with factors."};
         for (int i = 0; i < problem.stage_count; ++i)
             if (const Status status = add(workload, i); !status) return status.error();
-        run_all();
-        const memory& output = primitives_.back().args.at(DNNL_ARG_DST);
         const TensorShape shape = problem.output_shape(problem.stage_count - 1);
+        if (problem.writes_planes()) add_planes(shape, problem.output_dtype(problem.stage_count - 1));
+        run_all();
+        const memory& output = planes_ ? planes_->memory : primitives_.back().args.at(DNNL_ARG_DST);
         std::vector<float> plain(static_cast<std::size_t>(shape.n * shape.c * shape.h * shape.w));
         copy(output, memory(plain_desc(dims_of(shape)), engine_, plain.data()));
         return plain;
@@ -235,6 +237,7 @@ public:
         std::vector<std::string> names;
         for (const Primitive& primitive : primitives_)
             names.emplace_back(primitive.desc.impl_info_str());
+        if (planes_) names.emplace_back("reorder to nchw");
         return names;
     }
 
@@ -242,7 +245,15 @@ private:
     void run_all() {
         for (const Primitive& primitive : primitives_)
             primitive.convolution.execute(stream_, primitive.args);
+        if (planes_)
+            planes_->reorder.execute(stream_, primitives_.back().args.at(DNNL_ARG_DST), planes_->memory);
         stream_.wait();
+    }
+
+    /// Behind the primitives: an output in NCHW, which none of the fast ones writes.
+    void add_planes(const TensorShape& shape, DataType type) {
+        const memory plain(plain_desc(dims_of(shape), type_of(type)), engine_);
+        planes_ = Planes{dnnl::reorder(primitives_.back().args.at(DNNL_ARG_DST), plain), plain};
     }
 
     void copy(memory from, memory to) {
@@ -296,8 +307,10 @@ private:
     dnnl::convolution_forward::primitive_desc describe(const Problem& problem, int i, const Chain& chain,
                                                        const dnnl::primitive_attr& attributes) const {
         const Stage& stage = problem.stage(i);
-        const memory::desc source = i == 0 ? any_desc(dims_of(problem.input_shape()), problem.dtype)
-                                           : primitives_.back().desc.dst_desc();
+        const memory::desc source = i > 0 ? primitives_.back().desc.dst_desc()
+                                    : problem.reads_planes(0)
+                                        ? plain_desc(dims_of(problem.input_shape()), type_of(problem.dtype))
+                                        : any_desc(dims_of(problem.input_shape()), problem.dtype);
         const memory::desc weights =
             any_desc(weight_dims(stage), problem.quantized() ? DataType::s8 : problem.dtype);
         const memory::desc output = any_desc(dims_of(problem.output_shape(i)), problem.output_dtype(i));
@@ -368,6 +381,11 @@ private:
     dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
     dnnl::stream stream_{engine_};
     std::vector<Primitive> primitives_;
+    struct Planes {
+        dnnl::reorder reorder;
+        dnnl::memory memory;
+    };
+    std::optional<Planes> planes_{};
 };
 
 }  // namespace

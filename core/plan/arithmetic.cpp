@@ -100,14 +100,14 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
     if (problem.stage(i).depthwise())
         return dot == Dot::f32 || (dot == Dot::int8 && problem.quantized() && has_windows(problem, isa, i));
     const bool bf16_operands = problem.dtype == DataType::bf16 || problem.math == Math::bf16;
-    const bool whole_vectors =
-        problem.layout != Layout::nchw8c;  // a tile's 16 output channels are one vector
+    // A tile's 16 output channels are one vector, and the few channels of planes would leave its rows all but
+    // empty.
+    const bool fits_tiles = problem.layout != Layout::nchw8c && !problem.reads_planes(i);
     switch (dot) {
-        case Dot::amx_bf16: return bf16_operands && whole_vectors;
-        case Dot::amx_x3:
-            return problem.dtype == DataType::f32 && problem.math != Math::strict && whole_vectors;
-        case Dot::amx_x6: return problem.dtype == DataType::f32 && whole_vectors;
-        case Dot::amx_int8: return problem.quantized() && whole_vectors;
+        case Dot::amx_bf16: return bf16_operands && fits_tiles;
+        case Dot::amx_x3: return problem.dtype == DataType::f32 && problem.math != Math::strict && fits_tiles;
+        case Dot::amx_x6: return problem.dtype == DataType::f32 && fits_tiles;
+        case Dot::amx_int8: return problem.quantized() && fits_tiles;
         case Dot::f32: return !problem.quantized();
         case Dot::bf16: return bf16_operands;
         case Dot::f16: return problem.math == Math::f16;
@@ -135,7 +135,7 @@ bool stages_source(const Problem& problem, const Plan& plan) noexcept {
     if (loads_any_type(problem, plan, 0)) return false;
     const Dot dot = dot_of(plan, 0);
     return uses_amx(dot) || dot_source(dot) != element_of(problem.dtype) ||
-           first.in_channels % dot_channels(dot) != 0;
+           first.in_channels % dot_channels(dot) != 0 || (problem.reads_planes(0) && dot_channels(dot) > 1);
 }
 
 bool loses_zero_point(Element stored) noexcept { return stored == Element::f32 || stored == Element::s16; }

@@ -27,7 +27,8 @@
 // A source that the instructions cannot read as it is (another type, or a channel count that leaves a dot
 // group half filled) is
 // staged: the tile's input rows are converted into scratch first. So is, for any first stage, an input with
-// factors (InputShape::factors), which it is multiplied by on the way.
+// factors (InputShape::factors), which it is multiplied by on the way. Of an NCHW input, whose channels are
+// planes, the scratch has a plane for each dot group; with one channel a group the planes themselves do.
 #pragma once
 
 #include <optional>

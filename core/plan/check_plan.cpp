@@ -5,6 +5,7 @@
 
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
+#include "core/plan/output_planes.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
@@ -130,7 +131,7 @@ private:
                 "1, winograd4 "
                 "also stride 2 with whole vectors of input channels, math fast, and channel blocks as wide "
                 "as the "
-                "vectors).",
+                "vectors; its input may not be nchw).",
                 stage_name(i), to_string(stage.algorithm));
         if (stage.algorithm != Algorithm::direct && stage.dot != Dot::f32)
             return refuse("{}.dot is {}; f32 is accepted where the stage is computed by Winograd.",
@@ -150,6 +151,8 @@ private:
             refuse("plan.backend is libxsmm; tandem is accepted for {}.", to_string(problem_.dtype));
         if (problem_.input.factors)
             refuse("plan.backend is libxsmm; tandem is accepted for an input with factors.");
+        if (problem_.writes_planes())
+            refuse("plan.backend is libxsmm; tandem is accepted for an output in nchw.");
         if (stage.algorithm != Algorithm::direct)
             refuse("{}.algorithm is {}; direct is accepted with plan.backend libxsmm.", stage_name(i),
                    to_string(stage.algorithm));
@@ -186,6 +189,7 @@ private:
             most = std::max({most, buffer.strides.row, buffer.strides.block_stride});
         };
         cover(staging_buffer(problem_, plan_));
+        cover(output_buffer(problem_, plan_));
         for (int i = 0; i + 1 < problem_.stage_count; ++i)
             cover(mid_buffer(problem_, plan_, i));
         if (most >= limit)

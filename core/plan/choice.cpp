@@ -99,7 +99,7 @@ private:
 
     // A chain of three and more is cut where that is predicted to be faster.
     void decide_cuts() {
-        if (decision_.fused) decision_.fused_seconds = decision_.seconds;
+        decision_.fused_seconds = decision_.seconds;
         Predicted best{{}, std::numeric_limits<double>::infinity()};
         for (const Plan& plan : cut_plans(problem_, machine_, threads_))
             keep_faster(best, plan);
@@ -157,7 +157,7 @@ std::string to_string(const PlanDecision& decision) {
     if (!decision.rules_kept) text += fmt::format(", the rules' plan {}", time_text(decision.rules_seconds));
     if (decision.fused)
         text += fmt::format(", not fused {}", time_text(decision.unfused_seconds));
-    else if (decision.fused_seconds > 0)
+    else if (decision.fused_seconds > 0 && decision.fused_seconds != decision.seconds)
         text += fmt::format(", fused {}", time_text(decision.fused_seconds));
     return text;
 }

@@ -20,10 +20,12 @@ inline constexpr double least_unfused_gain = 1.03;
 
 struct PlanDecision {
     Plan plan{};
-    double seconds = 0;          // predicted for `plan`
-    double rules_seconds = 0;    // for the rules' plan
-    double fused_seconds = 0;    // for the best plan that is fused; 0: the rules' is none
-    double unfused_seconds = 0;  // for the best that is not; 0: a single convolution
+    double seconds = 0;        // predicted for `plan`
+    double rules_seconds = 0;  // for the rules' plan
+    /// For the best plan that is fused, of a longer chain in one piece; 0: the rules' plan of a pair is none.
+    double fused_seconds = 0;
+    /// For the best that is not, or cut; 0: a single convolution.
+    double unfused_seconds = 0;
     bool rules_kept = true;
     bool fused = false;
 };

@@ -59,6 +59,9 @@ struct Problem {
     const TensorView& residual_view(int i) const noexcept {
         return residual_views[static_cast<std::size_t>(i)];
     }
+    /// Stage i reads the input as planes of one channel, NCHW; the last stage's output is to lie so.
+    bool reads_planes(int i) const noexcept { return i == 0 && input_view.layout == Layout::nchw; }
+    bool writes_planes() const noexcept { return output_view.layout == Layout::nchw; }
     double flops() const noexcept;  // whole batch
 
     std::string text() const;  // canonical text of input shape and convolutions

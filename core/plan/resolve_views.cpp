@@ -53,6 +53,10 @@ Status check_strides(const Tensor& tensor, const TensorView& view) {
         return Error{ErrorCode::invalid_argument,
                      fmt::format("{}.block is {}; 0 is accepted, as nhwc has no blocks of channels",
                                  tensor.name, view.block)};
+    if (view.layout == Layout::nchw && view.pixel > 1)
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("{}.pixel is {}; 0 or 1 is accepted, as pixels of nchw are adjacent",
+                                 tensor.name, view.pixel)};
     if (auto s = check_stride(tensor, "pixel", view.pixel, nhwc ? shape.c : unit, unit,
                               nhwc ? "the channels" : "a block of channels");
         !s)
@@ -120,6 +124,11 @@ Status check_residual(const Problem& problem, int i, const std::optional<TensorV
                         "tensor of its own",
                         i, i)};
     if (!stage.sums_input()) return {};
+    if (problem.reads_planes(0))
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("input_view.layout is nchw, and convs[{}] has +sum(in); nhwc, nchw16c or "
+                                 "nchw8c is accepted, as no residual is nchw",
+                                 i)};
     const TensorShape in = problem.input_shape(), out = problem.output_shape(i);
     if (in != out)
         return Error{ErrorCode::invalid_argument,

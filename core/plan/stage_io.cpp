@@ -17,7 +17,9 @@ bool prefetches_input(const Problem& problem, const Plan& plan) noexcept {
 
 TailStore tail_store(const Problem& problem, const Plan& plan, int i) noexcept {
     if (i == problem.stage_count - 1)
-        return problem.output_view.layout == Layout::nhwc ? TailStore::masked : TailStore::zeroed;
+        return problem.writes_planes()                      ? TailStore::anything
+               : problem.output_view.layout == Layout::nhwc ? TailStore::masked
+                                                            : TailStore::zeroed;
     // What a dot instruction reads beside the last channel meets weights of zero, but must be a number; AMX
     // reads whole blocks.
     const Dot dot = plan.stage(i + 1).dot;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/plan/k_blocks.hpp"
+#include "core/plan/output_planes.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -203,6 +204,7 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
         2 * pixels * channels * element;  // a line is fetched before it is written, and written back
     if (to_tensor && home_ > Level::l1) phase.bytes[index(home_)].output += written;
     if (!to_tensor && mid_level > Level::l1) phase.bytes[index(mid_level)].intermediate += written;
+    if (to_tensor && problem_.writes_planes()) add_planes(phase, pixels * channels);
     const double residual =
         pixels * static_cast<double>(std::min<std::int64_t>(stage.residual_channels(), stage.out_channels)) *
         static_cast<double>(element_bytes(problem_.output_dtype(i)));
@@ -253,6 +255,17 @@ void TileCosts::add_parking(Phase& phase, int i, double panel) const {
     phase.bytes[0].intermediate += 2 * phase.work.parked;
     if (level_of(tile + panel / k_blocks(i), rates_.caches) > Level::l1)
         phase.bytes[index(Level::l2)].intermediate += 2 * phase.work.parked;
+}
+
+// An NCHW output passes through scratch: loads, two shuffles and a store a vector, and lines of the buffer.
+void TileCosts::add_planes(Phase& phase, double numbers) const {
+    const RowBuffer buffer = output_buffer(problem_, plan_);
+    const double lanes = vector_lanes(plan_.isa, problem_.layout), bytes = numbers * buffer.strides.element;
+    const double loads = lanes / 4, shuffles_and_store = 3;
+    phase.work.seconds += numbers * 4 * (loads + shuffles_and_store) / (rates_.gb_per_s[0] * 1e9);
+    phase.bytes[0].output += 2 * bytes;
+    const Level level = level_of(static_cast<double>(buffer.bytes), rates_.caches);
+    if (level > Level::l1) phase.bytes[index(level)].output += 2 * bytes;
 }
 
 // K blocks that a stage's sum is cut into.

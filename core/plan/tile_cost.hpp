@@ -52,6 +52,7 @@ private:
     void add_source(Phase& phase, int i, const Reach& reach, double groups, double panel) const;
     void add_weights(Phase& phase, int i, double groups, double panel, double use, double block_input) const;
     void add_parking(Phase& phase, int i, double panel) const;
+    void add_planes(Phase& phase, double numbers) const;
     double k_blocks(int i) const;
     void move_prefetch(Phase& first, Phase& last) const;
     void add_time(const Phase& phase, int i, TileCost& cost) const;

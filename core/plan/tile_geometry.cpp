@@ -336,8 +336,10 @@ RowBuffer staging_buffer(const Problem& problem, const Plan& plan) {
     const bool flat = is_flat(problem, plan, 0);
     const Dot dot = plan.stages[0].dot;
     add_padding(staging, problem.stage(0), dot);
-    lay_out(staging, problem.stage(0).in_channels, source_block(dot, vector_lanes(plan.isa, problem.layout)),
-            source_element(problem, plan, 0), flat);
+    const std::int64_t block = problem.reads_planes(0)
+                                   ? dot_channels(dot)
+                                   : source_block(dot, vector_lanes(plan.isa, problem.layout));
+    lay_out(staging, problem.stage(0).in_channels, block, source_element(problem, plan, 0), flat);
     return staging;
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
+#include "core/plan/output_planes.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/partition.hpp"
 #include "core/plan/register_budget.hpp"
@@ -113,10 +114,11 @@ StagePlan plan_depthwise(const Stage& stage, Isa isa, Dot dot, Layout layout, bo
     return plan;
 }
 
-// Bytes that a tile works on besides its input, output and weights: the intermediate, staged input and the
-// workspace.
+// Bytes that a tile works on besides its input, output and weights: the intermediate, staged input, rows that
+// become planes and the workspace.
 std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
-    return mid_bytes(problem, plan) + staging_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
+    return mid_bytes(problem, plan) + staging_buffer(problem, plan).bytes +
+           output_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
 }
 
 // Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then to `least_w` columns,

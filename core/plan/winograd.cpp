@@ -54,7 +54,7 @@ TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int l
 
 bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept {
     if (algorithm == Algorithm::direct) return true;
-    if (problem.quantized()) return false;
+    if (problem.quantized() || problem.reads_planes(i)) return false;
     const Stage& s = problem.stage(i);
     const int lanes = vector_lanes(isa, problem.layout);
     const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;

@@ -22,7 +22,7 @@ namespace tandem {
 
 /// Whether stage i can be computed by `algorithm` and the problem's math mode allows it: dense 3x3, stride
 /// 1 (winograd4: also 2, with input channels that fill whole vectors), dilation 1, padding below 3, channel
-/// blocks (if any) as wide as the vectors. Always true for direct.
+/// blocks (if any) as wide as the vectors, an input that is not NCHW. Always true for direct.
 bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept;
 
 /// The points +-a, +-b of m = 4.

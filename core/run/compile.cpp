@@ -6,18 +6,6 @@
 
 namespace tandem {
 
-Status check_layouts(const Problem& problem) {
-    const auto plain = [](const TensorView& view) {
-        return view.layout == Layout::nchw;
-    };
-    if (!plain(problem.input_view) && !plain(problem.output_view)) return {};
-    return Error{
-        ErrorCode::unsupported,
-        fmt::format("{}.layout is nchw, which no kernel {} yet; nhwc, nchw16c or nchw8c is accepted.",
-                    plain(problem.input_view) ? "input_view" : "output_view",
-                    plain(problem.input_view) ? "reads" : "writes")};
-}
-
 Result<std::shared_ptr<const KernelCode>> emit_choice(const PlanChoice& choice, const Problem& problem,
                                                       const Machine& machine,
                                                       const KernelCode::Options& options) {
@@ -29,7 +17,6 @@ Result<std::shared_ptr<const KernelCode>> emit_choice(const PlanChoice& choice, 
 }
 
 Result<Kernel> kernel_for(const Problem& problem, const Machine& machine, int threads) {
-    if (Status status = check_layouts(problem); !status) return status.error();
     Problem image = problem;
     image.input.n = 1;
     Planner planner;

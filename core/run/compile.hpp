@@ -7,9 +7,6 @@
 
 namespace tandem {
 
-/// What validates, but no kernel reads or writes yet.
-Status check_layouts(const Problem& problem);
-
 /// Emits a problem (batch 1) under the planner's choice; where wisdom's plan fails, under the rules' own.
 Result<std::shared_ptr<const KernelCode>> emit_choice(const PlanChoice& choice, const Problem& problem,
                                                       const Machine& machine,

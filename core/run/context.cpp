@@ -91,7 +91,6 @@ struct Context::Impl {
 
     Result<CodeCache::Found> find_or_compile(const Result<Problem>& problem, const DispatchOptions& options) {
         if (!problem) return problem.error();
-        if (Status status = check_layouts(*problem); !status) return status.error();
         auto machine = host_machine(options.plan ? std::optional(options.plan->isa) : options.isa);
         if (!machine) return machine.error();
         if (options.threads < 1)

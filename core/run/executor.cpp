@@ -29,6 +29,8 @@ public:
         };
         source_ = take(code_.source_rows);
         staged_ = take(code_.source_rows);
+        planes_ = take(code_.held_rows[stage_count() - 1]);
+        call_.plane_rows = reinterpret_cast<void* const*>(planes_);
         call_.workspace = scratch + code_.offsets.workspace;
         call_.source_rows = reinterpret_cast<const void* const*>(source_);
         call_.staged_rows = reinterpret_cast<void* const*>(staged_);
@@ -59,8 +61,7 @@ public:
         }
         for (std::size_t i = 0; i < last; ++i)
             fill_mid(i, spans.stages[i].held);
-        fill(outputs_[last], spans.stages[last].rows,
-             address(tensors.output, spans.stages[last].cols.begin, code_.output), code_.output.row);
+        fill_output(tensors.output, spans.stages[last].rows, spans.stages[last].cols.begin);
         fill_source(tensors.input, spans.source_rows, spans.stages[0].cols.begin);
         call_.factors = tensors.factors;
         code_.runner->run(call_, code_.code.table.index(tile.ty, tile.tx, how.start, tile.split, how.reuse),
@@ -92,6 +93,16 @@ private:
             outputs_[i][r - held.begin] =
                 base + offset(ring ? r % mid.slots : r - held.begin, mid.strides.row);
     }
+    // Rows of the tensor, or of scratch, from where they go to the tensor's planes.
+    void fill_output(std::byte* image, const Span& rows, std::int64_t column) noexcept {
+        std::uintptr_t* written = outputs_[stage_count() - 1];
+        const std::uintptr_t base = address(image, column, code_.output);
+        if (code_.written.bytes == 0) return fill(written, rows, base, code_.output.row);
+        fill(planes_, rows, base, code_.output.row);
+        for (std::int64_t r = 0; r < rows.size(); ++r)
+            written[r] = reinterpret_cast<std::uintptr_t>(scratch_ + code_.offsets.written) +
+                         offset(r, code_.written.strides.row);
+    }
     // Source rows point at the virtual column, which may lie left of the image: such addresses are never
     // read.
     void fill_source(const std::byte* image, const Span& rows, std::int64_t column) noexcept {
@@ -109,7 +120,7 @@ private:
 
     const SegmentCode& code_;
     std::byte* scratch_;
-    std::uintptr_t *source_, *staged_;
+    std::uintptr_t *source_, *staged_, *planes_;
     std::array<std::uintptr_t*, max_stages> outputs_{}, residuals_{};
     jit::TileArgs call_{};
 };

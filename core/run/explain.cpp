@@ -52,6 +52,21 @@ std::string stage_line(const KernelImpl& kernel, int i) {
                        stage.out_h, stage.out_w, stage.flops() / 1e6, blocking);
 }
 
+// What an untuned dispatch of a chain of three and more weighs.
+std::string cut_line(const Problem& problem, const PlanDecision& decision) {
+    std::vector<int> cuts;  // the stages before them
+    for (int i = 0; i + 1 < problem.stage_count; ++i)
+        if (decision.plan.edge(i) == Edge::stored) cuts.push_back(i + 1);
+    return fmt::format(
+        "Cut or not: with typical rates of this kind of CPU the cost model predicts {} in one piece and {} "
+        "at "
+        "best where cut ({:+.1f} %), so untuned dispatches {}; a cut has to be {:.0f} % faster.\n",
+        time_text(decision.fused_seconds), time_text(decision.unfused_seconds),
+        (decision.unfused_seconds / decision.fused_seconds - 1) * 100,
+        cuts.empty() ? "do not cut" : fmt::format("cut behind stage {}", fmt::join(cuts, " and ")),
+        (least_unfused_gain - 1) * 100);
+}
+
 // What an untuned dispatch weighs.
 std::string decision_line(const Subject& subject) {
     Machine machine;
@@ -60,6 +75,7 @@ std::string decision_line(const Subject& subject) {
     machine.fast_ymm = subject.rates.fast_ymm;
     machine.slow_bf16 = subject.rates.slow_bf16;
     const PlanDecision decision = decide_plan(subject.problem(), machine, subject.threads());
+    if (subject.problem().stage_count > 2) return cut_line(subject.problem(), decision);
     if (decision.fused_seconds == 0)
         return "Fuse or not: the image has too few pixels to be cut into tiles worth their while; there is "
                "one way to run it.\n";
@@ -118,9 +134,9 @@ std::string fusion_lines(const Subject& subject) {
     return text;
 }
 
-std::string tile_line(const SegmentCode& segment, std::int64_t images) {
+std::string tile_line(const SegmentCode& segment, std::int64_t images, const std::string& stages) {
     return fmt::format(
-        "Tiles: {} of {} x {} output pixels{}, in {} rows, {} columns, {} images.\n",
+        "Tiles{}: {} of {} x {} output pixels{}, in {} rows, {} columns, {} images.\n", stages,
         images * segment.grid.count(), segment.plan.tile_h, segment.plan.tile_w,
         segment.plan.channel_splits > 1
             ? fmt::format(", output channels split {} ways (the stages before are computed in each)",
@@ -137,7 +153,11 @@ std::string tiling_lines(const Subject& subject) {
     for (int i = 0; i < problem.stage_count; ++i)
         text += stage_line(subject.kernel, i);
     for (const SegmentCode& segment : code.segments) {
-        text += tile_line(segment, problem.input.n);
+        const int first = segment.first + 1, last = segment.first + segment.problem.stage_count;
+        text += tile_line(segment, problem.input.n,
+                          code.segments.size() == 1 ? std::string()
+                          : first == last           ? fmt::format(" of stage {}", first)
+                                                    : fmt::format(" of stages {} to {}", first, last));
         functions += segment.code.table.size();
     }
     text +=
@@ -145,6 +165,16 @@ std::string tiling_lines(const Subject& subject) {
                     code.scratch_bytes, code.bytes().size(), functions, code.emission_seconds * 1e6);
     if (problem.input.factors)
         text += "Input: its rows are copied to scratch, multiplied by the factors of their image.\n";
+    else if (problem.reads_planes(0))
+        text +=
+            fmt::format("Input: its planes, nchw, are {}.\n",
+                        stages_source(problem, code.plan) ? "put together in scratch to what the dot reads"
+                                                          : "read as they are");
+    if (problem.writes_planes())
+        text += fmt::format(
+            "Output: the rows of a tile lie in scratch ({}), from where they go to the planes of "
+            "nchw.\n",
+            size_text(static_cast<double>(code.segments.back().written.bytes)));
     return text;
 }
 

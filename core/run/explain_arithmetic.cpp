@@ -51,7 +51,8 @@ std::string reason(const KernelImpl& kernel, const MachineRates& rates, const St
     return "the rules take what needs the fewest instructions";
 }
 
-std::string no_winograd(const Problem& problem, const Stage& stage) {
+std::string no_winograd(const Problem& problem, int i) {
+    const Stage& stage = problem.stage(i);
     if (problem.quantized()) return "sums of integers stay exact";
     if (problem.math == Math::strict) return "math strict excludes it";
     if (stage.conv.kernel != Size2{3, 3})
@@ -63,6 +64,7 @@ std::string no_winograd(const Problem& problem, const Stage& stage) {
     if (stage.conv.stride != Size2{1, 1})
         return fmt::format("the stride is {}x{} with {} input channels", stage.conv.stride.h,
                            stage.conv.stride.w, stage.in_channels);
+    if (problem.reads_planes(i)) return "the input is nchw";
     return fmt::format("vectors do not fit the blocks of {}", to_string(problem.layout));
 }
 
@@ -94,8 +96,7 @@ std::string stage_line(const KernelImpl& kernel, const MachineRates& rates, int 
     };
     if (!code.problem.stage(i).depthwise() && !winograd(own) &&
         std::none_of(others.begin(), others.end(), winograd))
-        text +=
-            fmt::format(" Winograd does not apply: {}.", no_winograd(code.problem, code.problem.stage(i)));
+        text += fmt::format(" Winograd does not apply: {}.", no_winograd(code.problem, i));
     return text + "\n";
 }
 

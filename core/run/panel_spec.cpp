@@ -1,6 +1,7 @@
 #include "core/run/panel_spec.hpp"
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/output_planes.hpp"
 #include "core/plan/segments.hpp"
 
 namespace tandem {
@@ -22,7 +23,7 @@ PanelOffsets panel_offsets(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
     const bool last = i == problem.stage_count - 1;
     const TensorStrides in = source_strides(problem, plan, i);
-    const TensorStrides out = last ? output_strides(problem) : mid_buffer(problem, plan, i).strides;
+    const TensorStrides out = last ? written_strides(problem, plan) : mid_buffer(problem, plan, i).strides;
     return {stage.depthwise() ? channel_offsets(in, stage.in_channels) : ChannelOffsets{},
             channel_offsets(out, stage.out_channels),
             channel_offsets(residual_strides(problem, i), stage.residual_channels())};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/plan/output_planes.hpp"
 #include "core/plan/winograd.hpp"
 
 namespace tandem {
@@ -36,10 +37,12 @@ void lay_out(SegmentCode& code) {
     for (std::size_t i = 0; i < code.mids.size(); ++i)
         offsets.mids[i] = take(static_cast<std::size_t>(code.mids[i].bytes));
     offsets.staging = take(static_cast<std::size_t>(code.staging.bytes));
+    offsets.written = take(static_cast<std::size_t>(code.written.bytes));
     offsets.workspace = take(static_cast<std::size_t>(workspace_bytes(code.problem, code.plan)));
     std::int64_t pointers = 2 * code.source_rows;  // and of each stage: outputs and residuals
     for (const std::int64_t rows : code.held_rows)
         pointers += 2 * rows;
+    pointers += code.held_rows[static_cast<std::size_t>(code.problem.stage_count - 1)];  // of planes
     offsets.tables = take(static_cast<std::size_t>(pointers) * sizeof(void*));
     offsets.runner = take(code.runner->scratch_bytes());
     offsets.end = at;
@@ -55,6 +58,7 @@ Result<SegmentCode> SegmentCode::create(Segment segment, jit::SegmentFunctions f
     code.grid = tile_grid(problem, code.plan);
     code.slides = code.plan.slides();
     code.staging = staging_buffer(problem, code.plan);
+    code.written = output_buffer(problem, code.plan);
     code.input = input_strides(problem);
     code.output = output_strides(problem);
     for (int i = 0; i < problem.stage_count; ++i) {

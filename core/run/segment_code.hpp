@@ -19,6 +19,7 @@ struct SegmentCode : Segment {
     bool slides = false;  // Plan::slides()
     std::array<RowBuffer, max_stages - 1> mids{};
     RowBuffer staging{};
+    RowBuffer written{};  // rows of the last stage that become planes (core/plan/output_planes.hpp)
     std::array<bool, max_stages>
         fills_source{};  // AMX stages that read padding, of columns or of channel blocks, in scratch
     TensorStrides input{}, output{};
@@ -29,7 +30,7 @@ struct SegmentCode : Segment {
     /// Where what a part works on lies in its scratch, in this order; multiples of 64 bytes.
     struct Offsets {
         std::array<std::size_t, max_stages - 1> mids{};
-        std::size_t staging = 0, workspace = 0, tables = 0, runner = 0, end = 0;
+        std::size_t staging = 0, written = 0, workspace = 0, tables = 0, runner = 0, end = 0;
     } offsets{};
 
     static Result<SegmentCode> create(Segment segment, jit::SegmentFunctions code);

@@ -42,7 +42,8 @@ enum class Layout : std::uint8_t {
     nhwc,     // [N][H][W][C]
     nchw16c,  // [N][ceil(C/16)][H][W][16]; padding channels are ignored on input and zero on output
     nchw8c,   // [N][ceil(C/8)][H][W][8]
-    nchw,     // [N][C][H][W]: the input of a dense first stage of up to 4 channels, and the output
+    nchw,     // [N][C][H][W]: of views only: the input of a dense first stage of up to 4 channels, and the
+              // output
 };
 
 /// How an activation tensor lies in memory, which may be as a part of a larger one: some channels of it, or
@@ -53,7 +54,7 @@ struct TensorView {
         : layout(of), pixel(pixel_stride), row(row_stride), block(block_stride), image(image_stride) {}
 
     Layout layout;
-    std::int64_t pixel;  // from a pixel to the next of its row
+    std::int64_t pixel;  // from a pixel to the next of its row; nchw: 1
     std::int64_t row;
     std::int64_t block;  // from a block of channels to the next (nchw: from a channel); nhwc has none: 0
     std::int64_t image;

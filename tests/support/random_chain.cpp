@@ -62,11 +62,12 @@ public:
     void add_views(ConvChain& chain, const Problem& problem) {
         const Layout blocked =
             channel_block(chain.layout) > 1 ? chain.layout : pick<Layout>({Layout::nchw16c, Layout::nchw8c});
-        chain.input_view = view(problem.input_shape(), blocked);
-        chain.output_view = view(problem.output_shape(), blocked);
+        const bool reads_planes = may_read_planes(problem) && one_in(2);
+        chain.input_view = view(problem.input_shape(), reads_planes ? Layout::nchw : any_layout(blocked));
+        chain.output_view = view(problem.output_shape(), one_in(3) ? Layout::nchw : any_layout(blocked));
         for (int i = 0; i < problem.stage_count; ++i)
             if (const TensorShape shape = problem.residual_shape(i); shape.c > 0)
-                chain.residual_views[static_cast<std::size_t>(i)] = view(shape, blocked);
+                chain.residual_views[static_cast<std::size_t>(i)] = view(shape, any_layout(blocked));
     }
 
     /// Makes the problem smaller by one step; false if there is none.
@@ -108,12 +109,21 @@ private:
         return {h, one_in(3) ? uniform(1, high) : h};
     }
 
-    TensorView view(const TensorShape& shape, Layout blocked) {
-        TensorView view(pick<Layout>({Layout::nhwc, blocked}));
+    static bool may_read_planes(const Problem& problem) {
+        bool sums_input = false;
+        for (const Stage& stage : problem.stages)
+            sums_input |= stage.sums_input();
+        return !problem.stage(0).depthwise() && problem.input.c <= 4 && !sums_input;
+    }
+    Layout any_layout(Layout blocked) { return pick<Layout>({Layout::nhwc, blocked}); }
+
+    TensorView view(const TensorShape& shape, Layout layout) {
+        TensorView view(layout);
         const std::int64_t unit = channel_block(view.layout);
         for (const auto stride :
              {&TensorView::pixel, &TensorView::row, &TensorView::block, &TensorView::image})
-            if (one_in(2) && filled(view, shape).*stride > 0)
+            if (one_in(2) && filled(view, shape).*stride > 0 &&
+                (layout != Layout::nchw || stride != &TensorView::pixel))
                 view.*stride = filled(view, shape).*stride + unit * uniform(0, 40);
         return view;
     }
@@ -233,7 +243,7 @@ ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& option
 bool lay_residual_on_output(ConvChain& chain) {
     const Problem problem = *make_problem(chain);
     const int last = problem.stage_count - 1;
-    if (problem.residual_shape(last).c == 0) return false;
+    if (problem.residual_shape(last).c == 0 || problem.writes_planes()) return false;
     chain.residual_views[static_cast<std::size_t>(last)] = problem.output_view;
     return true;
 }
