@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -59,6 +60,12 @@ struct Primitive {
     dnnl::convolution_forward::primitive_desc desc;
     dnnl::convolution_forward convolution;
     std::unordered_map<int, memory> args;
+};
+
+/// A conversion of tensors that is timed.
+struct Reorder {
+    dnnl::reorder reorder;
+    memory from, to;
 };
 
 /// Where the data of a post-op that has some comes from.
@@ -213,12 +220,17 @@ public:
         const Problem& problem = workload.problem;
         if (problem.input.factors)
             return Error{ErrorCode::unsupported, "oneDNN's convolutions read no input with factors."};
-        for (int i = 0; i < problem.stage_count; ++i)
-            if (const Status status = add(workload, i); !status) return status.error();
-        const TensorShape shape = problem.output_shape(problem.stage_count - 1);
-        if (problem.writes_planes()) add_planes(shape, problem.output_dtype(problem.stage_count - 1));
+        reads_planes_ = problem.reads_planes(0);
+        if (const Status status = add_all(workload); !status) return status.error();
+        if (reads_planes_ && falls_back()) {
+            reads_planes_ = false;
+            if (const Status status = add_all(workload); !status) return status.error();
+            add_input_planes(workload);
+        }
+        const TensorShape shape = problem.output_shape();
+        if (problem.writes_planes()) add_output_planes(shape, problem.output_dtype(problem.stage_count - 1));
         run_all();
-        const memory& output = planes_ ? planes_->memory : primitives_.back().args.at(DNNL_ARG_DST);
+        const memory& output = behind_ ? behind_->to : primitives_.back().args.at(DNNL_ARG_DST);
         std::vector<float> plain(static_cast<std::size_t>(shape.n * shape.c * shape.h * shape.w));
         copy(output, memory(plain_desc(dims_of(shape)), engine_, plain.data()));
         return plain;
@@ -235,25 +247,50 @@ public:
 
     std::vector<std::string> description() const override {
         std::vector<std::string> names;
+        if (before_) names.emplace_back("reorder from nchw");
         for (const Primitive& primitive : primitives_)
             names.emplace_back(primitive.desc.impl_info_str());
-        if (planes_) names.emplace_back("reorder to nchw");
+        if (behind_) names.emplace_back("reorder to nchw");
         return names;
     }
 
 private:
     void run_all() {
+        if (before_) before_->reorder.execute(stream_, before_->from, before_->to);
         for (const Primitive& primitive : primitives_)
             primitive.convolution.execute(stream_, primitive.args);
-        if (planes_)
-            planes_->reorder.execute(stream_, primitives_.back().args.at(DNNL_ARG_DST), planes_->memory);
+        if (behind_) behind_->reorder.execute(stream_, behind_->from, behind_->to);
         stream_.wait();
     }
 
-    /// Behind the primitives: an output in NCHW, which none of the fast ones writes.
-    void add_planes(const TensorShape& shape, DataType type) {
+    Status add_all(const Workload& workload) {
+        primitives_.clear();
+        for (int i = 0; i < workload.problem.stage_count; ++i)
+            if (const Status status = add(workload, i); !status) return status.error();
+        return {};
+    }
+
+    /// Reading NCHW may leave this or a later convolution to oneDNN's reference code.
+    bool falls_back() const {
+        return std::ranges::any_of(primitives_, [](const Primitive& primitive) {
+            return std::string_view(primitive.desc.impl_info_str()).starts_with("ref");
+        });
+    }
+
+    /// In front of the primitives, where none of the fast ones reads NCHW.
+    void add_input_planes(const Workload& workload) {
+        const Dims dims = dims_of(workload.problem.input_shape());
+        const memory plain =
+            filled(plain_desc(dims, type_of(workload.problem.dtype)), dims, workload.input_nchw);
+        const memory& source = primitives_.front().args.at(DNNL_ARG_SRC);
+        before_ = Reorder{dnnl::reorder(plain, source), plain, source};
+    }
+
+    /// Behind them: none of the fast ones writes it.
+    void add_output_planes(const TensorShape& shape, DataType type) {
         const memory plain(plain_desc(dims_of(shape), type_of(type)), engine_);
-        planes_ = Planes{dnnl::reorder(primitives_.back().args.at(DNNL_ARG_DST), plain), plain};
+        const memory& output = primitives_.back().args.at(DNNL_ARG_DST);
+        behind_ = Reorder{dnnl::reorder(output, plain), output, plain};
     }
 
     void copy(memory from, memory to) {
@@ -308,7 +345,7 @@ private:
                                                        const dnnl::primitive_attr& attributes) const {
         const Stage& stage = problem.stage(i);
         const memory::desc source = i > 0 ? primitives_.back().desc.dst_desc()
-                                    : problem.reads_planes(0)
+                                    : reads_planes_
                                         ? plain_desc(dims_of(problem.input_shape()), type_of(problem.dtype))
                                         : any_desc(dims_of(problem.input_shape()), problem.dtype);
         const memory::desc weights =
@@ -381,11 +418,8 @@ private:
     dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
     dnnl::stream stream_{engine_};
     std::vector<Primitive> primitives_;
-    struct Planes {
-        dnnl::reorder reorder;
-        dnnl::memory memory;
-    };
-    std::optional<Planes> planes_{};
+    bool reads_planes_ = false;  // the first one reads NCHW
+    std::optional<Reorder> before_{}, behind_{};
 };
 
 }  // namespace

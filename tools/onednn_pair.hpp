@@ -3,9 +3,10 @@
 //
 // Every tensor is in the layout oneDNN prefers (format "any"), the second primitive reads what the first
 // wrote, activations are its own post-ops, and no reorder is timed, but where Tandem reads or writes NCHW:
-// there the first primitive reads it too, and a reorder behind the last writes it. Quantised: u8 or s8
-// tensors, s8 weights, one scale a channel; the scale of a quantised output is part of it wherever the
-// post-ops allow that. Compiles against oneDNN 2.6 and 3.x; without oneDNN only have_onednn() is left.
+// there the first primitive reads it too, or a reorder in front where it would be oneDNN's reference code
+// that does, and a reorder behind the last writes it. Quantised: u8 or s8 tensors, s8 weights, one scale a
+// channel; the scale of a quantised output is part of it wherever the post-ops allow that. Compiles against
+// oneDNN 2.6 and 3.x; without oneDNN only have_onednn() is left.
 #pragma once
 
 #include <memory>
