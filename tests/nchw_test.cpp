@@ -103,7 +103,7 @@ TEST_CASE("nchw: only a dense first stage of up to four channels reads it, and n
     CHECK(error_of("1x3x9x7:conv3o3+sum(in)/in=nchw")
               .starts_with("input_view.layout is nchw, and convs[0] has"));
     CHECK(error_of("1x3x9x7:conv3o3+sum/res0=nchw").starts_with("residual_views[0].layout is nchw"));
-    CHECK(error_of("1x3x9x7:conv3o3/nchw").starts_with("descriptor.layout is 3"));
+    CHECK(error_of("1x3x9x7:conv3o3/nchw").starts_with("descriptor.layout is nchw"));
     CHECK(error_of("1x3x9x7:conv3o16/in=nchw,p2").starts_with("input_view.pixel is 2; 0 or 1 is accepted"));
     CHECK(error_of("1x3x9x7:conv3o16/in=nchw,r6").starts_with("input_view.row is 6; at least 7"));
     CHECK(error_of("1x3x9x7:conv3o16/in=nchw,b62").starts_with("input_view.block is 62; at least 63"));

@@ -67,6 +67,22 @@ TEST_CASE("problem: a stage alone is the problem of that convolution") {
     CHECK(stage_alone(problem, 0) == *make_problem(stage_of(pair, 0)));
     CHECK(stage_alone(problem, 1) == *make_problem(stage_of(pair, 1)));
     CHECK(stage_alone(problem, 1).text() == "2x16x5x4:conv1o5+sum(3)");
+    for (const char* text :
+         {"1x8x9x9:dw3:conv1o8/nchw16c/in=nchw8c/out=nchw8c", "1x8x9x9:dw3:conv1o8/in=nchw8c",
+          "1x8x9x9:conv1o8:dw3:conv1o8+sum(in)/in=nchw8c,r96/out=p24"})
+        CHECK(make_problem(stage_of(*ConvChain::parse(text), 1)).ok());
+    std::mt19937_64 engine(5);
+    for (int k = 0; k < 500; ++k) {
+        const ConvChain chain =
+            test::random_chain(engine, {.min_stages = 2, .max_stages = 3, .views = 1, .input_sums = 3});
+        const Problem whole = *make_problem(chain);
+        for (int i = 0; i < whole.stage_count; ++i) {
+            const auto alone = make_problem(stage_of(chain, i));
+            REQUIRE_MESSAGE(alone.ok(), whole.name());
+            if (!whole.stage(i).sums_input())
+                CHECK_MESSAGE(alone->name() == stage_alone(whole, i).name(), whole.name());
+        }
+    }
 }
 
 TEST_CASE("problem: random problems keep their identity through their text and rarely share a hash") {

@@ -117,9 +117,10 @@ TEST_CASE("views: texts that are none name the place and what is accepted") {
     CHECK(contains(error_of(pair + "/amx/fast"), "found '/fast'"));
     CHECK(contains(error_of(pair + "/u8-s8"),
                    "expected one data type, or 3: the input's and each convolution's"));
-    CHECK(contains(error_of(pair + "/in=x3"),
-                   "found 'x3'; expected a stride, each at most once: p, r, b or i"));
-    CHECK(contains(error_of(pair + "/in=p9,p9"), "found '9'; expected a stride, each at most once"));
+    CHECK(
+        contains(error_of(pair + "/in=x3"),
+                 "found 'x3'; expected a layout (nhwc, nchw16c, nchw8c or nchw) or a stride (p, r, b or i)"));
+    CHECK(contains(error_of(pair + "/in=p9,p9"), "found 'p9'; expected each stride at most once"));
     CHECK(contains(error_of(pair + "/in=p9/in=p9"), "expected each tensor's view at most once"));
     CHECK(contains(error_of(pair + "/res2=p9"), "expected in=, out= or res<stage, from 0>="));
     CHECK(contains(error_of(pair + "/out=p"), "expected a stride in elements"));
@@ -145,13 +146,33 @@ TEST_CASE("views: strides are checked against the tensor's shape, blocks and wha
         {"/out=i9000000000000000000", "output_view: a batch of 2 spans more than 2^60 elements"},
         {"/out=p9000000000000000000", "output_view: an image spans more than 2^63 bytes"},
         {"/res1=p32", "residual_views[1] is stated; none is accepted, as convs[1] has no +sum"},
-        {"/nchw", "descriptor.layout is 3; nhwc, nchw16c or nchw8c is accepted"},
+        {"/nchw", "descriptor.layout is nchw; nhwc, nchw16c or nchw8c is accepted"},
     };
     for (const auto& [suffix, message] : cases) {
         CAPTURE(suffix);
         CHECK_MESSAGE(contains(error_of(pair + suffix), message), error_of(pair + suffix));
     }
     CHECK(error_of("1x3x9x7:conv3o16:dw3/in=nchw") == "valid");
+    CHECK(contains(error_of("1x8x1x2:dw3:conv1o8/out=p4611686018427387904"),
+                   "output_view: an image spans more than 2^60 bytes; less than 2147483648"));
+    // Strides that nothing depends on.
+    for (const char* text :
+         {"1x8x1x1:conv1o8/in=p600000000", "1x8x1x1:dw3:conv1o8/in=p9000000000000000000",
+          "1x8x1x9:dw3:conv1o8/out=r9000000000000000000", "1x8x9x9:dw3:conv1o8/in=i9000000000000000000",
+          "1x8x9x9:dw3:conv1o8/nchw16c/in=b9000000000000000000"}) {
+        CAPTURE(text);
+        const Result<Problem> problem = make_problem(chain_of(text));
+        REQUIRE_MESSAGE(problem.ok(), problem.error().message);
+        CHECK(problem->name().find('=') == std::string::npos);
+    }
+    const auto parse_error = [](const char* text) {
+        return ConvChain::parse(text).error().message;
+    };
+    for (const char* text : {"1x8x9x9:dw3/in=nwhc", "1x8x9x9:dw3/in=", "1x8x9x9:dw3/in=nhwcp16"})
+        CHECK_MESSAGE(contains(parse_error(text), "a layout (nhwc, nchw16c, nchw8c or nchw) or a stride"),
+                      parse_error(text));
+    CHECK(contains(parse_error("1x8x9x9:dw3/in=p0,p16"), "each stride at most once"));
+    CHECK(contains(parse_error("1x8x9x9:dw3/in=nhwc,q7"), "a stride: p, r, b or i"));
     CHECK(contains(error_of("1x5x9x7:conv3o16:dw3/in=nchw"), "up to 4 channels"));
     CHECK(contains(error_of("1x3x9x7:conv3o16:dw3+sum/res1=nchw"), "residual_views[1].layout is nchw"));
     ConvChain chain = chain_of(pair);

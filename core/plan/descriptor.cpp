@@ -97,16 +97,23 @@ ConvChain stage_of(const ConvChain& chain, int i) {
     alone.convs[0] = chain.conv(i);
     alone.conv_count = 1;
     alone.dtype = problem->input_dtype(i);
-    alone.layout = chain.layout;
+    alone.layout = problem->layout;
     alone.math = chain.math;
     if (problem->output_dtype(i) != alone.dtype) alone.output_dtypes[0] = problem->output_dtype(i);
-    if (i == 0) alone.input_view = chain.input_view;
-    if (i + 1 == chain.conv_count) alone.output_view = chain.output_view;
-    alone.residual_views[0] = chain.residual_views[static_cast<std::size_t>(i)];
-    if (i == 0 || !stage.sums_input()) return alone;
-    for (PostOp& op : alone.convs[0].post_ops)
-        op.of_input = false;
-    alone.residual_views[0] = chain.input_view;
+    // What the caller stated of a tensor; else the chain's layout, if the stage's own is another.
+    const auto view = [&](const std::optional<TensorView>& stated) -> std::optional<TensorView> {
+        if (stated || chain.layout == alone.layout) return stated;
+        return TensorView(chain.layout);
+    };
+    if (i == 0) alone.input_view = view(chain.input_view);
+    if (i + 1 == chain.conv_count) alone.output_view = view(chain.output_view);
+    if (stage.sums_input() && i > 0)
+        alone.residual_views[0] = view(chain.input_view);
+    else if (problem->residual_shape(i).c > 0)
+        alone.residual_views[0] = view(chain.residual_views[static_cast<std::size_t>(i)]);
+    if (i > 0)
+        for (PostOp& op : alone.convs[0].post_ops)
+            op.of_input = false;
     return alone;
 }
 

@@ -52,7 +52,7 @@ private:
     bool option(Value& value, Read read);
     bool data_types(ConvChain& chain);
     bool view(ConvChain& chain);
-    bool strides(TensorView& view);
+    bool strides(TensorView& view, const char* first);
     std::string_view segment() const;
 
     std::string_view text_;
@@ -295,24 +295,32 @@ bool Parser::view(ConvChain& chain) {
     if (view == nullptr) return fail("in=, out= or res<stage, from 0>=");
     if (*view) return fail("each tensor's view at most once");
     *view = TensorView(chain.layout);
+    const std::size_t before = position_;
     const std::string_view name = rest().substr(0, rest().find_first_of(",/"));
     if (const auto layout = read_layout(name)) {
         (*view)->layout = *layout;
         position_ += name.size();
         if (!accept(",")) return true;
     }
-    return strides(**view);
+    const bool layout_read = position_ != before;
+    return strides(**view, layout_read
+                               ? "a stride: p, r, b or i"
+                               : "a layout (nhwc, nchw16c, nchw8c or nchw) or a stride (p, r, b or i)");
 }
 
-bool Parser::strides(TensorView& view) {
+bool Parser::strides(TensorView& view, const char* first) {
+    constexpr std::string_view letters = "prbi";
+    std::int64_t* const fields[] = {&view.pixel, &view.row, &view.block, &view.image};
+    bool seen[letters.size()] = {};
+    const char* expected = first;
     do {
-        std::int64_t* const stride = accept("p")   ? &view.pixel
-                                     : accept("r") ? &view.row
-                                     : accept("b") ? &view.block
-                                     : accept("i") ? &view.image
-                                                   : nullptr;
-        if (stride == nullptr || *stride != 0) return fail("a stride, each at most once: p, r, b or i");
-        if (!number(*stride, "a stride in elements")) return false;
+        const std::size_t i = rest().empty() ? letters.npos : letters.find(rest().front());
+        if (i == letters.npos) return fail(expected);
+        if (seen[i]) return fail("each stride at most once");
+        seen[i] = true;
+        ++position_;
+        if (!number(*fields[i], "a stride in elements")) return false;
+        expected = "a stride: p, r, b or i";
     } while (accept(","));
     return true;
 }

@@ -300,7 +300,12 @@ Status resolve_input(const ConvChain& descriptor, Problem& problem) {
     Checks options("descriptor");
     options.range("dtype", static_cast<int>(descriptor.dtype), 0, static_cast<int>(DataType::s8),
                   "f32, bf16, f16, u8 or s8");
-    options.range("layout", static_cast<int>(descriptor.layout), 0, 2, "nhwc, nchw16c or nchw8c");
+    if (descriptor.layout == Layout::nchw) [[unlikely]]
+        options.fail(ErrorCode::invalid_argument,
+                     "descriptor.layout is {}; nhwc, nchw16c or nchw8c is accepted (input and output have "
+                     "views of their own: /in=nchw, /out=nchw)",
+                     to_string(descriptor.layout));
+    options.range("layout", static_cast<int>(descriptor.layout), 0, 3, "nhwc, nchw16c or nchw8c");
     options.range("math", static_cast<int>(descriptor.math), 0, static_cast<int>(Math::f16),
                   "fast, strict, bf16 or f16");
     const Math of_type = descriptor.dtype == DataType::f32   ? Math::bf16

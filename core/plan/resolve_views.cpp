@@ -73,21 +73,36 @@ Status check_strides(const Tensor& tensor, const TensorView& view) {
 Status check_extent(const Tensor& tensor, const TensorView& view) {
     TensorShape image = tensor.shape;
     image.n = 1;
+    constexpr std::int64_t most = std::int64_t{1} << 60;  // whose bytes can be counted
     const std::int64_t elements = element_count(image, view), bytes = element_bytes(tensor.dtype);
     if (elements < 0 || elements >= image_limit / bytes)
         return Error{
             ErrorCode::overflow,
             fmt::format("{}: an image spans {} bytes; less than {} is accepted, so that offsets fit a "
                         "32-bit displacement",
-                        tensor.name, elements < 0 ? "more than 2^63" : std::to_string(elements * bytes),
+                        tensor.name,
+                        elements < 0      ? "more than 2^63"
+                        : elements > most ? "more than 2^60"
+                                          : std::to_string(elements * bytes),
                         image_limit)};
     const std::int64_t batch = element_count(tensor.shape, view);
-    if (batch < 0 || batch > (std::int64_t{1} << 60))
+    if (batch < 0 || batch > most)
         return Error{ErrorCode::overflow,
                      fmt::format("{}: a batch of {} spans more than 2^60 elements; fewer "
                                  "are accepted",
                                  tensor.name, tensor.shape.n)};
     return {};
+}
+
+/// All strides. Those of dimensions of size 1, which nothing depends on, become what they are where none is
+/// stated: tensors that lie alike then have the same view, and no offset is large for nothing.
+TensorView resolved(const TensorView& stated, const TensorShape& shape) noexcept {
+    TensorView view = filled(stated, shape);
+    if (shape.w == 1) view.pixel = 0;
+    if (shape.h == 1) view.row = 0;
+    if (shape.c <= channel_block(view.layout)) view.block = 0;
+    if (shape.n == 1) view.image = 0;
+    return filled(view, shape);
 }
 
 /// Vectors fit one width of channel blocks.
@@ -108,11 +123,11 @@ Status resolve_view(const Tensor& tensor, const std::optional<TensorView>& state
     if (stated) {
         if (auto s = check_layout(tensor, view); !s) return s;
         if (auto s = check_strides(tensor, view); !s) return s;
-        if (auto s = check_extent(tensor, view); !s) return s;
     }
-    if (auto s = join_layout(tensor, view.layout, joined); !s) return s;
-    view = filled(view, tensor.shape);
-    return {};
+    view = resolved(view, tensor.shape);
+    if (stated)
+        if (auto s = check_extent(tensor, view); !s) return s;
+    return join_layout(tensor, view.layout, joined);
 }
 
 Status check_residual(const Problem& problem, int i, const std::optional<TensorView>& stated) {
