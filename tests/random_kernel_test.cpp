@@ -40,15 +40,6 @@ struct RandomSet {
     int min_stages = 2, max_stages = 2;
 };
 
-/// Makes the last stage's residual one that lies as the output does; false where it has none.
-bool lay_residual_on_output(ConvChain& chain) {
-    const Problem problem = *make_problem(chain);
-    const int last = problem.stage_count - 1;
-    if (problem.residual_shape(last).c == 0 || problem.writes_planes()) return false;
-    chain.residual_views[static_cast<std::size_t>(last)] = problem.output_view;
-    return true;
-}
-
 /// Descriptor `index` of a seed, whatever came before it: so that one of them can be run alone.
 Case random_case(const RandomSet& set, std::uint64_t seed, std::int64_t index) {
     std::seed_seq seeds{seed, seed >> 32, static_cast<std::uint64_t>(index),

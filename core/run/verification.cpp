@@ -248,12 +248,6 @@ std::vector<bool> gaps_of(const Problem& problem) {
     return gaps;
 }
 
-/// The last stage's, if it has one.
-bool residual_lies_on_output(const Problem& problem) {
-    const int last = problem.stage_count - 1;
-    return problem.residual_shape(last).c > 0 && problem.residual_view(last) == problem.output_view;
-}
-
 /// 0 where they are equal, which infinities may be.
 double distance(double a, double b) { return a == b ? 0 : std::abs(a - b); }
 
@@ -413,6 +407,11 @@ Result<Magnitudes> magnitudes_of(const ConvChain& chain, const Problem& problem,
 }
 
 }  // namespace
+
+bool residual_lies_on_output(const Problem& problem) noexcept {
+    const int last = problem.stage_count - 1;
+    return problem.residual_shape(last).c > 0 && problem.residual_view(last) == problem.output_view;
+}
 
 Result<VerifyReport> verify(Context& context, const ConvChain& chain, const VerifyOptions& options) {
     if (options.threads < 1)

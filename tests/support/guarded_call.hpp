@@ -44,6 +44,7 @@ public:
             args.residual[i] = residuals_[i].bytes().empty() ? nullptr : residuals_[i].bytes().data();
             args.residual_bytes[i] = residuals_[i].bytes().size();
         }
+        if (in_place_) args.residual[residuals_.size() - 1] = args.output;
         return args;
     }
 
@@ -51,7 +52,10 @@ public:
     void clear() {
         for (const GuardedBuffer* buffer : {&output_, &scratch_})
             std::fill(buffer->bytes().begin(), buffer->bytes().end(), std::byte{0xff});
+        if (in_place_) std::ranges::copy(residuals_.back().bytes(), output_.bytes().begin());
     }
+    /// From the next clear() on, the last stage's residual is the output, as which it has to lie.
+    void sum_in_place() { in_place_ = true; }
     Status run(int part = 0, int nparts = 1) const {
         return kernel_.run(part, nparts, args(), scratch_.bytes());
     }
@@ -82,6 +86,7 @@ private:
     std::vector<GuardedBuffer> residuals_;  // one a stage
     GuardedBuffer output_, scratch_;
     std::unique_ptr<PackedWeights> weights_;
+    bool in_place_ = false;
 };
 
 /// First place where two outputs differ in any bit, as text; empty if none.

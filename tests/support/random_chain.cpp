@@ -240,6 +240,14 @@ ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& option
     }
 }
 
+bool lay_residual_on_output(ConvChain& chain) {
+    const Problem problem = *make_problem(chain);
+    const int last = problem.stage_count - 1;
+    if (problem.residual_shape(last).c == 0 || problem.writes_planes()) return false;
+    chain.residual_views[static_cast<std::size_t>(last)] = problem.output_view;
+    return true;
+}
+
 ConvPair random_pair(std::mt19937_64& engine, RandomChainOptions options) {
     options.min_stages = options.max_stages = 2;
     return ConvPair(random_chain(engine, options));
