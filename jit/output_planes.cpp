@@ -37,6 +37,7 @@ void OutputPlanes::emit_tile(const StageTile& tile, const Span& channels) {
     emit_loop(code_, code_.qword[args_ + local_offset(Local::groups)], channels.size() / channels_at_once,
               [&] {
                   emit_rows(tile, channels_at_once);
+                  if (channels.size() == channels_at_once) return;  // the step may exceed an immediate
                   emit_add(code_, channel, from_.channel(channels_at_once));
                   emit_add(code_, plane, to_.channel(channels_at_once));
               });

@@ -167,6 +167,15 @@ TEST_CASE("nchw: planes are written under any tiling") {
     }
 }
 
+TEST_CASE("nchw: planes may lie as far apart as displacements reach") {
+    Context context;
+    for (const char* text : {"1x8x1x1:conv1o16/nhwc/f32/fast/out=nchw,b35791393",
+                             "1x8x2x3:dw3:conv1o20/nhwc/u8/fast/out=nchw,b113025400",
+                             "1x4x1x1:conv3o16/nhwc/f32/fast/in=nchw,b178956969",
+                             "1x4x1x1:conv15o16p7/nhwc/f32/fast/in=nchw,b178956969"})
+        CHECK_MESSAGE(context.dispatch(chain_of(text)).ok(), text);
+}
+
 TEST_CASE("nchw: packed weights of an output in planes serve images of every size") {
     Context context;
     const auto kernel = [&](const char* text) {

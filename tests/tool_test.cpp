@@ -325,6 +325,12 @@ TEST_CASE("tool: bench compares with oneDNN, or says that it cannot") {
     CHECK(result.at("onednn_implementations").size() == 2);
     for (const nlohmann::json& name : result.at("onednn_implementations"))
         CHECK(name.get<std::string>().find("avx512") == std::string::npos);
+    for (const char* type : {"f32", "u8"}) {
+        const Outcome planes = tandem(std::string("bench 1x3x20x20:conv3o8:dw3/nhwc/") + type +
+                                      "/fast/in=nchw/out=nchw --seconds 0.001 --against onednn");
+        CHECK_MESSAGE(planes.code == 0, planes.output);
+        CHECK_MESSAGE(planes.contains("reorder to nchw"), planes.output);
+    }
 }
 
 TEST_CASE("tool: layers of every suite validate, and suites can be named together") {

@@ -28,7 +28,8 @@ struct RandomChainOptions {
 };
 
 ConvChain random_chain(std::mt19937_64& engine, const RandomChainOptions& options = {});
-/// Makes the last stage's residual one that lies as the output does; false where it has none.
+/// Makes the last stage's residual one that lies as the output does; false where it has none
+/// or the output is NCHW.
 bool lay_residual_on_output(ConvChain& chain);
 /// The chain of two that random_chain() makes.
 ConvPair random_pair(std::mt19937_64& engine, RandomChainOptions options = {});
