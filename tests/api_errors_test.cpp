@@ -81,6 +81,27 @@ TEST_CASE("API errors: tensors that are null, too small or misaligned") {
                 invalid_argument, {"residual[1] is at"});
 }
 
+TEST_CASE("API errors: residuals of stages that take none") {
+    Context context;
+    const ConvChain chain = *ConvChain::parse("1x8x6x5:dw3+bias:conv1o8+bias+sum(in)");
+    const Kernel kernel = *context.dispatch(chain);
+    const GuardedCall call(*make_problem(chain), kernel);
+    CHECK(kernel(call.args()).ok());
+    const auto passing = [&](std::size_t i) {
+        Args args = call.args();
+        args.residual[i] = args.input;
+        return kernel(args).error();
+    };
+    using enum ErrorCode;
+    check_error(passing(0), invalid_argument,
+                {"residual[0] is at", "null is accepted, as convs[0] has no +sum."});
+    check_error(
+        passing(1), invalid_argument,
+        {"residual[1] is at", "null is accepted, as convs[1] has +sum(in), which adds the input itself."});
+    check_error(passing(2), invalid_argument,
+                {"residual[2] is at", "null is accepted, as the chain has 2 convolutions."});
+}
+
 TEST_CASE("API errors: larger buffers than needed are fine") {
     Fixture f;
     f.args.input_bytes += 100;

@@ -99,3 +99,16 @@ TEST_CASE("candidates: K blocks are offered where a group's weights leave L1, an
     for (const int channels : {64, 128, 256})
         CHECK_FALSE(offered("1x240x14x14:dw3:conv1o512", 1, channels));
 }
+
+TEST_CASE("candidates: rows that become planes count as what a tile works on") {
+    const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
+    const auto narrow = [&](const char* text) {
+        const Problem problem = *make_problem(*ConvChain::parse(text));
+        const std::vector<Plan> plans = candidate_plans(problem, machine, 1);
+        return std::ranges::any_of(plans, [](const Plan& plan) { return plan.tile_w < 112; });
+    };
+    CHECK(narrow("1x3x112x112:conv1o64/out=nchw"));
+    CHECK_FALSE(narrow("1x3x112x112:conv1o64"));
+    CHECK(narrow("1x3x112x112:conv1o8:conv1o64/out=nchw"));
+    CHECK_FALSE(narrow("1x3x112x112:conv1o8:conv1o64"));
+}

@@ -130,3 +130,11 @@ TEST_CASE("explain: where a chain of three is cut, why, and the tiles of each se
     CHECK(contains(cut, "so untuned dispatches cut behind stage "));
     CHECK(contains(cut, "Tiles of stage 3: "));
 }
+
+TEST_CASE("explain: footprints count all that a tile works on in scratch") {
+    const std::string text =
+        explanation("1x64x64x64:conv1o64/out=nchw", Isa::avx2, DataType::f32, Math::fast);
+    INFO(text);
+    CHECK(contains(text, "Output: the rows of a tile lie in scratch (48.0 KB)"));
+    CHECK(contains(text, " scratch a thread 48.0 KB (L2)"));
+}

@@ -232,10 +232,10 @@ private:
     // Narrower tiles only where a full-width one leaves the level above: L1 for the sake of the GEMM, L2 in
     // any case.
     void vary_width(Plan plan) {
-        if (plan.tile_h > 4 || problem_.stage_count == 1) return;
+        if (plan.tile_h > 4 || (problem_.stage_count == 1 && !problem_.writes_planes())) return;
         for (const std::size_t level : {machine_.caches.l1, machine_.caches.l2}) {
             plan.tile_w = static_cast<int>(problem_.last().out_w);
-            if (mid_bytes(problem_, plan) <= static_cast<std::int64_t>(level)) continue;
+            if (working_bytes(problem_, plan) <= static_cast<std::int64_t>(level)) continue;
             for (plan.tile_w = half_width(plan); plan.tile_w >= narrowest_tile;
                  plan.tile_w = half_width(plan))
                 add_variants(plan);

@@ -96,8 +96,7 @@ private:
         if (plan_.tile_w % grid != 0 && plan_.tile_w != last.out_w)
             refuse(
                 "{}.tile_w is {}; multiples of {} and {}, all output columns, are accepted where the last "
-                "stage "
-                "is computed by Winograd.",
+                "stage is computed by Winograd.",
                 tiling_, plan_.tile_w, grid, last.out_w);
     }
 
@@ -128,10 +127,8 @@ private:
         if (!algorithm_applies(problem_, plan_.isa, i, stage.algorithm))
             return refuse(
                 "{}.algorithm is {}; direct is accepted (Winograd takes a dense 3x3 of dilation 1 and stride "
-                "1, winograd4 "
-                "also stride 2 with whole vectors of input channels, math fast, and channel blocks as wide "
-                "as the "
-                "vectors; its input may not be nchw).",
+                "1, winograd4 also stride 2 with whole vectors of input channels, math fast, and channel "
+                "blocks as wide as the vectors; its input may not be nchw).",
                 stage_name(i), to_string(stage.algorithm));
         if (stage.algorithm != Algorithm::direct && stage.dot != Dot::f32)
             return refuse("{}.dot is {}; f32 is accepted where the stage is computed by Winograd.",
@@ -195,8 +192,7 @@ private:
         if (most >= limit)
             refuse(
                 "{0}.tile_h is {1}, {0}.tile_w {2}; smaller tiles are accepted, whose rows in scratch take "
-                "less than "
-                "2^31 bytes.",
+                "less than 2^31 bytes.",
                 tiling_, plan_.tile_h, plan_.tile_w);
     }
 

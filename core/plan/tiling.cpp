@@ -114,13 +114,6 @@ StagePlan plan_depthwise(const Stage& stage, Isa isa, Dot dot, Layout layout, bo
     return plan;
 }
 
-// Bytes that a tile works on besides its input, output and weights: the intermediate, staged input, rows that
-// become planes and the workspace.
-std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
-    return mid_bytes(problem, plan) + staging_buffer(problem, plan).bytes +
-           output_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
-}
-
 // Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then to `least_w` columns,
 // where halos cost more. A direct stage goes on to one row; Winograd's GEMMs need their tiles, and where
 // those do not fit L2 they work from L3.
@@ -285,6 +278,11 @@ void balance(const Problem& problem, Plan& plan, int threads) {
 constexpr std::int64_t most_unrolled = 7;
 
 }  // namespace
+
+std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
+    return mid_bytes(problem, plan) + staging_buffer(problem, plan).bytes +
+           output_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
+}
 
 std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
     std::set<std::int64_t> inputs;

@@ -13,6 +13,10 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads);
 /// Ok, or which decision of the plan is impossible for this problem and what would be accepted.
 Status check_plan(const Problem& problem, const Plan& plan);
 
+/// Bytes that a tile of a segment works on besides its input, output and weights: the intermediates, staged
+/// input, rows that become planes and the workspace.
+std::int64_t working_bytes(const Problem& problem, const Plan& plan);
+
 /// Every edge that has a halo becomes a sliding one, the others recompute, which costs them nothing.
 void set_rings(const Problem& problem, Plan& plan) noexcept;
 

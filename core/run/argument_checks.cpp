@@ -1,26 +1,20 @@
 #include "core/run/argument_checks.hpp"
 
-#include <algorithm>
-#include <array>
-#include <iterator>
+#include <string>
 
 #include <fmt/format.h>
+
+#include "core/run/overlap.hpp"
 
 namespace tandem {
 namespace {
 
 /// One of a call's tensors, as the problem has it.
-struct Tensor {
+struct Tensor : PlacedTensor {
+    Tensor(const char* field, const void* data, const TensorShape& shape, const TensorView& view,
+           DataType dtype) noexcept
+        : PlacedTensor{data, shape, view, dtype}, name(field) {}
     const char* name;
-    const void* data;
-    TensorShape shape{};
-    const TensorView& view;
-    DataType dtype = DataType::f32;
-
-    std::uintptr_t begin() const noexcept { return reinterpret_cast<std::uintptr_t>(data); }
-    std::size_t bytes() const noexcept {
-        return static_cast<std::size_t>(element_count(shape, view) * element_bytes(dtype));
-    }
 };
 
 Status check_buffer(const Tensor& tensor, std::size_t stated) {
@@ -39,58 +33,6 @@ Status check_buffer(const Tensor& tensor, std::size_t stated) {
     return {};
 }
 
-/// Bytes that lie together, again after every `period` bytes.
-struct Comb {
-    std::uint64_t period = 0, width = 0;
-};
-
-/// A tensor as pixels, as rows, as blocks of channels and as images. Those that further strides do not keep
-/// in step make no comb: {}.
-std::array<Comb, 4> combs(const Tensor& t) noexcept {
-    const bool nhwc = t.view.layout == Layout::nhwc;
-    const std::int64_t block = nhwc ? t.shape.c : channel_block(t.view.layout);
-    struct Axis {
-        std::int64_t stride, count;
-    };
-    const Axis axes[] = {{t.view.pixel, t.shape.w},
-                         {t.view.row, t.shape.h},
-                         {t.view.block, (t.shape.c - 1) / block + 1},
-                         {t.view.image, t.shape.n}};
-    const auto bytes = static_cast<std::uint64_t>(element_bytes(t.dtype));
-    std::array<Comb, 4> result{};
-    std::int64_t width = block;
-    for (std::size_t i = 0; i < result.size(); ++i) {
-        const std::int64_t stride = axes[i].stride;
-        const auto in_step = [stride](const Axis& further) {
-            return further.count == 1 || further.stride % stride == 0;
-        };
-        if (stride > 0 && std::all_of(axes + i + 1, std::end(axes), in_step))
-            result[i] = {static_cast<std::uint64_t>(stride) * bytes,
-                         static_cast<std::uint64_t>(width) * bytes};
-        width += (axes[i].count - 1) * stride;
-    }
-    return result;
-}
-
-/// The teeth of two combs of one period pass each other.
-bool interlock(const Comb& a, const Comb& b, std::uintptr_t from_a_to_b) noexcept {
-    if (a.period == 0 || a.period != b.period) return false;
-    const std::uint64_t offset = from_a_to_b % a.period;
-    return offset >= a.width && offset + b.width <= a.period;
-}
-
-/// Whether some byte may belong to both. Two parts of one larger tensor, beside each other in any of its
-/// dimensions, do not overlap, though what lies between the first and the last byte of each does.
-bool overlap(const Tensor& a, const Tensor& b) noexcept {
-    if (a.begin() > b.begin()) return overlap(b, a);
-    const std::uintptr_t distance = b.begin() - a.begin();
-    if (distance >= a.bytes()) return false;
-    const auto first = combs(a), second = combs(b);
-    for (std::size_t i = 0; i < first.size(); ++i)
-        if (interlock(first[i], second[i], distance)) return false;
-    return true;
-}
-
 /// Every element of the residual is read for the output element that takes its place, right before. LIBXSMM's
 /// kernels store sums before that.
 bool may_be_in_place(const KernelImpl& kernel, int stage, const Tensor& residual, const Tensor& output) {
@@ -101,18 +43,22 @@ bool may_be_in_place(const KernelImpl& kernel, int stage, const Tensor& residual
 }
 
 Status check_apart(const Tensor& tensor, const Tensor& output, const char* exception) {
-    if (!overlap(tensor, output)) return {};
-    return Error{ErrorCode::invalid_argument,
-                 fmt::format("{} is at {} and overlaps the output's {} bytes at {}; memory apart from the "
-                             "output's is accepted{}.",
-                             tensor.name, tensor.data, output.bytes(), output.data, exception)};
+    const Overlap found = overlap(tensor, output);
+    if (found == Overlap::none) return {};
+    const bool certain = found == Overlap::certain;
+    return Error{
+        ErrorCode::invalid_argument,
+        fmt::format("{} is at {} and {} the output's {} bytes at {}{}; memory apart from the output's "
+                    "is accepted{}.",
+                    tensor.name, tensor.data, certain ? "overlaps" : "may overlap", output.bytes(),
+                    output.data, certain ? "" : ", whose strides are others", exception)};
 }
 
 Status check_factors(const Problem& p, const Args& args, const Tensor& output) {
     if (!p.input.factors) return {};
     const TensorShape shape{p.input.n, p.input.c, 1, 1};
     const TensorView dense = filled(Layout::nhwc, shape);
-    const Tensor factors{"input_factors", args.input_factors, shape, dense};
+    const Tensor factors{"input_factors", args.input_factors, shape, dense, DataType::f32};
     if (auto s = check_buffer(factors, args.input_factors_bytes); !s) return s;
     return check_apart(factors, output, "");
 }
@@ -120,11 +66,22 @@ Status check_factors(const Problem& p, const Args& args, const Tensor& output) {
 constexpr const char* residual_names[max_stages] = {"residual[0]", "residual[1]", "residual[2]",
                                                     "residual[3]"};
 
+/// What is passed to a stage that takes none would be ignored.
+Status check_no_residual(const Problem& p, int i, const void* data) {
+    if (data == nullptr) return {};
+    const std::string reason =
+        i >= p.stage_count        ? fmt::format("the chain has {} convolutions", p.stage_count)
+        : p.stage(i).sums_input() ? fmt::format("convs[{}] has +sum(in), which adds the input itself", i)
+                                  : fmt::format("convs[{}] has no +sum", i);
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("{} is at {}; null is accepted, as {}.", residual_names[i], data, reason)};
+}
+
 Status check_residual(const KernelImpl& kernel, int i, const Args& args, const Tensor& output) {
     const Problem& p = kernel.problem;
-    const TensorShape shape = p.residual_shape(i);
-    if (shape.c == 0) return {};
     const auto at = static_cast<std::size_t>(i);
+    const TensorShape shape = i < p.stage_count ? p.residual_shape(i) : TensorShape{};
+    if (shape.c == 0) return check_no_residual(p, i, args.residual[at]);
     const Tensor residual{residual_names[i], args.residual[at], shape, p.residual_view(i), p.output_dtype(i)};
     if (auto s = check_buffer(residual, args.residual_bytes[at]); !s) return s;
     if (may_be_in_place(kernel, i, residual, output)) return {};
@@ -152,7 +109,7 @@ Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* 
         !s)
         return s;
     if (auto s = check_factors(p, args, output); !s) return s;
-    for (int i = 0; i < p.stage_count; ++i)
+    for (int i = 0; i < max_stages; ++i)
         if (auto s = check_residual(kernel, i, args, output); !s) return s;
     return {};
 }

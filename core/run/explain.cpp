@@ -59,8 +59,7 @@ std::string cut_line(const Problem& problem, const PlanDecision& decision) {
         if (decision.plan.edge(i) == Edge::stored) cuts.push_back(i + 1);
     return fmt::format(
         "Cut or not: with typical rates of this kind of CPU the cost model predicts {} in one piece and {} "
-        "at "
-        "best where cut ({:+.1f} %), so untuned dispatches {}; a cut has to be {:.0f} % faster.\n",
+        "at best where cut ({:+.1f} %), so untuned dispatches {}; a cut has to be {:.0f} % faster.\n",
         time_text(decision.fused_seconds), time_text(decision.unfused_seconds),
         (decision.unfused_seconds / decision.fused_seconds - 1) * 100,
         cuts.empty() ? "do not cut" : fmt::format("cut behind stage {}", fmt::join(cuts, " and ")),
@@ -195,7 +194,7 @@ std::string intensity_lines(const Subject& subject) {
         text += fmt::format("{} {:.1f} at {} ({:.0f} GB/s)", level == Level::l1 ? "" : ",",
                             machine_balance(rates, dot, level), to_string(level), rates.bandwidth(level));
     text += ".\nFootprints:";
-    const double mid = static_cast<double>(subject.kernel.code->intermediate_bytes()), weights = [&] {
+    const double scratch = static_cast<double>(subject.kernel.code->working_bytes()), weights = [&] {
         double sum = 0;
         for (int i = 0; i < problem.stage_count; ++i)
             sum += static_cast<double>(element_bytes(problem.dtype) * problem.stage(i).weight_count());
@@ -206,7 +205,7 @@ std::string intensity_lines(const Subject& subject) {
         {"weights", weights},
         {"output", tensor_bytes(problem.output_shape(problem.stage_count - 1),
                                 problem.output_dtype(problem.stage_count - 1))},
-        {"scratch a thread", mid}};
+        {"scratch a thread", scratch}};
     for (const auto& [name, bytes] : parts)
         text += fmt::format(" {} {} ({}),", name, size_text(bytes), to_string(level_of(bytes, rates.caches)));
     text.back() = ';';

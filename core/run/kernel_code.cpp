@@ -67,6 +67,13 @@ std::int64_t KernelCode::intermediate_bytes() const noexcept {
     return bytes + most;
 }
 
+std::int64_t KernelCode::working_bytes() const noexcept {
+    std::size_t most = 0;
+    for (const SegmentCode& segment : segments)
+        most = std::max(most, segment.offsets.tables);
+    return static_cast<std::int64_t>(segments_offset + most);
+}
+
 std::shared_ptr<const KernelImpl> KernelImpl::create(const Problem& problem,
                                                      std::shared_ptr<const KernelCode> code) {
     std::string name = kernel_name(problem, code->plan);

@@ -52,6 +52,8 @@ struct KernelCode {
     bool fused() const noexcept;
     /// Bytes of scratch that hold rows of intermediates, or all of them.
     std::int64_t intermediate_bytes() const noexcept;
+    /// Those, staged input, rows that become planes and workspaces: scratch without tables.
+    std::int64_t working_bytes() const noexcept;
 };
 
 /// Kernel::name(): the canonical text of what is computed, and the ISA.

@@ -56,7 +56,7 @@ Result<PlanTimer> PlanTimer::create(const Problem& problem, int threads) {
 Status PlanTimer::run(const Runner& runner) noexcept {
     Args args{.input = input_.data(), .output = output_.data(), .weights = runner.weights.get()};
     for (std::size_t i = 0; i < residual_.size(); ++i)
-        args.residual[i] = residual_[i].data();
+        if (!data_.residual[i].empty()) args.residual[i] = residual_[i].data();
     if (problem_.input.factors) args.input_factors = data_.input_factors.data();
     return pool_ ? pool_->run(runner.kernel, args) : runner.kernel(args);
 }

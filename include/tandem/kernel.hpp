@@ -67,7 +67,7 @@ struct Args {
     const void* input = nullptr;
     void* output = nullptr;
     const PackedWeights* weights = nullptr;
-    std::array<const void*, max_stages> residual{};  // for +sum, by stage
+    std::array<const void*, max_stages> residual{};  // for +sum, by stage; null for +sum(in) and without
     std::size_t input_bytes = 0, output_bytes = 0;
     std::array<std::size_t, max_stages> residual_bytes{};
     const float* input_factors = nullptr;  // [n][c], whatever the layout; where the descriptor has them
@@ -108,7 +108,7 @@ public:
     /// Independent output tiles, the most parts that can be busy at once.
     std::int64_t tiles() const noexcept;
 
-    /// Canonical name: the chain's text, layout, data type, math, ISA.
+    /// Canonical name: the chain's text, layout, data types, math, views, ISA; a text that parse() reads.
     const std::string& name() const noexcept;
     const Plan& plan() const noexcept;
     std::span<const std::byte> code() const noexcept;
