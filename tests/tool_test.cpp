@@ -111,6 +111,63 @@ TEST_CASE("tool: data types of intermediate and output, of a pair and of its hal
     CHECK(checked.contains("u8, intermediate s8, output f32: passed"));
 }
 
+TEST_CASE("tool: options fill in what a text leaves out, field by field, and contradict none of it") {
+    const Outcome filled = tandem(
+        "check '1x16x9x9:dw3:conv1o16/in=i2000' '1x16x9x9:dw3:conv1o16/f32' --isa avx2 --layout blocked "
+        "--math "
+        "strict");
+    INFO(filled.output);
+    CHECK(filled.contains("/in=i2000 avx2 nchw8c f32 strict: passed"));
+    CHECK(filled.contains("/f32 avx2 nchw8c f32 strict: passed"));
+    const Outcome typed = tandem("check '1x8x9x9:dw3:conv1o8/in=p20' --dtype bf16 --math strict");
+    CHECK(typed.contains(" nhwc bf16 strict: passed"));
+    CHECK(tandem("plan '1x16x9x9:dw3:conv1o16/nhwc' --dtype u8 --output-dtype f32")
+              .contains("/nhwc/u8-u8-f32/fast/"));
+    CHECK(tandem("check '1x16x9x9:dw3:conv1o16/u8-s8-f32/strict' --dtype int8 --math strict")
+              .contains(" nhwc u8-s8-f32 strict: passed"));
+    const auto refuses = [](const std::string& arguments, const std::string& text) {
+        const Outcome outcome = tandem("check " + arguments);
+        INFO(outcome.output);
+        CHECK(outcome.code == 1);
+        CHECK(outcome.contains(text));
+    };
+    const std::string pair = "'1x16x9x9:dw3:conv1o16/nhwc/u8-s8-f32/strict' ";
+    refuses(pair + "--dtype bf16", "--dtype is 'bf16', but the text says u8-s8-f32; the option is accepted");
+    refuses(pair + "--dtype u8 --output-dtype s8", "--output-dtype is 's8', but the text says u8-s8-f32;");
+    refuses(pair + "--dtype u8 --intermediate-dtype u8",
+            "--intermediate-dtype is 'u8', but the text says u8-s8-f32;");
+    refuses(pair + "--math fast", "--math is 'fast', but the text says strict;");
+    refuses(pair + "--layout blocked --isa avx2", "--layout is 'blocked (nchw8c)', but the text says nhwc;");
+}
+
+TEST_CASE("tool: a kernel's name is checked for the ISA that it ends with") {
+    const std::string name = "'1x16x9x9:dw3:conv1o16/nchw8c/f32/fast/avx2' ";
+    CHECK(tandem("check " + name).contains(" avx2 nchw8c f32 fast: passed"));
+    CHECK(tandem("plan " + name + "--isa avx2_vnni --layout blocked").contains("/nchw8c/f32/fast/avx2\n"));
+    CHECK(tandem("plan '1x16x9x9:dw3:conv1o16/nchw8c/f32/fast/avx2'").contains("/avx2\n"));
+    CHECK(tandem("plan '1x16x9x9:dw3:conv1o16/amx' --dtype bf16 --layout blocked")
+              .contains("/nchw16c/bf16/fast/amx\n"));
+    const Outcome other = tandem("plan " + name + "--isa avx512");
+    INFO(other.output);
+    CHECK(other.code == 1);
+    CHECK(other.contains("--isa is 'avx512', but the text says avx2;"));
+}
+
+TEST_CASE("tool: check --in-place says why the output cannot be the residual") {
+    const auto refuses = [](const std::string& pair, const std::string& text) {
+        const Outcome outcome = tandem("check --in-place '" + pair + "'");
+        INFO(outcome.output);
+        CHECK(outcome.code == 1);
+        CHECK(outcome.contains(text));
+    };
+    CHECK(tandem("check --in-place '1x16x9x9:dw3:conv1o16+sum'").code == 0);
+    refuses("1x16x9x9:dw3:conv1o16", "the last convolution has no +sum,");
+    refuses("1x16x9x9:dw3:conv1o16+sum(in)", "+sum(in) adds the chain's input, which is never the output;");
+    refuses("1x16x9x9:dw3:conv1o16+sum/res1=p32",
+            "residual lies in nhwc with strides of 32 (pixel), 288 (row)");
+    refuses("1x16x9x9:dw3:conv1o16+sum/res1=nchw8c", "residual lies in nchw8c with strides of");
+}
+
 TEST_CASE("tool: check reads files with comments and blank lines") {
     const TemporaryFile file("pairs.txt");
     std::ofstream(file.path())
@@ -425,6 +482,9 @@ TEST_CASE("tool: bench times dispatch") {
     const Outcome outcome = tandem("bench --dispatch " + small_pair);
     CHECK(outcome.code == 0);
     CHECK(outcome.contains("median over layers"));
+    const Outcome cold = tandem("bench --dispatch --cold " + small_pair);
+    CHECK(cold.code == 2);
+    CHECK(cold.contains("--cold excludes --dispatch"));
     CHECK(tandem("bench --seconds 0.01 1x16x12x12:nonsense").code == 1);
 }
 

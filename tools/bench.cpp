@@ -77,18 +77,19 @@ struct Field {
     std::vector<std::unique_ptr<Contender>> others;  // null where not comparable
 };
 
-Result<Field> prepare(const BenchReport& report, const ConvChain& chain, LayerResult& layer) {
+Result<Field> prepare(const BenchSetup& setup, const std::vector<std::string>& against,
+                      const ConvChain& chain, LayerResult& layer) {
     Field field;
     Result<std::unique_ptr<Workload>> workload = make_workload(chain);
     if (!workload) return workload.error();
     field.workload = std::move(*workload);
-    field.ours = make_tandem_contender(report.setup);
+    field.ours = make_tandem_contender(setup);
     const Result<std::vector<float>> output = field.ours->prepare(*field.workload);
     if (!output) return output.error();
-    for (const std::string& name : report.against) {
+    for (const std::string& name : against) {
         ContenderResult result;
         result.name = name;
-        std::unique_ptr<Contender> other = make_contender(name, report.setup);
+        std::unique_ptr<Contender> other = make_contender(name, setup);
         const Result<std::vector<float>> its = other->prepare(*field.workload);
         if (its) {
             result.description = other->description();
@@ -144,8 +145,8 @@ void add_phases(const BenchSetup& setup, Dot dot, Isa isa, const std::vector<Ser
     }
 }
 
-void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Field& field,
-             LayerResult& layer) {
+Status measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Field& field,
+               LayerResult& layer) {
     InterleaveOptions timing;
     timing.seconds = seconds;
     if (setup.pool) {
@@ -154,10 +155,11 @@ void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Fiel
         timing.whole_process = true;
     }
     std::optional<ColdCaches> caches;
+    Status evicted;
     if (setup.cold) {
         caches.emplace(setup.settings.machine.caches.l2, setup.pool);
         timing.before_call = [&] {
-            caches->evict();
+            if (Status status = caches->evict(); !status) evicted = status;
         };
     }
     const Isa isa = kernel.plan().isa;
@@ -168,6 +170,7 @@ void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Fiel
     for (const auto& other : field.others)
         if (other) functions.push_back([&contender = *other] { contender.run(); });
     std::vector<Series> series = interleave(functions, timing);
+    if (!evicted) return evicted;
     for (const Series& one : series)
         layer.dropped += one.dropped;
     layer.peak_of = dot_instruction(dot);
@@ -182,19 +185,41 @@ void measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Fiel
         layer.others[i].series = std::move(series[next++]);
     }
     layer.ours = std::move(series[0]);
+    return {};
+}
+
+bool uses_onednn(const std::vector<std::string>& against) {
+    return std::ranges::any_of(against, [](const std::string& name) { return name.starts_with("onednn"); });
+}
+
+/// oneDNN is limited to an ISA once, for the run: a text that names another cannot be compared.
+Result<Request> read_layer(const BenchReport& report, const Item& item) {
+    const Settings& run = report.setup.settings;
+    Result<Request> request = read_request(item, run);
+    if (!request || !uses_onednn(report.against)) return request;
+    const Isa of_run = least_isa(request->settings.dtype, request->settings.math, run.offered);
+    if (request->settings.isa() == of_run) return request;
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("The text's ISA is {}, while oneDNN has one for the run, here {}; texts of one "
+                             "ISA are accepted, or --against without oneDNN.",
+                             to_string(request->settings.isa()), to_string(of_run))};
 }
 
 LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlacement* placement,
                         const Item& item) {
     LayerResult layer;
     layer.item = item;
-    const Result<ConvChain> chain = parse_chain(item, report.setup.settings);
-    Result<Field> field = chain ? prepare(report, *chain, layer) : Result<Field>(chain.error());
+    layer.settings = report.setup.settings;
+    const Result<Request> request = read_layer(report, item);
+    BenchSetup setup = report.setup;
+    if (request) layer.settings = setup.settings = request->settings;
+    Result<Field> field =
+        request ? prepare(setup, report.against, request->chain, layer) : Result<Field>(request.error());
     if (!field) {
         layer.error = field.error().message;
         return layer;
     }
-    const Result<Kernel> kernel = report.setup.context->dispatch(*chain, report.setup.settings.dispatch());
+    const Result<Kernel> kernel = setup.context->dispatch(request->chain, setup.settings.dispatch());
     if (!kernel) {
         layer.error = kernel.error().message;
         return layer;
@@ -206,7 +231,8 @@ LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlaceme
     layer.fused_intensity = intensity(problem, false);
     layer.separate_intensity = intensity(problem, true);
     if (placement) placement->bind_new_threads();
-    measure(report.setup, seconds, *kernel, *field, layer);
+    if (const Status status = measure(setup, seconds, *kernel, *field, layer); !status)
+        layer.error = status.error().message;
     return layer;
 }
 
@@ -291,16 +317,16 @@ int run_bench(const BenchOptions& options, char** argv) {
         if (std::find(against->begin(), against->end(), "separate") == against->end())
             against->push_back("separate");  // the roofline shows both
     }
-    if (std::any_of(against->begin(), against->end(),
-                    [](const std::string& name) { return name.starts_with("onednn"); })) {
+    const Settings common = common_settings(*items, *settings);
+    if (uses_onednn(*against)) {
         if (const Status status = set_openmp_environment(settings->threads, argv); !status)
             return complain(status.error().message, exit_failed);
         // Left alone where Tandem generates for everything that this machine has: oneDNN may know more.
-        if (settings->isa() != host_isas(settings->dtype).back())
-            if (const Status status = limit_onednn(settings->isa()); !status)
+        if (common.isa() != host_isas(common.dtype).back())
+            if (const Status status = limit_onednn(common.isa()); !status)
                 return complain(status.error().message, exit_failed);
     }
-    return run_report(options, *settings, *against, *items);
+    return run_report(options, common, *against, *items);
 }
 
 }  // namespace
@@ -330,8 +356,10 @@ void add_bench(CLI::App& app, char** argv, int& exit_code) {
     command->add_flag("--cold", options->cold,
                       "Empty L1 and L2 before each call, so that tensors and weights come from L3 or memory, "
                       "as in a network");
-    command->add_flag("--dispatch", options->dispatch,
-                      "Time emission and warm dispatch instead of running kernels");
+    command
+        ->add_flag("--dispatch", options->dispatch,
+                   "Time emission and warm dispatch instead of running kernels")
+        ->excludes("--cold");
     command->footer(
         "Ratios above 1: Tandem is faster. Exit code 1: a layer failed, or results differ.\n"
         "Example: tandem bench --suite paper-dw,vgg --layout blocked --against onednn,libxsmm,separate "

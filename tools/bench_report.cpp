@@ -62,8 +62,8 @@ nlohmann::json phase_json(const LayerResult& layer, const PhaseResult& phase) {
     return json;
 }
 
-nlohmann::json layer_json(const BenchReport& report, const LayerResult& layer) {
-    const Settings& settings = report.setup.settings;
+nlohmann::json layer_json(const LayerResult& layer) {
+    const Settings& settings = layer.settings;
     nlohmann::json json{
         {"layer", layer.item.name},
         {"suite", layer.item.suite.empty() ? nlohmann::json() : nlohmann::json(layer.item.suite)},
@@ -287,7 +287,7 @@ nlohmann::json to_json(const BenchReport& report) {
         json["onednn"] = {{"version", onednn_version()},
                           {"algorithm", report.setup.onednn_auto ? "auto" : "direct"}};
     for (const LayerResult& layer : report.layers)
-        json["results"].push_back(layer_json(report, layer));
+        json["results"].push_back(layer_json(layer));
     for (const std::string& name : report.against)
         if (const auto [mean, count] = report.geomean(name); count > 0) json["geomean"][name] = mean;
     for (const std::string& suite : report.suites())
@@ -302,7 +302,6 @@ nlohmann::json to_json(const BenchReport& report) {
 }
 
 std::string to_csv(const BenchReport& report) {
-    const Settings& settings = report.setup.settings;
     std::string text =
         "layer,pair,isa,layout,dtype,math,threads,ours_us,ours_lower_us,ours_upper_us,gflops,peak_of,peak_"
         "gflops,peak_fraction,fma_gflops,dropped,suite";
@@ -313,6 +312,7 @@ std::string to_csv(const BenchReport& report) {
     text += '\n';
     for (const LayerResult& layer : report.layers) {
         if (!layer.error.empty()) continue;
+        const Settings& settings = layer.settings;
         fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", quoted(layer.item.name),
                        quoted(layer.item.text), to_string(settings.isa()), to_string(settings.layout),
                        quoted(dtypes_text(settings)), to_string(settings.math), settings.threads,

@@ -29,7 +29,8 @@ struct PhaseResult {
 
 struct LayerResult {
     Item item;
-    std::string error;  // nothing was measured: why
+    Settings settings{};  // its own: what its text says, and else the run's
+    std::string error;    // nothing was measured: why
     std::string kernel;
     bool fused = false;
     double flops = 0;

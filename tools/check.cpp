@@ -25,30 +25,39 @@ struct Outcome {
     std::string text;
 };
 
-Outcome check(Context& context, const Item& item, const Settings& settings, const CheckOptions& asked) {
-    const Result<ConvChain> chain = parse_chain(item, settings);
-    if (!chain) return {false, chain.error().message};
+Outcome check(Context& context, const Request& request, const CheckOptions& asked) {
+    const Settings& settings = request.settings;
     VerifyOptions options;
     options.dispatch = settings.dispatch();
     options.threads = settings.threads;
     options.seed = asked.seed;
     options.in_place = asked.in_place;
     options.data = DataKind::integers;
-    const Result<VerifyReport> integers = verify(context, *chain, options);
+    const Result<VerifyReport> integers = verify(context, request.chain, options);
     if (!integers) return {false, integers.error().message};
     if (!integers->passed) return {false, integers->message};
     options.data = DataKind::random;
-    const Result<VerifyReport> random = verify(context, *chain, options);
+    const Result<VerifyReport> random = verify(context, request.chain, options);
     if (!random) return {false, random.error().message};
     if (!random->passed) return {false, random->message};
     const std::string on_integers = integers->data != DataKind::integers ? "not compared (Winograd)"
                                     : integers->exact                    ? "equal"
                                                       : fmt::format("error {:.1e}", integers->max_error);
-    const bool several = chain->conv_count > 1;
+    const bool several = request.chain.conv_count > 1;
     return {true, fmt::format("integers {}, random error {:.1e}, {}", on_integers, random->max_error,
                               !several        ? "one convolution"
                               : random->fused ? "fused"
                                               : "not fused")};
+}
+
+/// Before it is run: with guard pages an access out of bounds ends the process, and then this is the last
+/// line.
+void print_item(const Item& item, const Settings& settings) {
+    fmt::print("{}{}{} {} {} {}{}: ", item.name, item.name == item.text ? "" : " ",
+               item.name == item.text ? "" : item.text, to_string(settings.isa()), to_string(settings.layout),
+               dtypes_text(settings),
+               states_fields(item) ? fmt::format(" {}", to_string(settings.math)) : "");
+    std::fflush(stdout);
 }
 
 int run_check(const CheckOptions& options) {
@@ -59,15 +68,10 @@ int run_check(const CheckOptions& options) {
     Context context;
     int passed = 0, failed = 0;
     for (const Item& item : *items) {
-        // Named first: with guard pages an access out of bounds ends the process, and then this is the last
-        // line.
-        fmt::print("{}{}{} {}{}: ", item.name, item.name == item.text ? "" : " ",
-                   item.name == item.text ? "" : item.text, to_string(settings->isa()),
-                   item.text.find('/') != std::string::npos
-                       ? ""
-                       : fmt::format(" {} {}", to_string(settings->layout), dtypes_text(*settings)));
-        std::fflush(stdout);
-        const Outcome outcome = check(context, item, *settings, options);
+        const Result<Request> request = read_request(item, *settings);
+        print_item(item, request ? request->settings : *settings);
+        const Outcome outcome =
+            request ? check(context, *request, options) : Outcome{false, request.error().message};
         ++(outcome.passed ? passed : failed);
         fmt::print("{}: {}\n", outcome.passed ? "passed" : "FAILED", outcome.text);
     }

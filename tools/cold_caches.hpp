@@ -14,8 +14,8 @@ public:
     /// Of the calling thread's core, which has `l2` bytes, or with a pool of every worker's. `pool` outlives
     /// this.
     ColdCaches(std::size_t l2, ThreadPool* pool);
-    /// Fills L1 and L2 with lines that nobody needs.
-    void evict();
+    /// Fills L1 and L2 with lines that nobody needs, as they are in memory. Errors: the pool's.
+    Status evict();
 
 private:
     ThreadPool* pool_;

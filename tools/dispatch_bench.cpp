@@ -54,9 +54,10 @@ int run_dispatch_bench(const Settings& settings, const std::vector<Item>& items,
         "# medians; emission: generating the code; cold: a first dispatch; warm: one that finds its kernel "
         "in the cache\n");
     for (const Item& item : items) {
-        const Result<ConvChain> chain = parse_chain(item, settings);
-        const Result<DispatchCost> cost =
-            chain ? measure_dispatch(*chain, settings.dispatch()) : Result<DispatchCost>(chain.error());
+        const Result<Request> request = read_request(item, settings);
+        const Result<DispatchCost> cost = request
+                                              ? measure_dispatch(request->chain, request->settings.dispatch())
+                                              : Result<DispatchCost>(request.error());
         if (!cost) {
             fmt::print("{:<12} FAILED: {}\n", item.name, cost.error().message);
             exit_code = exit_failed;
@@ -69,8 +70,8 @@ int run_dispatch_bench(const Settings& settings, const std::vector<Item>& items,
         warm.push_back(cost->warm_ns);
         json["results"].push_back({{"layer", item.name},
                                    {"pair", item.text},
-                                   {"isa", to_string(settings.isa())},
-                                   {"layout", to_string(settings.layout)},
+                                   {"isa", to_string(request->settings.isa())},
+                                   {"layout", to_string(request->settings.layout)},
                                    {"emission_us", cost->emission_us},
                                    {"cold_us", cost->cold_us},
                                    {"warm_ns", cost->warm_ns},

@@ -43,10 +43,10 @@ int run_dump(const DumpOptions& options) {
         return complain("--raw writes bytes and needs -o FILE to write them to.", exit_usage);
     const Result<std::vector<Item>> items = read_items({{options.pair}, {}, {}});
     if (!items) return complain(items.error().message, exit_usage);
-    const Result<ConvChain> chain = parse_chain(items->front(), *settings);
-    if (!chain) return complain(chain.error().message, exit_failed);
+    const Result<Request> request = read_request(items->front(), *settings);
+    if (!request) return complain(request.error().message, exit_failed);
     Context context;
-    const Result<Kernel> kernel = kernel_to_show(context, *chain, *settings);
+    const Result<Kernel> kernel = kernel_to_show(context, *request);
     if (!kernel) return complain(kernel.error().message, exit_failed);
     const std::span<const std::byte> code = kernel->code();
     const std::string text = options.raw

@@ -18,10 +18,12 @@ struct ExplainOptions {
     double seconds = 0.3;
 };
 
-Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
-    const Result<ConvChain> chain = parse_chain(item, setup.settings);
-    if (!chain) return chain.error();
-    const Result<Kernel> kernel = kernel_to_show(*setup.context, *chain, setup.settings);
+Status explain_item(BenchSetup setup, const Item& item, double seconds) {
+    const Result<Request> request = read_request(item, setup.settings);
+    if (!request) return request.error();
+    setup.settings = request->settings;
+    const ConvChain& chain = request->chain;
+    const Result<Kernel> kernel = kernel_to_show(*setup.context, *request);
     if (!kernel) return kernel.error();
     if (setup.settings.foreign) {
         fmt::print("{}Not measured: the kernel is for another machine.\n", explain(*kernel->impl()));
@@ -29,11 +31,11 @@ Status explain_item(const BenchSetup& setup, const Item& item, double seconds) {
     }
     std::optional<double> measured;
     if (seconds > 0) {
-        const Result<std::vector<Series>> series = time_plans(setup, *chain, {kernel->plan()}, seconds);
+        const Result<std::vector<Series>> series = time_plans(setup, chain, {kernel->plan()}, seconds);
         if (!series) return series.error();
         measured = series->front().median;
     }
-    fmt::print("{}", explain(*kernel->impl(), measured_rates(setup.settings.machine_for(*chain)), measured));
+    fmt::print("{}", explain(*kernel->impl(), measured_rates(setup.settings.machine_for(chain)), measured));
     return {};
 }
 

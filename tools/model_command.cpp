@@ -144,15 +144,18 @@ Result<SavedTimes> read_times(const std::string& path) {
     return times;
 }
 
-Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRates& rates, const Item& item,
+Result<std::vector<Prediction>> predict(BenchSetup setup, MachineRates rates, const Item& item,
                                         const SavedTimes& saved, double seconds) {
-    const Result<ConvChain> chain = parse_chain(item, setup.settings);
-    if (!chain) return chain.error();
-    const Result<Problem> problem = make_problem(*chain);
+    const Result<Request> request = read_request(item, setup.settings);
+    if (!request) return request.error();
+    const ConvChain& chain = request->chain;
+    if (request->settings.offered != setup.settings.offered) rates = default_rates(request->settings.machine);
+    setup.settings = request->settings;
+    const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();
     const int threads = setup.settings.threads;
-    const Plan choice = choose_plan(*problem, setup.settings.machine_for(*chain), threads);
-    std::vector<Plan> candidates = candidate_plans(*problem, setup.settings.machine_for(*chain), threads);
+    const Plan choice = choose_plan(*problem, setup.settings.machine_for(chain), threads);
+    std::vector<Plan> candidates = candidate_plans(*problem, setup.settings.machine_for(chain), threads);
     if (std::find(candidates.begin(), candidates.end(), choice) == candidates.end())
         candidates.push_back(choice);
     std::vector<Prediction> all;
@@ -168,7 +171,7 @@ Result<std::vector<Prediction>> predict(const BenchSetup& setup, const MachineRa
     std::vector<Plan> plans;
     for (const Prediction& one : all)
         plans.push_back(one.plan);
-    const Result<std::vector<Series>> series = time_plans(setup, *chain, plans, seconds);
+    const Result<std::vector<Series>> series = time_plans(setup, chain, plans, seconds);
     if (!series) return series.error();
     for (std::size_t i = 0; i < all.size(); ++i) {
         all[i].even = fastest_of((*series)[i], 0);

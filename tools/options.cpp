@@ -18,15 +18,6 @@ Error invalid(const char* option, const std::string& value, const char* accepted
     return {ErrorCode::invalid_argument, fmt::format("{} is '{}'; accepted: {}.", option, value, accepted)};
 }
 
-Result<Layout> read_layout(const std::string& text, Isa isa) {
-    if (text == "nhwc") return Layout::nhwc;
-    if (text == "nchw16c") return Layout::nchw16c;
-    if (text == "nchw8c") return Layout::nchw8c;
-    if (text == "blocked") return is_avx512(isa) ? Layout::nchw16c : Layout::nchw8c;
-    return invalid("--layout", text,
-                   "nhwc, blocked (nchw16c with avx512, nchw8c with avx2), nchw16c, nchw8c");
-}
-
 /// Of the intermediate or the output; nullopt: as the input.
 Result<std::optional<DataType>> read_tensor_dtype(const char* option, const std::string& text, DataType input,
                                                   bool or_f32) {
@@ -41,8 +32,9 @@ Result<std::optional<DataType>> read_tensor_dtype(const char* option, const std:
 }
 
 Status read_dtypes(const CommonOptions& options, Settings& settings) {
-    const Result<DataType> dtype = parse_data_type(options.dtype);
-    if (!dtype) return invalid("--dtype", options.dtype, "f32, bf16, f16, u8, s8, int8 (u8)");
+    const std::string text = options.dtype.value_or("f32");
+    const Result<DataType> dtype = parse_data_type(text);
+    if (!dtype) return invalid("--dtype", text, "f32, bf16, f16, u8, s8, int8 (u8)");
     settings.dtype = *dtype;
     const auto intermediate =
         read_tensor_dtype("--intermediate-dtype", options.intermediate_dtype, *dtype, false);
@@ -54,7 +46,22 @@ Status read_dtypes(const CommonOptions& options, Settings& settings) {
     return {};
 }
 
+/// Who asks for the ISA.
+const char* isa_source(const CommonOptions& options) {
+    return options.isa_of_text ? "The text's ISA" : "--isa";
+}
+
 }  // namespace
+
+Result<Layout> read_layout(const CommonOptions& options, Isa isa) {
+    const std::string text = options.layout.value_or("nhwc");
+    if (text == "nhwc") return Layout::nhwc;
+    if (text == "nchw16c") return Layout::nchw16c;
+    if (text == "nchw8c") return Layout::nchw8c;
+    if (text == "blocked") return is_avx512(isa) ? Layout::nchw16c : Layout::nchw8c;
+    return invalid("--layout", text,
+                   "nhwc, blocked (nchw16c with avx512, nchw8c with avx2), nchw16c, nchw8c");
+}
 
 void add_common_options(CLI::App& app, CommonOptions& options) {
     app.add_option(
@@ -64,10 +71,10 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
         "here); what the data type has no use for is left out");
     app.add_option("--layout", options.layout,
                    "Of the tensors: nhwc, blocked (nchw16c or nchw8c, as fits the ISA), nchw16c, nchw8c")
-        ->capture_default_str();
+        ->default_str("nhwc");
     app.add_option("--dtype", options.dtype,
                    "Of the tensors: f32, bf16, f16, or quantised: u8, s8, int8 (u8)")
-        ->capture_default_str();
+        ->default_str("f32");
     app.add_option("--intermediate-dtype", options.intermediate_dtype,
                    "Of the tensor between the convolutions, where quantised: u8 or s8 (default: as --dtype)");
     app.add_option("--output-dtype", options.output_dtype,
@@ -76,7 +83,7 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
                    "Of Tandem's kernels: strict (sums in a fixed order), fast (any algorithm within 1e-5 of "
                    "max|y|, Winograd included), bf16 (f32 tensors; dense stages may round their operands to "
                    "bf16) or f16 (f16 tensors; dense stages may keep their sums in f16)")
-        ->capture_default_str();
+        ->default_str("fast");
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
 
@@ -90,7 +97,10 @@ Result<Machine> chosen_machine(const CommonOptions& options) {
     if (options.isa.empty()) return host_machine();
     const Result<Isa> parsed = parse_isa(options.isa);
     if (!parsed) return Error{parsed.error().code, "--isa: " + parsed.error().message};
-    return host_machine(*parsed);
+    Result<Machine> machine = host_machine(*parsed);
+    if (!machine && options.isa_of_text)
+        return Error{machine.error().code, "The text's ISA: " + machine.error().message};
+    return machine;
 }
 
 namespace {
@@ -100,19 +110,20 @@ Result<Settings> settings_for(const Result<Machine>& machine, const CommonOption
     Settings settings;
     if (const Status status = read_dtypes(options, settings); !status) return status.error();
     constexpr std::array maths{Math::strict, Math::fast, Math::bf16, Math::f16};
-    const auto math =
-        std::ranges::find(maths, options.math, [](Math mode) { return std::string(to_string(mode)); });
-    if (math == maths.end()) return invalid("--math", options.math, "strict, fast, bf16, f16");
+    const std::string text = options.math.value_or("fast");
+    const auto math = std::ranges::find(maths, text, [](Math mode) { return std::string(to_string(mode)); });
+    if (math == maths.end()) return invalid("--math", text, "strict, fast, bf16, f16");
     settings.math = *math;
     settings.machine = *machine;
     settings.offered = machine->isa;
     settings.machine.isa = least_isa(settings.dtype, settings.math, machine->isa);
-    const Result<Layout> layout = read_layout(options.layout, settings.isa());
+    const Result<Layout> layout = read_layout(options, settings.isa());
     if (!layout) return layout.error();
     settings.layout = *layout;
     if (options.threads < 0 || options.threads > max_threads)
         return invalid("--threads", std::to_string(options.threads), "0 (one) to 1024");
     settings.threads = options.threads == 0 ? 1 : options.threads;
+    settings.options = options;
     return settings;
 }
 
@@ -123,9 +134,10 @@ Result<Machine> described_machine(const CommonOptions& options) {
     const Result<Isa> isa = parse_isa(options.isa);
     if (!isa) return Error{isa.error().code, "--isa: " + isa.error().message};
     if (!machine->features.includes(*isa))
-        return Error{ErrorCode::unsupported,
-                     fmt::format("--isa is '{}', which the machine of {} does not offer; it has {}.",
-                                 options.isa, options.machine, to_string(machine->features))};
+        return Error{
+            ErrorCode::unsupported,
+            fmt::format("{} is '{}', which the machine of {} does not offer; it has {}.", isa_source(options),
+                        options.isa, options.machine, to_string(machine->features))};
     machine->isa = *isa;
     return machine;
 }
@@ -139,14 +151,16 @@ Result<Settings> resolve(const CommonOptions& options) {
 Result<Settings> resolve_anywhere(const CommonOptions& options) {
     const Result<Isa> isa = parse_isa(options.isa);
     const bool described = !options.machine.empty(), imagined = isa && !host_offers(*isa);
-    if (!described && !imagined) return resolve(options);
-    Result<Settings> settings =
-        settings_for(described ? described_machine(options) : imagined_machine(*isa), options);
-    if (settings) settings->foreign = true;
+    Result<Settings> settings = described  ? settings_for(described_machine(options), options)
+                                : imagined ? settings_for(imagined_machine(*isa), options)
+                                           : resolve(options);
+    if (settings) settings->foreign = described || imagined;
+    if (settings) settings->anywhere = true;
     return settings;
 }
 
 std::string dtypes_text(const Settings& settings) {
+    if (!settings.text_dtypes.empty()) return settings.text_dtypes;
     std::string text = to_string(settings.dtype);
     if (settings.intermediate_dtype)
         text += fmt::format(", intermediate {}", to_string(*settings.intermediate_dtype));

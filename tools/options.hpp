@@ -18,7 +18,9 @@ inline constexpr int exit_ok = 0, exit_failed = 1, exit_usage = 2;
 
 /// As written on the command line.
 struct CommonOptions {
-    std::string isa, machine, layout = "nhwc", dtype = "f32", intermediate_dtype, output_dtype, math = "fast";
+    std::string isa, machine, intermediate_dtype, output_dtype;
+    std::optional<std::string> layout{}, dtype{}, math{};  // nullopt: nhwc, f32, fast
+    bool isa_of_text = false;                              // `isa` is from a layer's text
     int threads = 1;
 };
 void add_common_options(CLI::App& app, CommonOptions& options);
@@ -34,7 +36,10 @@ struct Settings {
     std::optional<DataType> intermediate_dtype{}, output_dtype{};  // nullopt: as dtype
     Math math = Math::fast;
     int threads = 1;
-    bool foreign = false;  // the machine is not this one: nothing for it can be run or measured
+    bool foreign = false;       // the machine is not this one: nothing for it can be run or measured
+    bool anywhere = false;      // by resolve_anywhere()
+    CommonOptions options{};    // what these are
+    std::string text_dtypes{};  // "u8-s8-f32": as a layer's text says them
 
     Isa isa() const noexcept { return machine.isa; }
     /// For a chain whose text says its data type itself.
@@ -53,6 +58,8 @@ struct Settings {
 Result<Settings> resolve(const CommonOptions& options);
 /// The same where nothing is run: any ISA, and the machine of --machine, are accepted.
 Result<Settings> resolve_anywhere(const CommonOptions& options);
+/// --layout of code for an ISA; nhwc without the option.
+Result<Layout> read_layout(const CommonOptions& options, Isa isa);
 /// The host as --isa has it.
 Result<Machine> chosen_machine(const CommonOptions& options);
 /// "f32", or "u8, output f32".

@@ -42,13 +42,13 @@ int run_plan(const PlanOptions& options) {
     int exit_code = exit_ok;
     Context context;
     for (const Item& item : *items) {
-        const Result<ConvChain> chain = parse_chain(item, *settings);
-        if (!chain) {
-            exit_code = complain(fmt::format("{}: {}", item.name, chain.error().message), exit_failed);
+        const Result<Request> request = read_request(item, *settings);
+        if (!request) {
+            exit_code = complain(fmt::format("{}: {}", item.name, request.error().message), exit_failed);
             continue;
         }
-        const Result<Kernel> kernel = kernel_to_show(context, *chain, *settings);
-        const Result<Problem> problem = make_problem(*chain);
+        const Result<Kernel> kernel = kernel_to_show(context, *request);
+        const Result<Problem> problem = make_problem(request->chain);
         if (!kernel || !problem) {
             exit_code = complain(
                 fmt::format("{}: {}", item.name, (!kernel ? kernel.error() : problem.error()).message),

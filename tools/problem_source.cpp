@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "core/plan/descriptor_text.hpp"
+#include "core/plan/descriptor_writer.hpp"
 #include "core/run/compile.hpp"
 #include "tools/suites.hpp"
 
@@ -61,7 +63,7 @@ std::vector<Item> separated(const std::vector<Item>& items) {
             Item part = item;
             part.chain = item.text;
             part.stage = i;
-            part.text = to_string(stage_of(*chain, i));
+            part.text = convolutions_text(stage_of(*chain, i));
             part.name = item.name != item.text ? fmt::format("{}/{}", item.name, i + 1) : part.text;
             parts.push_back(part);
         }
@@ -69,14 +71,99 @@ std::vector<Item> separated(const std::vector<Item>& items) {
     return parts;
 }
 
-void apply(const Settings& settings, ConvChain& chain) {
-    chain.layout = settings.layout;
-    chain.math = settings.math;
+/// Gives the chain what its text leaves out. Its layout was known when it was parsed.
+void fill_in(const Settings& settings, StatedChain& stated) {
+    ConvChain& chain = stated.chain;
+    if (!stated.math) chain.math = settings.math;
+    if (!stated.dtypes.empty()) return;
     chain.dtype = settings.dtype;
     if (chain.conv_count == 0) return;
     const auto last = static_cast<std::size_t>(chain.conv_count - 1);
     std::fill_n(chain.output_dtypes.begin(), last, settings.intermediate_dtype);
     chain.output_dtypes[last] = settings.output_dtype;
+}
+
+std::string joined(const std::vector<DataType>& types) {
+    std::string text;
+    for (const DataType type : types)
+        text += fmt::format("{}{}", text.empty() ? "" : "-", to_string(type));
+    return text;
+}
+
+const std::string& whole_text(const Item& item) { return item.chain.empty() ? item.text : item.chain; }
+
+Error contradiction(const char* option, const std::string& value, const std::string& text) {
+    return {ErrorCode::invalid_argument,
+            fmt::format("{} is '{}', but the text says {}; the option is accepted where the text leaves that "
+                        "out or says the same.",
+                        option, value, text)};
+}
+
+/// The data types that options give and the text does too have to be the same.
+Status check_dtypes(const CommonOptions& options, const StatedChain& stated) {
+    if (stated.dtypes.empty()) return {};
+    const ConvChain& chain = stated.chain;
+    const auto differs = [](const std::string& option, DataType type) {
+        const Result<DataType> asked = parse_data_type(option);
+        return !option.empty() && asked && *asked != type;
+    };
+    const std::string text = joined(stated.dtypes);
+    if (differs(options.dtype.value_or(""), chain.dtype))
+        return contradiction("--dtype", *options.dtype, text);
+    for (int i = 0; i < chain.conv_count; ++i) {
+        const bool last = i + 1 == chain.conv_count;
+        const std::string& option = last ? options.output_dtype : options.intermediate_dtype;
+        if (differs(option, chain.output_dtypes[static_cast<std::size_t>(i)].value_or(chain.dtype)))
+            return contradiction(last ? "--output-dtype" : "--intermediate-dtype", option, text);
+    }
+    return {};
+}
+
+/// The same of math, and of layout for the ISA that the item's settings have.
+Status check_fields(const CommonOptions& options, const StatedChain& stated, const Settings& own) {
+    if (stated.math && options.math && *options.math != to_string(stated.chain.math))
+        return contradiction("--math", *options.math, to_string(stated.chain.math));
+    if (!stated.layout || !options.layout) return {};
+    const Result<Layout> asked = read_layout(options, own.isa());
+    if (!asked) return asked.error();
+    if (*asked == stated.chain.layout) return {};
+    const bool blocked = *options.layout == "blocked";
+    return contradiction("--layout",
+                         blocked ? fmt::format("blocked ({})", to_string(*asked)) : *options.layout,
+                         to_string(stated.chain.layout));
+}
+
+/// The options as if they had been given what the text says.
+CommonOptions with_text(CommonOptions options, const StatedChain& stated) {
+    if (stated.math) options.math = to_string(stated.chain.math);
+    if (!stated.dtypes.empty()) {
+        options.dtype = to_string(stated.chain.dtype);
+        options.intermediate_dtype.clear();
+        options.output_dtype.clear();
+    }
+    if (options.isa.empty() && stated.isa) {
+        options.isa = to_string(*stated.isa);
+        options.isa_of_text = true;
+    }
+    return options;
+}
+
+/// An item's own settings.
+Result<Settings> settings_of(const StatedChain& stated, const Settings& settings) {
+    const CommonOptions& options = settings.options;
+    if (const Status same = check_dtypes(options, stated); !same) return same.error();
+    const CommonOptions all = with_text(options, stated);
+    Result<Settings> own = settings.anywhere ? resolve_anywhere(all) : resolve(all);
+    if (!own) return own;
+    // Names of kernels have the least ISA that serves: any that comes to the same is no other.
+    if (stated.isa && !options.isa.empty() &&
+        least_isa(own->dtype, own->math, *stated.isa) != least_isa(own->dtype, own->math, own->offered))
+        return contradiction("--isa", options.isa, to_string(*stated.isa));
+    if (const Status same = check_fields(options, stated, *own); !same) return same.error();
+    if (stated.layout) own->layout = stated.chain.layout;
+    own->text_dtypes = joined(stated.dtypes);
+    own->options = options;
+    return own;
 }
 
 }  // namespace
@@ -107,21 +194,52 @@ Result<std::vector<Item>> read_items(const ProblemSource& source) {
     return source.separate ? separated(items) : items;
 }
 
-Result<ConvChain> parse_chain(const Item& item, const Settings& settings) {
+Result<Request> read_request(const Item& item, const Settings& settings) {
     if (item.text.find(':') == std::string::npos)
         return Error{ErrorCode::invalid_argument,
                      fmt::format("The pair is '{}'; a layer's name (tandem suites lists those) or a text "
                                  "like 1x32x112x112:dw3:conv1o64 is accepted.",
                                  item.text)};
-    const std::string& text = item.chain.empty() ? item.text : item.chain;
-    Result<ConvChain> chain = ConvChain::parse(text);
-    if (!chain) return chain;
-    if (text.find('/') == std::string::npos) apply(settings, *chain);
-    if (const Status valid = validate(*chain); !valid) return valid.error();
-    return item.chain.empty() ? chain : stage_of(*chain, item.stage);
+    const std::string& text = whole_text(item);
+    const Result<StatedChain> first = parse_stated(text);
+    if (!first) return first.error();
+    const Result<Settings> own = settings_of(*first, settings);
+    if (!own) return own.error();
+    Result<StatedChain> stated = parse_stated(text, own->layout);  // views follow the layout
+    if (!stated) return stated.error();
+    fill_in(*own, *stated);
+    const ConvChain& chain = stated->chain;
+    if (const Status valid = validate(chain); !valid) return valid.error();
+    return Request{item.chain.empty() ? chain : stage_of(chain, item.stage), *own};
 }
 
-Result<Kernel> kernel_to_show(Context& context, const ConvChain& chain, const Settings& settings) {
+bool states_fields(const Item& item) { return whole_text(item).find('/') != std::string::npos; }
+
+Settings common_settings(const std::vector<Item>& items, Settings settings) {
+    std::vector<Settings> all;
+    for (const Item& item : items)
+        if (const Result<Request> request = read_request(item, settings)) all.push_back(request->settings);
+    if (all.empty()) return settings;
+    const Settings& first = all.front();
+    const auto alike = [&](auto field) {
+        return std::ranges::all_of(all, [&](const Settings& one) { return field(one) == field(first); });
+    };
+    if (alike([](const Settings& one) { return one.layout; })) settings.layout = first.layout;
+    if (alike([](const Settings& one) { return one.math; })) settings.math = first.math;
+    if (alike([](const Settings& one) { return dtypes_text(one); })) {
+        settings.dtype = first.dtype;
+        settings.text_dtypes = first.text_dtypes;
+    }
+    if (alike([](const Settings& one) { return one.offered; })) {
+        settings.machine = first.machine;
+        settings.offered = first.offered;
+    }
+    settings.machine.isa = least_isa(settings.dtype, settings.math, settings.offered);
+    return settings;
+}
+
+Result<Kernel> kernel_to_show(Context& context, const Request& request) {
+    const auto& [chain, settings] = request;
     if (!settings.foreign) return context.dispatch(chain, settings.dispatch());
     const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();

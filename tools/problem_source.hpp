@@ -33,11 +33,21 @@ void add_problem_source(CLI::App& app, ProblemSource& source);
 /// the suites. An unreadable file, an unknown suite or nothing at all is an error.
 Result<std::vector<Item>> read_items(const ProblemSource& source);
 
-/// Parses an item, gives it the settings' layout, types and math unless its text names some itself, and
-/// validates it.
-Result<ConvChain> parse_chain(const Item& item, const Settings& settings);
+/// An item's chain, and the settings that are its own.
+struct Request {
+    ConvChain chain{};
+    Settings settings{};
+};
+/// Parses an item and validates it. Layout, types, math and ISA are its text's, and the settings' where it
+/// has none. A text that contradicts an option that was given is an error.
+Result<Request> read_request(const Item& item, const Settings& settings);
+/// The item's text says some of these itself.
+bool states_fields(const Item& item);
+/// The settings, with what all items that can be read have alike in its place: what a heading over all of
+/// them says.
+Settings common_settings(const std::vector<Item>& items, Settings settings);
 
 /// The kernel to look at: dispatched, or, where the settings' machine is another, made without running it.
-Result<Kernel> kernel_to_show(Context& context, const ConvChain& chain, const Settings& settings);
+Result<Kernel> kernel_to_show(Context& context, const Request& request);
 
 }  // namespace tandem::tool

@@ -76,11 +76,11 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item,
         fmt::print("{:<12} FAILED: {}\n", item.name, why);
         return false;
     };
-    const Result<ConvChain> chain = parse_chain(item, run.settings);
-    if (!chain) return fail(chain.error().message);
-    const Result<Problem> problem = make_problem(*chain);
+    const Result<Request> request = read_request(item, run.settings);
+    if (!request) return fail(request.error().message);
+    const Result<Problem> problem = make_problem(request->chain);
     if (!problem) return fail(problem.error().message);
-    const Machine machine = run.settings.machine_for(*chain);
+    const Machine machine = request->settings.machine_for(request->chain);
     const WisdomEntry* const entry = known.find(wisdom_key(*problem, machine, run.settings.threads));
     if (entry && entry->effort >= run.effort && !run.again) {
         bar.clear();
@@ -143,7 +143,8 @@ int run_tune(const TuneCommandOptions& options) {
             "There is no wisdom file, as TANDEM_WISDOM is empty or there is no home directory; --wisdom FILE "
             "is needed.",
             exit_usage);
-    return run_items({*settings, *effort, options.seconds, options.again, path}, shard_of(*items, *shard));
+    return run_items({common_settings(*items, *settings), *effort, options.seconds, options.again, path},
+                     shard_of(*items, *shard));
 }
 
 }  // namespace

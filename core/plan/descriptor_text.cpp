@@ -1,5 +1,7 @@
 // Reads the text form of descriptors; the grammar is in the head of tandem/descriptor.hpp. Syntax only:
 // validate() judges the values.
+#include "core/plan/descriptor_text.hpp"
+
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -27,7 +29,7 @@ public:
     explicit Parser(std::string_view text) : text_(text) {}
 
     bool chain(ConvChain& chain);
-    bool options(ConvChain& chain);
+    bool options(StatedChain& stated);
     Error error() && { return {ErrorCode::parse_error, std::move(message_)}; }
 
 private:
@@ -50,7 +52,7 @@ private:
 
     template <class Value, class Read>
     bool option(Value& value, Read read);
-    bool data_types(ConvChain& chain);
+    bool data_types(StatedChain& stated);
     bool view(ConvChain& chain);
     bool strides(TensorView& view, const char* first);
     std::string_view segment() const;
@@ -254,21 +256,24 @@ std::optional<std::vector<DataType>> read_data_types(std::string_view names) {
     }
 }
 
-bool Parser::options(ConvChain& chain) {
-    option(chain.layout, read_layout);
-    if (!data_types(chain)) return false;
-    option(chain.math, read_math);
+bool Parser::options(StatedChain& stated) {
+    ConvChain& chain = stated.chain;
+    stated.layout = option(chain.layout, read_layout);
+    if (!data_types(stated)) return false;
+    stated.math = option(chain.math, read_math);
     while (segment().find('=') != std::string_view::npos)
         if (!view(chain)) return false;
-    if (isa_named(segment())) position_ += 1 + segment().size();
+    stated.isa = isa_named(segment());
+    if (stated.isa) position_ += 1 + segment().size();
     return rest().empty() || fail(
                                  "a layout, data types, math, views (in=, out=, res0=) and an ISA, in this "
                                  "order, each behind a '/', or the end of the text");
 }
 
 /// One for all tensors, or one a tensor.
-bool Parser::data_types(ConvChain& chain) {
-    std::vector<DataType> types;
+bool Parser::data_types(StatedChain& stated) {
+    ConvChain& chain = stated.chain;
+    std::vector<DataType>& types = stated.dtypes;
     const std::size_t before = position_;
     if (!option(types, read_data_types)) return true;
     chain.dtype = types[0];
@@ -327,11 +332,18 @@ bool Parser::strides(TensorView& view, const char* first) {
 
 }  // namespace
 
-Result<ConvChain> ConvChain::parse(std::string_view text) {
-    ConvChain chain;
+Result<StatedChain> parse_stated(std::string_view text, Layout layout) {
+    StatedChain stated;
+    stated.chain.layout = layout;
     Parser parser(text);
-    if (!parser.chain(chain) || !parser.options(chain)) return std::move(parser).error();
-    return chain;
+    if (!parser.chain(stated.chain) || !parser.options(stated)) return std::move(parser).error();
+    return stated;
+}
+
+Result<ConvChain> ConvChain::parse(std::string_view text) {
+    Result<StatedChain> stated = parse_stated(text);
+    if (!stated) return stated.error();
+    return stated->chain;
 }
 
 Result<ConvPair> ConvPair::parse(std::string_view text) {

@@ -406,6 +406,32 @@ Result<Magnitudes> magnitudes_of(const ConvChain& chain, const Problem& problem,
     return magnitudes;
 }
 
+std::string strides_text(const TensorView& view) {
+    return fmt::format("{} with strides of {} (pixel), {} (row), {} (block) and {} (image) elements",
+                       to_string(view.layout), view.pixel, view.row, view.block, view.image);
+}
+
+/// Why the last stage's residual cannot be the output.
+Error not_in_place(const Problem& problem) {
+    const int last = problem.stage_count - 1;
+    std::string why;
+    if (problem.last().sums_input())
+        why =
+            "the last convolution's +sum(in) adds the chain's input, which is never the output; +sum of a "
+            "tensor of its own is accepted";
+    else if (problem.residual_shape(last).c == 0)
+        why =
+            "the last convolution has no +sum, so no residual that could be the output; one with +sum is "
+            "accepted";
+    else
+        why = fmt::format(
+            "the last convolution's residual lies in {}, the output in {}; a residual that lies as the "
+            "output "
+            "does is accepted",
+            strides_text(problem.residual_view(last)), strides_text(problem.output_view));
+    return {ErrorCode::invalid_argument, fmt::format("in_place is set, but {}.", why)};
+}
+
 }  // namespace
 
 bool residual_lies_on_output(const Problem& problem) noexcept {
@@ -419,10 +445,7 @@ Result<VerifyReport> verify(Context& context, const ConvChain& chain, const Veri
                      fmt::format("threads is {}; at least 1 is accepted", options.threads)};
     const Result<Problem> problem = make_problem(chain);
     if (!problem) return problem.error();
-    if (options.in_place && !residual_lies_on_output(*problem))
-        return Error{ErrorCode::invalid_argument,
-                     "in_place is set; a chain whose last stage has +sum of a tensor that lies as the output "
-                     "does is accepted"};
+    if (options.in_place && !residual_lies_on_output(*problem)) return not_in_place(*problem);
     const Result<Kernel> kernel =
         options.kernel ? Result<Kernel>(options.kernel) : context.dispatch(chain, options.dispatch);
     if (!kernel) return kernel.error();
