@@ -156,6 +156,15 @@ std::string Problem::name() const {
     return convolutions_text(chain) + options_text(chain);
 }
 
+bool residual_lies_on_output(const Problem& problem) noexcept {
+    const int last = problem.stage_count - 1;
+    const TensorShape shape = problem.residual_shape(last);
+    const TensorView &a = problem.residual_view(last), &b = problem.output_view;
+    return shape.c > 0 && a.layout == b.layout && (shape.w == 1 || a.pixel == b.pixel) &&
+           (shape.h == 1 || a.row == b.row) && (shape.n == 1 || a.image == b.image) &&
+           (shape.c <= channel_block(a.layout) || a.block == b.block);
+}
+
 Result<Problem> make_problem(const ConvChain& chain) {
     Result<Problem> result{std::in_place};
     if (Status status = resolve(chain, *result); !status)

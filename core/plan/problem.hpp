@@ -69,6 +69,9 @@ struct Problem {
     bool operator==(const Problem&) const = default;
 };
 
+/// The last stage has a residual of its own that lies as the output does, so that one can be the other.
+bool residual_lies_on_output(const Problem& problem) noexcept;
+
 /// Validates (see validate() in descriptor.hpp) and resolves.
 Result<Problem> make_problem(const ConvChain& chain);
 /// Stages [first, first + count) of a problem as a problem of their own, which reads and writes whole tensors

@@ -36,10 +36,8 @@ Status check_buffer(const Tensor& tensor, std::size_t stated) {
 /// Every element of the residual is read for the output element that takes its place, right before. LIBXSMM's
 /// kernels store sums before that.
 bool may_be_in_place(const KernelImpl& kernel, int stage, const Tensor& residual, const Tensor& output) {
-    const TensorView &a = residual.view, &b = output.view;
-    return stage + 1 == kernel.problem.stage_count && residual.data == output.data && a.layout == b.layout &&
-           a.pixel == b.pixel && a.row == b.row && a.image == b.image && a.block == b.block &&
-           !uses_libxsmm(kernel.problem.last(), kernel.code->plan);
+    return stage + 1 == kernel.problem.stage_count && residual.data == output.data &&
+           residual_lies_on_output(kernel.problem) && !uses_libxsmm(kernel.problem.last(), kernel.code->plan);
 }
 
 Status check_apart(const Tensor& tensor, const Tensor& output, const char* exception) {

@@ -425,19 +425,14 @@ Error not_in_place(const Problem& problem) {
             "accepted";
     else
         why = fmt::format(
-            "the last convolution's residual lies in {}, the output in {}; a residual that lies as the "
-            "output "
-            "does is accepted",
+            "the last convolution's residual lies in {}, the output in {}; one that lies as the output does "
+            "is "
+            "accepted",
             strides_text(problem.residual_view(last)), strides_text(problem.output_view));
     return {ErrorCode::invalid_argument, fmt::format("in_place is set, but {}.", why)};
 }
 
 }  // namespace
-
-bool residual_lies_on_output(const Problem& problem) noexcept {
-    const int last = problem.stage_count - 1;
-    return problem.residual_shape(last).c > 0 && problem.residual_view(last) == problem.output_view;
-}
 
 Result<VerifyReport> verify(Context& context, const ConvChain& chain, const VerifyOptions& options) {
     if (options.threads < 1)

@@ -35,9 +35,6 @@ struct VerifyReport {
     bool fused = false;
 };
 
-/// The last stage has a residual of its own that lies as the output does, so that one can be the other.
-bool residual_lies_on_output(const Problem& problem) noexcept;
-
 /// An error means that there was nothing to compare: invalid descriptor, failed dispatch, packing, call or
 /// mapping.
 Result<VerifyReport> verify(Context& context, const ConvChain& chain, const VerifyOptions& options = {});
