@@ -40,11 +40,14 @@ ConvPair pair_of(const Case& c) {
     return pair;
 }
 
-// A plan for AMX whatever the host has.
+// A plan for AMX, whatever the host has: with `dot` in dense stages, else what is usual for the data type.
 Plan amx_plan(const Problem& image, std::optional<Dot> dot) {
     Machine machine;
     machine.isa = Isa::amx;
     Plan plan = choose_plan(image, machine, 1);
+    // Rules leave few channels to vectors.
+    if (!dot && image.quantized()) dot = Dot::amx_int8;
+    if (!dot && image.dtype == DataType::bf16) dot = Dot::amx_bf16;
     for (int i = 0; dot && i < image.stage_count; ++i) {
         if (image.stage(i).depthwise() || image.reads_planes(i)) continue;
         StagePlan& stage = plan.stage(i);

@@ -52,13 +52,19 @@ bool splitting_pays(const Stage& stage, Dot dot) {
     return dot == Dot::amx_x3 || !pointwise || std::min(stage.in_channels, stage.out_channels) >= many;
 }
 
+// A tile's row holds so many channels of a pixel. Where it is less than half full, as in an image's
+// stem, most of a product is zeros, and of what is staged: vector instructions take half the time.
+bool fills_tile_row(const Stage& stage, Dot dot) {
+    return !uses_amx(dot) || 2 * stage.in_channels >= source_block(dot, 0);
+}
+
 // What applies and needs fewer instructions is taken, with what this machine is known to do slowly left
 // out.
 Dot choose_dot(const Problem& problem, const Machine& machine, int i) {
     const std::vector<Dot> applicable = dots(problem, machine.isa, i);
     const auto pays = [&](Dot dot) {
-        return dot_parts(dot) > 1 ? splitting_pays(problem.stage(i), dot)
-                                  : dot != Dot::bf16 || !machine.slow_bf16;
+        if (dot_parts(dot) > 1) return splitting_pays(problem.stage(i), dot);
+        return fills_tile_row(problem.stage(i), dot) && (dot != Dot::bf16 || !machine.slow_bf16);
     };
     const auto split =
         std::ranges::find_if(applicable, [&](Dot dot) { return dot_parts(dot) > 1 && pays(dot); });
