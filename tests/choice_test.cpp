@@ -8,6 +8,7 @@
 
 #include "core/plan/candidates.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
 #include "support/random_chain.hpp"
 #include "tandem/tandem.hpp"
@@ -31,7 +32,8 @@ void check_decision(const Problem& problem, const Machine& machine, int threads)
     CHECK(check_plan(problem, decision.plan).ok());
     CHECK(decision.plan == choose_plan(problem, machine, threads));
     CHECK(decision.rules_kept == (decision.plan == rules_plan(problem, machine, threads)));
-    CHECK(decision.fused == (problem.stage_count == 2 && !is_unfused(problem, decision.plan, threads)));
+    CHECK(decision.fused == (problem.stage_count == 2 && !has_stored_edge(problem, decision.plan) &&
+                             !is_unfused(problem, decision.plan, threads)));
     CHECK(decision.seconds == estimate_cost(problem, decision.plan, default_rates(machine), threads).seconds);
     CHECK(decision.seconds <= decision.rules_seconds);
     CHECK((decision.unfused_seconds > 0) == (problem.stage_count == 2));
@@ -76,4 +78,31 @@ TEST_CASE(
     CHECK_FALSE(kernel->fused());
     CHECK(kernel->explain().find("Not fused") != std::string::npos);
     CHECK(kernel->explain().find("Fuse or not") != std::string::npos);
+}
+
+TEST_CASE(
+    "choice: cuts keep the arithmetic of the chain in one piece, whose errors add up to less than 1e-5") {
+    const Problem problem = *make_problem(
+        *ConvChain::parse("1x256x14x14:conv1o256+bias+relu:conv3o256+bias+relu:conv1o1024+bias/nchw16c"));
+    const Machine machine = machine_of(Isa::amx);
+    const Plan rules = rules_plan(problem, machine, 1);
+    int split = 0;
+    for (int i = 0; i < 3; ++i)
+        split += rules.stage(i).dot == Dot::amx_x3;
+    CHECK(split == 2);  // three would come to more
+    const std::vector<Plan> cuts = cut_plans(problem, machine, 1);
+    CHECK(cuts.size() == 3);
+    for (const Plan& plan : cuts)
+        for (int i = 0; i < 3; ++i) {
+            CHECK(plan.stage(i).dot == rules.stage(i).dot);
+            CHECK(plan.stage(i).algorithm == rules.stage(i).algorithm);
+        }
+}
+
+TEST_CASE("choice: two threads join where a small image's halo would be computed twice") {
+    const Problem problem =
+        *make_problem(*ConvChain::parse("1x160x7x7:conv1o960+bias+relu:dw5+bias+relu/nchw16c"));
+    const Machine machine = machine_of(Isa::avx512);
+    CHECK(decide_plan(problem, machine, 2).plan.edge(0) == Edge::stored);
+    CHECK(decide_plan(problem, machine, 1).plan.edge(0) != Edge::stored);
 }

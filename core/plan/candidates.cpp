@@ -170,7 +170,7 @@ private:
 
     // The chain cut at every edge or set of edges, each segment as the rules have it.
     void vary_cuts() {
-        if (problem_.stage_count < 3) return;
+        if (problem_.stage_count < (threads_ > 1 ? 2 : 3)) return;  // one thread gains nothing from a join
         for (const Plan& plan : cut_plans(problem_, machine_, threads_))
             plans_.add(plan);
     }
@@ -306,8 +306,13 @@ std::vector<Plan> candidate_plans(const Problem& problem, const Machine& machine
 std::vector<Plan> cut_plans(const Problem& problem, const Machine& machine, int threads) {
     std::vector<Plan> plans;
     const int edges = problem.stage_count - 1;
+    const Plan whole = rules_plan(problem, machine, threads);
+    // A cut changes no bits, and the errors of all stages still add up to less than math fast promises.
+    const auto with_arithmetic_of = [](const StagePlan& rules, const StagePlan& part) {
+        return part.algorithm == rules.algorithm && part.dot == rules.dot ? part : rules;
+    };
     for (int cuts = 1; cuts < 1 << edges; ++cuts) {
-        Plan plan = rules_plan(problem, machine, threads);
+        Plan plan = whole;
         int first = 0;
         for (int i = 0; i < problem.stage_count; ++i) {
             const bool last = i == edges;
@@ -315,7 +320,7 @@ std::vector<Plan> cut_plans(const Problem& problem, const Machine& machine, int 
             const int count = i + 1 - first;
             const Plan part = rules_plan(stage_range(problem, first, count), machine, threads);
             for (int at = 0; at < count; ++at)
-                plan.stage(first + at) = part.stage(at);
+                plan.stage(first + at) = with_arithmetic_of(whole.stage(first + at), part.stage(at));
             for (int at = 0; at + 1 < count; ++at)
                 plan.edge(first + at) = part.edge(at);
             if (last) {

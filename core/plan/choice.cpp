@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <limits>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -87,21 +89,25 @@ private:
         return best;
     }
 
+    // A pair's stages one after the other: each part its band of both, which computes the halo twice; or,
+    // where there are several parts to be joined, the first stage whole before the second.
     void decide_fusion(const Plan& rules) {
         if (decision_.fused) decision_.fused_seconds = decision_.seconds;
-        Predicted unfused{unfused_plan(rules), 0};
-        if (!check_plan(problem_, unfused.plan)) return;
-        unfused.seconds = predict(unfused.plan);
-        unfused = best_shape(unfused);
-        decision_.unfused_seconds = unfused.seconds;
-        take_if_faster(unfused, least_unfused_gain);
+        std::vector<Plan> plans{unfused_plan(rules)};
+        if (threads_ > 1)
+            std::ranges::copy(cut_plans(problem_, machine_, threads_), std::back_inserter(plans));
+        take_best(plans);
     }
 
     // A chain of three and more is cut where that is predicted to be faster.
     void decide_cuts() {
         decision_.fused_seconds = decision_.seconds;
+        take_best(cut_plans(problem_, machine_, threads_));
+    }
+
+    void take_best(const std::vector<Plan>& unfused) {
         Predicted best{{}, std::numeric_limits<double>::infinity()};
-        for (const Plan& plan : cut_plans(problem_, machine_, threads_))
+        for (const Plan& plan : unfused)
             keep_faster(best, plan);
         if (best.seconds == std::numeric_limits<double>::infinity()) return;
         best = best_shape(best);
