@@ -84,6 +84,16 @@ CostEstimate estimate_images(const Problem& problem, const Plan& plan, const Mac
     return cost;
 }
 
+// What several threads pay between two segments: they wake each other, and each reads what the others have
+// written, which lies in their caches and comes by way of L3.
+double join_seconds(const Segment& after, const MachineRates& rates, int threads) {
+    constexpr double wake_up = 2e-6;
+    if (threads == 1) return 0;
+    const double share = 1.0 / threads, others = 1 - share;
+    const double bytes = tensor_bytes(after.problem.input_shape(), after.problem.dtype) * share * others;
+    return wake_up + bytes / (rates.bandwidth(Level::l3) * 1e9);
+}
+
 // Segments run one after the other; what waits longest decides what the whole waits for.
 CostEstimate estimate_segments(const Problem& problem, const Plan& plan, const MachineRates& rates,
                                int threads) {
@@ -96,6 +106,7 @@ CostEstimate estimate_segments(const Problem& problem, const Plan& plan, const M
         all.flops += cost.flops;
         all.useful_flops += cost.useful_flops;
         all.seconds += cost.seconds;
+        if (segment.first > 0) all.seconds += join_seconds(segment, rates, threads);
         all.fma_seconds += cost.fma_seconds;
         all.scratch_bytes = std::max(all.scratch_bytes, cost.scratch_bytes);
         for (std::size_t level = 0; level < level_count; ++level)
