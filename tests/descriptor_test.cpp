@@ -9,6 +9,7 @@
 #include "support/doctest.hpp"
 
 #include "core/plan/problem.hpp"
+#include "support/mutated_text.hpp"
 #include "support/random_chain.hpp"
 #include "tandem/descriptor.hpp"
 
@@ -369,19 +370,9 @@ TEST_CASE("descriptor: mutated texts are parsed or refused, and what is parsed r
     const std::string alphabet = "0123456789x:+()mspdowcnv,.-e relu";
     int parsed = 0;
     for (int i = 0; i < 20000; ++i) {
-        std::string text =
-            i % 2 == 0 ? mobile_pair : "1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+clip(-1,2.5):dw5m2s2+sum(3)";
-        for (auto mutations = engine() % 3 + 1; mutations-- > 0;) {
-            const std::size_t at = engine() % text.size();
-            const char c = alphabet[engine() % alphabet.size()];
-            if (engine() % 3 == 0)
-                text.erase(at, 1 + engine() % 3);
-            else if (engine() % 2 == 0)
-                text.insert(at, 1, c);
-            else
-                text[at] = c;
-            if (text.empty()) text.push_back(c);
-        }
+        const std::string text = test::mutated(
+            i % 2 == 0 ? mobile_pair : "1x8x9x9:conv1x7o64s2x1p1x2x1x2d2+clip(-1,2.5):dw5m2s2+sum(3)",
+            alphabet, engine);
         const auto chain = ConvChain::parse(text);
         if (!chain) continue;
         ++parsed;

@@ -143,3 +143,15 @@ TEST_CASE("tiling: errors of a chain's stages add up to less than math fast prom
     CHECK(split_stages("1x64x14x14:conv1o64:conv3o64:conv1o256") == 2);
     CHECK(split_stages("1x64x14x14:conv1o64:conv3o64:conv3o64:conv1o256") == 2);
 }
+
+TEST_CASE("tiling: AMX where its rows are at least half full") {
+    const auto dot = [](const char* text, DataType dtype) {
+        ConvChain chain = *ConvChain::parse(text);
+        chain.dtype = dtype;
+        return rules_plan(*make_problem(chain), machine_of(Isa::amx), 1).stage(0).dot;
+    };
+    CHECK(dot("1x32x28x28:conv3o64", DataType::u8) == Dot::amx_int8);
+    CHECK(dot("1x31x28x28:conv3o64", DataType::u8) == Dot::int8);
+    CHECK(dot("1x16x28x28:conv3o64", DataType::bf16) == Dot::amx_bf16);
+    CHECK(dot("1x15x28x28:conv3o64", DataType::bf16) == Dot::bf16);
+}

@@ -11,6 +11,7 @@
 #include "support/doctest.hpp"
 
 #include "core/run/guarded_buffer.hpp"
+#include "core/run/magnitudes.hpp"
 #include "core/run/verification_data.hpp"
 #include "support/random_chain.hpp"
 #include "tandem/reference.hpp"
@@ -203,4 +204,22 @@ TEST_CASE("verification data: NaN is in the padding channels only, and the seed 
     CHECK(data.stages[0].weights == make_verification_data(problem, DataKind::random, 8).stages[0].weights);
     CHECK(data.stages[0].weights != make_verification_data(problem, DataKind::random, 9).stages[0].weights);
     CHECK_FALSE(data.exact);
+}
+
+TEST_CASE(
+    "verification: an error before a clamp grows by the slopes behind it, and so does what is accepted") {
+    const std::vector<PostOp> ops = {{.kind = PostOpKind::clip, .alpha = -0.5f, .beta = 0},
+                                     {.kind = PostOpKind::leaky, .alpha = 2}};
+    CHECK(steepest_slope(ops, {}) == 2);
+    ConvChain chain = *ConvChain::parse("1x8x6x6:conv1o16+bias+clip(-0.5,0)");
+    const VerificationData data = make_verification_data(*make_problem(chain), DataKind::random, 1);
+    const auto magnitude = [&](const ConvChain& of) {
+        const auto expected = reference_of(of, data);
+        REQUIRE(expected.ok());
+        return magnitudes_of(of, *make_problem(of), data, *expected)->output;
+    };
+    const double clipped = magnitude(chain);
+    CHECK(clipped > 0.5);
+    chain.conv(0) = chain.conv(0).with(PostOpKind::leaky, 2);
+    CHECK(magnitude(chain) == doctest::Approx(2 * clipped));
 }

@@ -8,6 +8,7 @@
 #include "core/plan/machine.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/guarded_call.hpp"
+#include "support/mutated_text.hpp"
 #include "support/random_chain.hpp"
 #include "support/verify_job.hpp"
 #include "tandem/context.hpp"
@@ -87,18 +88,7 @@ TEST_CASE("views: mutated texts are parsed or refused, and what validates has a 
         "1x8x9x9:dw3:conv1o5/nhwc/u8-s8-f32/fast/in=i999/amx"};
     int valid = 0;
     for (int i = 0; i < 20000; ++i) {
-        std::string text = texts[i % 3];
-        for (auto mutations = engine() % 3 + 1; mutations-- > 0;) {
-            const std::size_t at = engine() % text.size();
-            const char c = alphabet[engine() % alphabet.size()];
-            if (engine() % 3 == 0)
-                text.erase(at, 1 + engine() % 3);
-            else if (engine() % 2 == 0)
-                text.insert(at, 1, c);
-            else
-                text[at] = c;
-            if (text.empty()) text.push_back(c);
-        }
+        const std::string text = mutated(texts[i % 3], alphabet, engine);
         const auto chain = ConvChain::parse(text);
         if (!chain || !validate(*chain)) continue;
         ++valid;

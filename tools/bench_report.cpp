@@ -203,7 +203,7 @@ void print_header(const BenchReport& report) {
     if (have_onednn())
         fmt::print(
             "# oneDNN {}: a primitive for each convolution, formats of its own choice, algorithm {}, {}, no "
-            "reorder timed\n",
+            "reorder timed but of nchw\n",
             onednn_version(), report.setup.onednn_auto ? "auto" : "direct",
             settings.isa() == host_isas(settings.dtype).back()
                 ? "any instructions"

@@ -223,9 +223,7 @@ private:
 
     // In whole Winograd tiles.
     static int half_width(const Plan& plan) {
-        std::int64_t m = 1;
-        for (const StagePlan& stage : plan.stages)
-            m = std::max(m, winograd_tile(stage.algorithm));
+        const std::int64_t m = largest_winograd_tile(plan);
         return static_cast<int>(ceil_div((plan.tile_w + 1) / 2, m) * m);
     }
 

@@ -225,6 +225,13 @@ std::int64_t winograd_tile(Algorithm algorithm) noexcept {
     return 1;
 }
 
+std::int64_t largest_winograd_tile(const Plan& plan) noexcept {
+    std::int64_t largest = 1;
+    for (const StagePlan& stage : plan.stages)
+        largest = std::max(largest, winograd_tile(stage.algorithm));
+    return largest;
+}
+
 Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept {
     return on_grid(winograd_tile(plan.stage(i).algorithm), problem.stage(i).winograd_row, rows);
 }

@@ -105,6 +105,8 @@ TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, 
 
 /// Output rows and columns of a Winograd tile: 4, 2, or 1 for a direct stage.
 std::int64_t winograd_tile(Algorithm algorithm) noexcept;
+/// The largest of the plan's stages.
+std::int64_t largest_winograd_tile(const Plan& plan) noexcept;
 
 /// Whole Winograd tiles that cover these rows of stage i's output, else the rows. Where the grid lies follows
 /// from the problem alone, so that a result comes out the same to the bit whatever tile or part computes it.

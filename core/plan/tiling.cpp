@@ -254,11 +254,10 @@ double busiest_part(const Problem& problem, const Plan& plan, int threads) {
 void balance(const Problem& problem, Plan& plan, int threads) {
     const auto last = static_cast<std::size_t>(problem.stage_count - 1);
     const std::int64_t out_h = problem.last().out_h;
-    std::int64_t groups = 0, m = 1;
+    const std::int64_t m = largest_winograd_tile(plan);
+    std::int64_t groups = 0;
     for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs)
         groups += run.count;
-    for (int i = 0; i < problem.stage_count; ++i)
-        m = std::max(m, winograd_tile(plan.stage(i).algorithm));
     const bool splittable =
         plan.stages[last].algorithm == Algorithm::direct && !plan.slides() && groups >= threads;
     const std::int64_t band = std::min((out_h + threads - 1) / threads + m - 1, out_h) / m * m;

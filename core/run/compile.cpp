@@ -1,7 +1,5 @@
 #include "core/run/compile.hpp"
 
-#include <fmt/format.h>
-
 #include "core/plan/choice.hpp"
 
 namespace tandem {
