@@ -58,20 +58,36 @@ std::vector<int> tile_heights(std::int64_t out_h, int threads) {
 
 struct Shape {
     int vectors, pixels;
+    Broadcast broadcast = Broadcast::embedded;
 };
+
+int most_pixels(Isa isa, int vectors, Broadcast broadcast) {
+    StagePlan block;
+    block.broadcast = broadcast;
+    return max_dense_pixels(isa, block, vectors);
+}
+
+// Broadcast registers save no load with one vector, and always from three on, where embedded broadcasts are
+// for blocks that leave no register.
+bool form_pays(Isa isa, int vectors, Broadcast broadcast) {
+    if (broadcast == Broadcast::registers) return is_avx512(isa) && vectors > 1;
+    return !is_avx512(isa) || vectors <= 2 ||
+           most_pixels(isa, vectors, broadcast) > most_pixels(isa, vectors, Broadcast::registers);
+}
 
 // The largest pixel count of each vector count, and a smaller one where it leaves registers for loads
 // ahead.
 std::vector<Shape> block_shapes(const Stage& stage, Isa isa, int lanes) {
-    const int budget = accumulator_budget(isa);
     std::vector<Shape> shapes;
     for (int vectors = 1; vectors <= std::min<std::int64_t>(most_vectors, vectors_of(stage, lanes));
          ++vectors) {
-        const int pixels = budget / vectors;
-        if (pixels < 2 || vectors == 5)
-            continue;  // 5 vectors: as many accumulators as 4 or 6 with worse groups
-        shapes.push_back({vectors, pixels});
-        if (vectors <= 2 && is_avx512(isa)) shapes.push_back({vectors, pixels * 3 / 4});
+        if (vectors == 5) continue;  // as many accumulators as 4 or 6 with worse groups
+        for (const Broadcast broadcast : {Broadcast::embedded, Broadcast::registers}) {
+            const int pixels = most_pixels(isa, vectors, broadcast);
+            if (pixels < 2 || !form_pays(isa, vectors, broadcast)) continue;
+            shapes.push_back({vectors, pixels, broadcast});
+            if (vectors <= 2 && is_avx512(isa)) shapes.push_back({vectors, pixels * 3 / 4, broadcast});
+        }
     }
     return shapes;
 }
@@ -83,8 +99,12 @@ void set_shape(const Problem& problem, Plan& plan, int i, const Shape& shape) {
     StagePlan& block = plan.stage(i);
     const std::int64_t vectors = vectors_of(stage, vector_lanes(plan.isa, problem.layout));
     block.block_vectors = static_cast<int>(std::min<std::int64_t>(shape.vectors, vectors));
-    block.block_pixels = std::min(block.block_vectors == shape.vectors ? shape.pixels : 99,
-                                  accumulator_budget(plan.isa) / block.block_vectors);
+    const bool exact = block.block_vectors == shape.vectors;
+    block.block_pixels = 1;  // whatever the default, it has room
+    block.broadcast =
+        exact && can_embed_broadcast(plan.isa, block.dot) ? shape.broadcast : default_broadcast(plan, block);
+    const int most = max_dense_pixels(plan.isa, block, block.block_vectors);
+    block.block_pixels = exact ? std::min(shape.pixels, most) : most;
 }
 
 bool tile_too_small(const Problem& problem, const Plan& plan) {
@@ -282,6 +302,7 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         way.dot = dot;
         if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
         if (uses_amx(dot)) set_amx_shape(way);
+        way.broadcast = default_broadcast(base, way);
         if (problem.stage(i).depthwise())
             way.block_pixels = max_depthwise_pixels(problem.stage(i), base.isa, dot, way.block_rows);
         ways.push_back(way);
@@ -291,6 +312,7 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         StagePlan way = stage;
         way.algorithm = algorithm;
         way.dot = Dot::f32;
+        way.broadcast = default_broadcast(base, way);
         way.block_channels = 0;
         ways.push_back(way);
     }

@@ -357,6 +357,8 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
         if (plan.stage(i).algorithm == Algorithm::direct) plan.stage(i).dot = choose_dot(problem, machine, i);
     }
     limit_error(problem, plan);
+    for (StagePlan& stage : plan.stages)
+        stage.broadcast = default_broadcast(plan, stage);
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
     const auto budget = static_cast<std::int64_t>(machine.caches.l2);
