@@ -54,6 +54,9 @@ constexpr Broadcast default_broadcast(const Plan& plan, StagePlan stage) noexcep
 namespace depthwise_registers {
 /// General ones left for row pointers: the arguments, three row tables and the panel are held throughout.
 inline constexpr int row_pointers = general_registers - 5;
+/// Output rows at once: pointers to all of them, to as many of a residual, to an input row and what is added
+/// to find the next one.
+inline constexpr int most_rows = (row_pointers - 2) / 2;
 /// Held through a block: the permutation; on AVX2 also the mask of input lanes.
 constexpr int held(Isa isa, bool permutes) noexcept { return is_avx512(isa) ? (permutes ? 1 : 0) : 2; }
 /// What inputs are loaded into, by turns.
