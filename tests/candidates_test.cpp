@@ -148,6 +148,19 @@ TEST_CASE("candidates: depthwise blocks of up to four rows, where a tile has the
     }
 }
 
+TEST_CASE("candidates: several distances of prefetching Winograd's weights, as far as a point") {
+    const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
+    const auto offered = [&](const char* text, int bytes) {
+        return std::ranges::any_of(candidate_plans(problem_of(text), machine, 1), [=](const Plan& plan) {
+            return plan.stages[0].algorithm == Algorithm::winograd4 && plan.stages[0].weights_ahead == bytes;
+        });
+    };
+    for (const int bytes : {0, 8 << 10, 64 << 10, point_ahead})
+        CHECK(offered("1x256x28x28:conv3o256:conv1o64", bytes));
+    CHECK(offered("1x48x28x28:conv3o48:conv1o64", 8 << 10));  // a point is 9 KB and headers
+    CHECK_FALSE(offered("1x48x28x28:conv3o48:conv1o64", 16 << 10));
+}
+
 TEST_CASE("candidates: rows that become planes count as what a tile works on") {
     const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
     const auto narrow = [&](const char* text) {

@@ -49,6 +49,8 @@ void randomise_blocks(const Stage& stage, Isa isa, StagePlan& plan, std::mt19937
                              depthwise ? max_depthwise_pixels(stage, isa, plan.dot, plan.block_rows)
                                        : max_dense_pixels(isa, plan, plan.block_vectors));
     plan.channels_inner = engine() % 2;
+    const bool winograd = plan.algorithm != Algorithm::direct;
+    plan.weights_ahead = winograd && engine() % 2 ? pick(engine, 0, 100000) : point_ahead;
     const int k_steps = amx ? 0 : static_cast<int>(max_block_channels(stage) / block_channels_step);
     plan.block_channels = engine() % 2 ? 0
                                        : static_cast<int>(block_channels_step) *
@@ -212,6 +214,10 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         {"plan.stages[1].broadcast is registers",
          [](Plan& p) { p.stages[1].dot = Dot::int16, p.stages[1].broadcast = Broadcast::registers; },
          "embedded is accepted"},
+        {"plan.stages[1].weights_ahead is 8192", [](Plan& p) { p.stages[1].weights_ahead = 8192; },
+         "2147483647 is accepted"},
+        {"plan.stages[1].weights_ahead is -1", [](Plan& p) { p.stages[1].weights_ahead = -1; },
+         "0 (no prefetch) and more bytes are accepted"},
         {"plan.channel_splits is 0", [](Plan& p) { p.channel_splits = 0; }, "1 to 2"},
         {"plan.channel_splits is 3", [](Plan& p) { p.channel_splits = 3; }, "1 to 2"},
     };
@@ -277,6 +283,7 @@ TEST_CASE("plan: whatever a decision of a plan is, another one is another plan")
         [](Plan& p) { p.stages[0].channels_inner = true; },
         [](Plan& p) { p.stages[0].block_channels = 16; },
         [](Plan& p) { p.stages[0].broadcast = Broadcast::registers; },
+        [](Plan& p) { p.stages[0].weights_ahead = 8192; },
     };
     for (auto change : changes) {
         Plan other = plan;

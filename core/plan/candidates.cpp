@@ -142,6 +142,7 @@ public:
             vary_width(plan);
             vary_splits(plan);
             vary_k_blocks(plan);
+            vary_weights_ahead(plan);
         }
         vary_arithmetic();
         vary_cuts();
@@ -286,6 +287,20 @@ private:
         }
     }
 
+    // How far Winograd's weights are fetched ahead, up to a point's.
+    void vary_weights_ahead(const Plan& plan) {
+        for (int i = 0; i < problem_.stage_count; ++i) {
+            if (plan.stage(i).algorithm == Algorithm::direct) continue;
+            const std::int64_t point = winograd_layout(problem_, plan, i).gemm.bytes;
+            for (const int bytes : {0, 8 << 10, 16 << 10, 64 << 10}) {
+                if (bytes >= point) continue;
+                Plan other = plan;
+                other.stage(i).weights_ahead = bytes;
+                add_variants(other);
+            }
+        }
+    }
+
     // In whole Winograd tiles.
     static int half_width(const Plan& plan) {
         const std::int64_t m = largest_winograd_tile(plan);
@@ -347,6 +362,7 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         StagePlan way = stage;
         way.algorithm = Algorithm::direct;
         way.dot = dot;
+        way.weights_ahead = point_ahead;
         if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
         if (uses_amx(dot)) set_amx_shape(way);
         way.broadcast = default_broadcast(base, way);

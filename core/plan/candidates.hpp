@@ -3,9 +3,9 @@
 //
 // Axes: rows of a tile (up to the whole image, which is "not fused": the intermediate is then a tensor in
 // memory), columns of a tile, microkernel shape and broadcasts, rows of a depthwise block, loop order,
-// prefetch, ring or recomputation, channel splits, K blocks. The main axes (rows, shape and broadcasts,
-// prefetch or ring) are crossed; the others vary one at a time, and of these some are left out where there
-// are too many.
+// prefetch, ring or recomputation, channel splits, K blocks, distance of the prefetch of Winograd's weights.
+// The main axes (rows, shape and broadcasts, prefetch or ring) are crossed; the others vary one at a time,
+// and of these some are left out where there are too many.
 #pragma once
 
 #include <vector>

@@ -61,6 +61,7 @@ public:
         for (int i = 0; i < problem_.stage_count && status_.ok(); ++i) {
             blocks(i);
             arithmetic(i);
+            weights_ahead(i);
             backend(i);
         }
         if (status_.ok()) splits();
@@ -151,6 +152,16 @@ private:
             accepted += std::string(accepted.empty() ? "" : ", ") + to_string(other);
         refuse("{}.dot is {}; {} is accepted for {} on {}.", stage_name(i), to_string(stage.dot), accepted,
                to_string(problem_.dtype), to_string(plan_.isa));
+    }
+
+    void weights_ahead(int i) {
+        const StagePlan& stage = plan_.stage(i);
+        if (stage.weights_ahead < 0)
+            refuse("{}.weights_ahead is {}; 0 (no prefetch) and more bytes are accepted.", stage_name(i),
+                   stage.weights_ahead);
+        if (stage.algorithm == Algorithm::direct && stage.weights_ahead != point_ahead)
+            refuse("{}.weights_ahead is {}; {} is accepted where the stage is not computed by Winograd.",
+                   stage_name(i), stage.weights_ahead, point_ahead);
     }
 
     void backend(int i) {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "core/plan/machine.hpp"
@@ -61,6 +62,9 @@ enum class Broadcast : std::uint8_t {
 };
 const char* to_string(Broadcast broadcast) noexcept;
 
+/// StagePlan::weights_ahead: as far as pays at all, the weights of a point.
+inline constexpr int point_ahead = std::numeric_limits<int>::max();
+
 /// Algorithm, arithmetic and register blocking of one stage.
 struct StagePlan {
     Algorithm algorithm = Algorithm::direct;
@@ -74,6 +78,8 @@ struct StagePlan {
     int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in
                              // registers at once
     Broadcast broadcast = Broadcast::embedded;  // dense, where can_embed_broadcast() (register_budget.hpp)
+    int weights_ahead = point_ahead;  // Winograd: bytes from the weights in use to those prefetched to L2, at
+                                      // most a point's; 0: none
     bool operator==(const StagePlan&) const = default;
 };
 

@@ -50,8 +50,8 @@ void each_field(AnyPlan& plan, Visit&& visit) {
 
 template <class AnyStage, class Visit>
 void each_stage_field(AnyStage& stage, Visit&& visit) {
-    auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner, block_channels,
-           broadcast] = stage;
+    auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner, block_channels, broadcast,
+           weights_ahead] = stage;
     visit("algorithm", algorithm);
     visit("dot", dot);
     visit("block_pixels", block_pixels);
@@ -60,6 +60,7 @@ void each_stage_field(AnyStage& stage, Visit&& visit) {
     visit("channels_inner", channels_inner);
     visit("block_channels", block_channels);
     visit("broadcast", broadcast);
+    visit("weights_ahead", weights_ahead);
 }
 
 constexpr std::array edges{Edge::recompute, Edge::sliding, Edge::stored};
@@ -109,7 +110,7 @@ void read_member(ObjectReader& reader, const char* name, Value& value) {
 }
 
 /// Members that plans have not always had, and that may be missing; read_stages() says what that means.
-bool may_lack(std::string_view name) { return name == "broadcast"; }
+bool may_lack(std::string_view name) { return name == "broadcast" || name == "weights_ahead"; }
 
 /// Objects of a list, one for each of `items` at most.
 template <class Item, class EachField>
