@@ -292,7 +292,7 @@ private:
         for (int i = 0; i < problem_.stage_count; ++i) {
             if (plan.stage(i).algorithm == Algorithm::direct) continue;
             const std::int64_t point = winograd_layout(problem_, plan, i).gemm.bytes;
-            for (const int bytes : {0, 8 << 10, 16 << 10, 64 << 10}) {
+            for (const int bytes : {0, 8 << 10, 16 << 10, 64 << 10, 128 << 10}) {
                 if (bytes >= point) continue;
                 Plan other = plan;
                 other.stage(i).weights_ahead = bytes;
