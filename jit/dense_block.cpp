@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/ceil_div.hpp"
+#include "core/plan/register_budget.hpp"
 
 namespace tandem::jit {
 namespace {
@@ -231,10 +232,7 @@ void DenseBody::emit_taps(const Block& block, int group, int kw) {
         if (context_.weights_ahead > 0 && from % 64 == 0)
             code_.prefetcht1(code_.ptr[weights + static_cast<std::size_t>(from + context_.weights_ahead)]);
     }
-    // One embedded broadcast a FMA costs a load each; from three vectors on a broadcast register is
-    // cheaper.
-    const bool embedded =
-        simd.avx512() && !needs_broadcast(context_.plan.dot) && (block.group.vectors <= 2 || broadcasts < 1);
+    const bool embedded = embeds_broadcast(simd.isa, context_.plan);
     int turn = 0;
     for (const std::int64_t p : pixels) {
         const Xbyak::RegExp from = pixel_address(p, kw, group);

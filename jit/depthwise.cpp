@@ -13,17 +13,19 @@ DepthwiseBody::DepthwiseBody(StageContext context, const Gpr& args, RegPool& gpr
       panel_(gprs.lease("channel panel")), epilogue_(context_, context_.panel, panel_) {
     const int rows = context_.plan.block_rows;
     const bool looped = loops_kernel_rows(*context_.stage);
-    const std::int64_t inputs = looped ? 1 : distinct_input_rows(*context_.stage, rows);
+    const bool held = !looped && holds_row_pointers(*context_.stage, rows);
+    const std::int64_t inputs = held ? distinct_input_rows(*context_.stage, rows) : 1;
     for (std::int64_t i = 0; i < inputs; ++i)
         input_.push_back(gprs.lease(fmt::format("input row {}", i)));
     for (int i = 0; i < rows; ++i)
         output_.push_back(gprs.lease(fmt::format("output row {}", i)));
     for (int i = 0; i < rows && epilogue_.has_sum(); ++i)
         residual_.push_back(gprs.lease(fmt::format("residual row {}", i)));
+    if (!held) column_.emplace(gprs.lease("input column"));
     if (looped)
         loop_.emplace(KernelRowLoop{gprs.lease("first kernel row"), gprs.lease("kernel rows"),
-                                    gprs.lease("input column"), gprs.lease("input row table"),
-                                    gprs.lease("kernel row"), gprs.lease("kernel rows left")});
+                                    gprs.lease("input row table"), gprs.lease("kernel row"),
+                                    gprs.lease("kernel rows left")});
 }
 
 std::string DepthwiseBody::RowGroup::key() const {
@@ -189,15 +191,15 @@ void DepthwiseBody::emit_pointers(const RowGroup& group, bool with_columns) {
     }
 }
 
-// Where kernel rows are looped over, only what is added to each row's pointer.
+// Where rows share a pointer, only what is added to each one's.
 void DepthwiseBody::emit_input_pointers(const RowGroup& group, bool with_columns) {
     const Gpr rows = rows_, panel = panel_;
     const auto add_channels = [&](const Gpr& reg) {
         code_.add(reg, code_.ptr[panel + offsetof(GroupHeader, input)]);
         if (with_columns) code_.add(reg, local(Local::input_x));
     };
-    if (loops()) {
-        const Gpr column = loop_->column;
+    if (column_) {
+        const Gpr column = *column_;
         code_.mov(column, group.shift * context_.in.pixel);
         return add_channels(column);
     }
@@ -211,7 +213,7 @@ void DepthwiseBody::emit_input_pointers(const RowGroup& group, bool with_columns
 }
 
 void DepthwiseBody::emit_input_steps(const RowGroup& group, std::int64_t bytes) {
-    if (loops()) return emit_add(code_, loop_->column, bytes);
+    if (column_) return emit_add(code_, *column_, bytes);
     const std::size_t inputs = input_rows(group).size();
     for (std::size_t i = 0; i < inputs; ++i)
         emit_add(code_, input_[i], bytes);
@@ -240,16 +242,24 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
     emit_epilogue(group, run, block);
 }
 
+void DepthwiseBody::emit_input_pointer(const RowGroup& group, std::size_t input_index) {
+    const Gpr pointer = input_pointer(input_index), rows = rows_, column = *column_;
+    code_.mov(pointer, code_.ptr[rows + static_cast<std::size_t>(input_rows(group)[input_index] * 8)]);
+    code_.add(pointer, column);
+}
+
 // `row` adds an input row to the accumulators; none where the block's columns are all padding.
 void DepthwiseBody::emit_sums(const RowGroup& group, const BlockRun& block,
                               const std::function<void(std::size_t)>& row) {
     const std::size_t inputs = block.columns.size() > 0 ? input_rows(group).size() : 0;
     if (!loops()) {
-        for (std::size_t i = 0; i < inputs; ++i)
+        for (std::size_t i = 0; i < inputs; ++i) {
+            if (column_) emit_input_pointer(group, i);
             row(i);
+        }
     } else if (inputs > 0) {
         emit_kernel_rows([&] {
-            const Gpr input = input_.front(), table = loop_->table, column = loop_->column;
+            const Gpr input = input_.front(), table = loop_->table, column = *column_;
             code_.mov(input, code_.ptr[table]);
             code_.add(input, column);
             row(0);
@@ -293,7 +303,7 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
                                    std::size_t input_index) {
     const Simd& simd = context_.simd;
     const Axis x = column_axis(*context_.stage);
-    const Gpr input = input_[input_index];
+    const Gpr input = input_pointer(input_index);
     const int first_weight = first_free(group, block);
     int next = first_weight;
     const std::vector<Use> uses = uses_of(group, input_index);
@@ -348,7 +358,7 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
 void DepthwiseBody::emit_ahead(const RowGroup& group, std::size_t input_index, const Span& columns) {
     const std::size_t fresh = group.taps.size() * static_cast<std::size_t>(context_.stage->conv.stride.h);
     if (context_.rows_ahead == 0 || loops() || input_index + fresh < input_rows(group).size()) return;
-    const Gpr input = input_[input_index];
+    const Gpr input = input_pointer(input_index);
     const std::int64_t pixels_a_line = std::max<std::int64_t>(1, 64 / context_.in.pixel);
     for (std::int64_t column = columns.begin; column < columns.end; ++column)
         if (column % pixels_a_line == 0)

@@ -10,7 +10,8 @@
 //         accumulator it reaches post-ops, store
 //
 // Each input vector is loaded once a block however many taps use it. Rows and columns of padding are never
-// touched.
+// touched. Where general registers cannot hold pointers to all input rows of a group (holds_row_pointers()),
+// a block loads each from the row table and adds what leads to its pixels.
 //
 // Kernels of many rows (loops_kernel_rows()) have one output row a group, and a block loops over the kernel
 // rows inside the image, so that all groups but those without any share a routine:
@@ -55,6 +56,7 @@ private:
     void emit_pointers(const RowGroup& group, bool with_columns);
     void emit_input_pointers(const RowGroup& group, bool with_columns);
     void emit_input_steps(const RowGroup& group, std::int64_t bytes);
+    void emit_input_pointer(const RowGroup& group, std::size_t input_index);
     void emit_sums(const RowGroup& group, const BlockRun& block, const std::function<void(std::size_t)>& row);
     void emit_kernel_rows(const std::function<void()>& row);
     std::vector<BlockRun> blocks(const RowGroup& group) const;
@@ -77,6 +79,8 @@ private:
     void emit_epilogue(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     bool by_windows() const { return context_.plan.dot == Dot::int8; }
     bool loops() const { return loop_.has_value(); }
+    /// Points at the block's pixels of an input row.
+    Gpr input_pointer(std::size_t input_index) const { return input_[column_ ? 0 : input_index]; }
     Simd::Lanes input_lanes(const GroupRun& run) const;
     int reserved_registers(const GroupRun& run) const;
     Vec in_width(const GroupRun& run, int index) const;
@@ -100,9 +104,10 @@ private:
     RegPool::Lease rows_, outs_, residuals_, panel_;
     Epilogue epilogue_;
     std::vector<RegPool::Lease> input_, output_, residual_;  // pointers of the current pixel block, one a row
+    std::optional<RegPool::Lease> column_;  // of the current pixel block, from an input row's pointer, where
+                                            // input_ is one register for all rows
     struct KernelRowLoop {
         RegPool::Lease first_weights, count;  // offset of the first kernel row's weights; kernel rows
-        RegPool::Lease column;                // of the current pixel block, from an input row's pointer
         RegPool::Lease table, weights, left;  // of the current kernel row; kernel rows left
     };
     std::optional<KernelRowLoop> loop_;  // where kernel rows are looped over

@@ -137,7 +137,7 @@ void DepthwiseBody::emit_input_row_by_windows(const RowGroup& group, const Group
 // `spare`: clobbered.
 void DepthwiseBody::emit_window(const GroupRun& run, std::size_t input_index, const Window& window,
                                 const Xbyak::Zmm& v, const Xbyak::Xmm& spare) {
-    const Gpr input = input_[input_index];
+    const Gpr input = input_pointer(input_index);
     const Span present = common({window.first, window.first + window_columns}, window.present);
     const bool pads = window.needed.begin < present.begin || window.needed.end > present.end;
     if (pads) code_.vpbroadcastd(v, panel_vector(context_.panel.quant_offset(QuantNumber::input_fill)));

@@ -23,9 +23,9 @@ StageContext gemm_context(const StageContext& stage, const WinogradLayout& layou
     context.tail_store = TailStore::anything;
     context.source_rows = offsetof(TileArgs, gemm_sources);
     context.output_rows = offsetof(TileArgs, gemm_outputs);
-    // All points' weights together exceed L2 and come from further out: while one point is computed the
-    // next one's are fetched.
-    context.weights_ahead = layout.gemm.bytes;
+    // All points' weights together exceed L2 and come from further out: while some are in use others are
+    // fetched, at most those of the next point.
+    context.weights_ahead = std::min<std::int64_t>(stage.plan.weights_ahead, layout.gemm.bytes);
     return context;
 }
 

@@ -100,6 +100,67 @@ TEST_CASE("candidates: K blocks are offered where a group's weights leave L1, an
         CHECK_FALSE(offered("1x240x14x14:dw3:conv1o512", 1, channels));
 }
 
+TEST_CASE("candidates: every block shape of AVX-512 at the rules' height, the main ones at every height") {
+    const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
+    const Problem problem = problem_of("1x32x112x112:dw3+bias+relu6:conv1o96+bias+relu6");
+    const std::vector<Plan> plans = candidate_plans(problem, machine, 1);
+    const auto offered = [&](int tile_h, int pixels, int vectors, Broadcast broadcast) {
+        return std::ranges::any_of(plans, [&](const Plan& plan) {
+            const StagePlan& block = plan.stages[1];
+            return plan.tile_h == tile_h && block.block_pixels == pixels && block.block_vectors == vectors &&
+                   block.broadcast == broadcast;
+        });
+    };
+    struct Block {
+        int pixels, vectors;
+        Broadcast broadcast = Broadcast::embedded;
+        bool main = true;
+    };
+    constexpr Broadcast registers = Broadcast::registers;
+    for (const Block& block : {Block{28, 1}, Block{21, 1}, Block{14, 2}, Block{14, 2, registers},
+                               Block{10, 2}, Block{10, 2, registers}, Block{9, 3, registers},
+                               Block{6, 4, registers}, Block{7, 2, registers, false},
+                               Block{6, 3, registers, false}, Block{7, 4, Broadcast::embedded, false},
+                               Block{5, 5, registers, false}, Block{4, 6, registers, false}}) {
+        CAPTURE(block.pixels);
+        CAPTURE(block.vectors);
+        CHECK(offered(plans.front().tile_h, block.pixels, block.vectors, block.broadcast));
+        CHECK(offered(56, block.pixels, block.vectors, block.broadcast) == block.main);
+        CHECK(offered(112, block.pixels, block.vectors, block.broadcast) == block.main);
+    }
+    CHECK_FALSE(offered(plans.front().tile_h, 28, 1, registers));
+    CHECK_FALSE(offered(plans.front().tile_h, 9, 3, Broadcast::embedded));
+    // A row of 14 pixels is two blocks of 7, whether at most 7, 10 or 12 are taken at once.
+    const Problem tiny = problem_of("1x64x14x14:dw3:conv1o64");
+    for (const Plan& plan : candidate_plans(tiny, machine, 1))
+        if (plan.tile_h == 1 && plan.stages[1].block_vectors == 2) CHECK(plan.stages[1].block_pixels != 7);
+}
+
+TEST_CASE("candidates: depthwise blocks of up to four rows, where a tile has them") {
+    const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
+    for (const char* text : {"1x64x56x56:dw3:conv1o64", "1x64x56x56:dw5s2:conv1o64"}) {
+        const std::vector<Plan> plans = candidate_plans(problem_of(text), machine, 1);
+        for (const int tile_h : {1, 2, 4, 7})
+            for (const int rows : {1, 2, 3, 4})
+                CHECK(std::ranges::any_of(plans, [&](const Plan& plan) {
+                          return plan.tile_h == tile_h && plan.stages[0].block_rows == rows;
+                      }) == (rows <= tile_h || (tile_h == 1 && rows == 2)));
+    }
+}
+
+TEST_CASE("candidates: several distances of prefetching Winograd's weights, as far as a point") {
+    const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
+    const auto offered = [&](const char* text, int bytes) {
+        return std::ranges::any_of(candidate_plans(problem_of(text), machine, 1), [=](const Plan& plan) {
+            return plan.stages[0].algorithm == Algorithm::winograd4 && plan.stages[0].weights_ahead == bytes;
+        });
+    };
+    for (const int bytes : {0, 8 << 10, 64 << 10, point_ahead})
+        CHECK(offered("1x256x28x28:conv3o256:conv1o64", bytes));
+    CHECK(offered("1x48x28x28:conv3o48:conv1o64", 8 << 10));  // a point is 9 KB and headers
+    CHECK_FALSE(offered("1x48x28x28:conv3o48:conv1o64", 16 << 10));
+}
+
 TEST_CASE("candidates: rows that become planes count as what a tile works on") {
     const Machine machine{.isa = Isa::avx512, .caches = {}, .cpu_name = {}};
     const auto narrow = [&](const char* text) {

@@ -161,7 +161,10 @@ TEST_CASE("odd shapes: large depthwise kernels keep enough accumulators") {
     CHECK_FALSE(loops_kernel_rows(dw7));
     CHECK(loops_kernel_rows(dw15));
     CHECK(max_depthwise_rows(dw15) == 1);
-    CHECK(holds_kernel_row(dw7, Isa::avx2, 2));
+    CHECK(holds_kernel_row(dw7, Isa::avx2, 1));
+    CHECK_FALSE(holds_kernel_row(dw7, Isa::avx2, 2));
+    CHECK(holds_kernel_row(dw7, Isa::avx512, 2));
+    CHECK_FALSE(holds_kernel_row(dw7, Isa::avx512, 4));
     CHECK_FALSE(holds_kernel_row(dw15, Isa::avx2, 1));
     CHECK(holds_kernel_row(dw15, Isa::avx512, 1));
     CHECK_FALSE(holds_kernel_row(wide, Isa::avx512, 2));

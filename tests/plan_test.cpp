@@ -10,6 +10,7 @@
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
+#include "core/plan/register_budget.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
@@ -42,10 +43,14 @@ void randomise_blocks(const Stage& stage, Isa isa, StagePlan& plan, std::mt19937
     const bool depthwise = stage.depthwise(), amx = uses_amx(plan.dot);
     plan.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(stage)) : 1;
     plan.block_vectors = depthwise ? 1 : pick(engine, 1, amx ? 2 : 6);
+    const bool chooses = !depthwise && can_embed_broadcast(isa, plan.dot);
+    plan.broadcast = chooses && engine() % 2 ? Broadcast::registers : Broadcast::embedded;
     plan.block_pixels = pick(engine, 1,
                              depthwise ? max_depthwise_pixels(stage, isa, plan.dot, plan.block_rows)
-                                       : accumulator_budget(isa) / plan.block_vectors);
+                                       : max_dense_pixels(isa, plan, plan.block_vectors));
     plan.channels_inner = engine() % 2;
+    const bool winograd = plan.algorithm != Algorithm::direct;
+    plan.weights_ahead = winograd && engine() % 2 ? pick(engine, 0, 100000) : point_ahead;
     const int k_steps = amx ? 0 : static_cast<int>(max_block_channels(stage) / block_channels_step);
     plan.block_channels = engine() % 2 ? 0
                                        : static_cast<int>(block_channels_step) *
@@ -202,6 +207,17 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
          "multiples of 16 up to 16 are accepted"},
         {"plan.stages[1].block_channels is -16", [](Plan& p) { p.stages[1].block_channels = -16; },
          "multiples of 16 up to 16 are accepted"},
+        {"plan.stages[0].broadcast is registers",
+         [](Plan& p) { p.stages[0].broadcast = Broadcast::registers; }, "embedded is accepted"},
+        {"plan.stages[1].broadcast is 2", [](Plan& p) { p.stages[1].broadcast = static_cast<Broadcast>(2); },
+         "embedded or registers is accepted"},
+        {"plan.stages[1].broadcast is registers",
+         [](Plan& p) { p.stages[1].dot = Dot::int16, p.stages[1].broadcast = Broadcast::registers; },
+         "embedded is accepted"},
+        {"plan.stages[1].weights_ahead is 8192", [](Plan& p) { p.stages[1].weights_ahead = 8192; },
+         "2147483647 is accepted"},
+        {"plan.stages[1].weights_ahead is -1", [](Plan& p) { p.stages[1].weights_ahead = -1; },
+         "0 (no prefetch) and more bytes are accepted"},
         {"plan.channel_splits is 0", [](Plan& p) { p.channel_splits = 0; }, "1 to 2"},
         {"plan.channel_splits is 3", [](Plan& p) { p.channel_splits = 3; }, "1 to 2"},
     };
@@ -266,6 +282,8 @@ TEST_CASE("plan: whatever a decision of a plan is, another one is another plan")
         [](Plan& p) { p.stages[0].block_rows = 2; },
         [](Plan& p) { p.stages[0].channels_inner = true; },
         [](Plan& p) { p.stages[0].block_channels = 16; },
+        [](Plan& p) { p.stages[0].broadcast = Broadcast::registers; },
+        [](Plan& p) { p.stages[0].weights_ahead = 8192; },
     };
     for (auto change : changes) {
         Plan other = plan;

@@ -29,9 +29,14 @@ TEST_CASE("tiling: rows of a depthwise block, by their row pointers") {
     CHECK(distinct_input_rows(stage_of("1x8x20x20:dw3d2"), 2) == 6);
     CHECK(distinct_input_rows(stage_of("1x8x20x20:dw3s4"), 3) == 9);
     CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw3")) == 4);
-    CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw3s2")) == 3);
-    CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw3+sum")) == 2);
-    CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw7")) == 2);
+    CHECK(max_depthwise_rows(stage_of("1x8x20x20:dw7s2+sum")) == 4);
+    CHECK(holds_row_pointers(stage_of("1x8x20x20:dw3"), 4));
+    CHECK(holds_row_pointers(stage_of("1x8x20x20:dw3s2"), 3));
+    CHECK_FALSE(holds_row_pointers(stage_of("1x8x20x20:dw3s2"), 4));
+    CHECK(holds_row_pointers(stage_of("1x8x20x20:dw3+sum"), 2));
+    CHECK_FALSE(holds_row_pointers(stage_of("1x8x20x20:dw3+sum"), 3));
+    CHECK(holds_row_pointers(stage_of("1x8x20x20:dw7"), 2));
+    CHECK_FALSE(holds_row_pointers(stage_of("1x8x20x20:dw7"), 3));
 }
 
 TEST_CASE("tiling: pixels of a depthwise block, by its vector registers") {

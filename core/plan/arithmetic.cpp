@@ -93,6 +93,7 @@ void set_amx_shape(StagePlan& stage) noexcept {
     constexpr int most_vectors = 2, most_pixels = 14;
     stage.block_vectors = std::min(stage.block_vectors, most_vectors);
     stage.block_pixels = std::min(stage.block_pixels, most_pixels);
+    stage.broadcast = Broadcast::embedded;
 }
 
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {

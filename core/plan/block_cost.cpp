@@ -5,6 +5,7 @@
 
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/post_op_traits.hpp"
+#include "core/plan/register_budget.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -89,7 +90,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * channels * share.row_taps * share.column_taps;
         const double vectors = run.vectors - 1 + last_vector_cost(run, lanes, rates.fast_ymm);
-        const bool embedded = is_avx512(plan.isa) && run.vectors <= 2 && !needs_broadcast(block.dot);
+        const bool embedded = embeds_broadcast(plan.isa, block);
         for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
             const double w = static_cast<double>(width), accumulators = w * run.vectors;
             const double pair_sums = sums_f16_pairs(block.dot) ? accumulators * pair_sum_fmas : 0;

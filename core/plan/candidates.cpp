@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <span>
 #include <unordered_map>
 
 #include "core/plan/ceil_div.hpp"
@@ -14,7 +16,6 @@
 namespace tandem {
 namespace {
 
-constexpr int most_vectors = 6;
 constexpr std::int64_t narrowest_tile =
     14;  // columns; narrower tiles recompute and re-read more than they save
 constexpr std::int64_t least_blocked_products =
@@ -36,6 +37,7 @@ public:
         same_hash.push_back(plans_.size());
         plans_.push_back(plan);
     }
+    std::size_t size() const { return plans_.size(); }
     std::vector<Plan> take() { return std::move(plans_); }
 
 private:
@@ -58,21 +60,40 @@ std::vector<int> tile_heights(std::int64_t out_h, int threads) {
 
 struct Shape {
     int vectors, pixels;
+    Broadcast broadcast = Broadcast::embedded;
 };
 
-// The largest pixel count of each vector count, and a smaller one where it leaves registers for loads
-// ahead.
-std::vector<Shape> block_shapes(const Stage& stage, Isa isa, int lanes) {
-    const int budget = accumulator_budget(isa);
+// Most pixels that each vector count leaves registers for, and fewer, which pay where sums are short, and
+// where they leave registers for loads ahead. Broadcast registers save no load with one vector, and always
+// from three on: embedded ones are then for blocks that leave no register.
+constexpr std::array main_avx512{Shape{1, 28},
+                                 Shape{1, 21},
+                                 Shape{2, 14},
+                                 Shape{2, 14, Broadcast::registers},
+                                 Shape{2, 10},
+                                 Shape{2, 10, Broadcast::registers},
+                                 Shape{3, 9, Broadcast::registers},
+                                 Shape{4, 6, Broadcast::registers}};
+constexpr std::array further_avx512{Shape{1, 14},
+                                    Shape{2, 12},
+                                    Shape{2, 12, Broadcast::registers},
+                                    Shape{2, 7},
+                                    Shape{2, 7, Broadcast::registers},
+                                    Shape{3, 6, Broadcast::registers},
+                                    Shape{4, 7},
+                                    Shape{5, 5, Broadcast::registers},
+                                    Shape{6, 4, Broadcast::registers}};
+constexpr std::array main_avx2{Shape{1, 12}, Shape{2, 6}, Shape{3, 4}};
+
+// Those of the vectors that the stage's channels fill; all of them, or the main ones.
+std::vector<Shape> block_shapes(const Stage& stage, Isa isa, int lanes, bool all) {
     std::vector<Shape> shapes;
-    for (int vectors = 1; vectors <= std::min<std::int64_t>(most_vectors, vectors_of(stage, lanes));
-         ++vectors) {
-        const int pixels = budget / vectors;
-        if (pixels < 2 || vectors == 5)
-            continue;  // 5 vectors: as many accumulators as 4 or 6 with worse groups
-        shapes.push_back({vectors, pixels});
-        if (vectors <= 2 && is_avx512(isa)) shapes.push_back({vectors, pixels * 3 / 4});
-    }
+    const auto take = [&](std::span<const Shape> some) {
+        std::ranges::copy_if(some, std::back_inserter(shapes),
+                             [&](const Shape& shape) { return shape.vectors <= vectors_of(stage, lanes); });
+    };
+    take(is_avx512(isa) ? std::span<const Shape>(main_avx512) : std::span<const Shape>(main_avx2));
+    if (all && is_avx512(isa)) take(further_avx512);
     return shapes;
 }
 
@@ -83,8 +104,17 @@ void set_shape(const Problem& problem, Plan& plan, int i, const Shape& shape) {
     StagePlan& block = plan.stage(i);
     const std::int64_t vectors = vectors_of(stage, vector_lanes(plan.isa, problem.layout));
     block.block_vectors = static_cast<int>(std::min<std::int64_t>(shape.vectors, vectors));
-    block.block_pixels = std::min(block.block_vectors == shape.vectors ? shape.pixels : 99,
-                                  accumulator_budget(plan.isa) / block.block_vectors);
+    const bool exact = block.block_vectors == shape.vectors;
+    block.block_pixels = 1;  // whatever the default, it has room
+    block.broadcast =
+        exact && can_embed_broadcast(plan.isa, block.dot) ? shape.broadcast : default_broadcast(plan, block);
+    const int most = max_dense_pixels(plan.isa, block, block.block_vectors);
+    block.block_pixels = exact ? std::min(shape.pixels, most) : most;
+}
+
+// Inputs along an axis that so many outputs reach over.
+std::int64_t reach(const Axis& axis, std::int64_t outputs) {
+    return (outputs - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
 }
 
 bool tile_too_small(const Problem& problem, const Plan& plan) {
@@ -101,20 +131,22 @@ public:
 
     std::vector<Plan> all() {
         plans_.add(base_);
+        for (const int height : heights_)
+            if (const Plan plan = at_height(base_, height); !tile_too_small(problem_, plan))
+                cross_shapes(plan);
+        const std::size_t main = plans_.size();
         for (const int height : heights_) {
             const Plan plan = at_height(base_, height);
             if (tile_too_small(problem_, plan)) continue;
-            cross_shapes(plan);
             vary_depthwise(plan);
             vary_width(plan);
             vary_splits(plan);
             vary_k_blocks(plan);
+            vary_weights_ahead(plan);
         }
         vary_arithmetic();
         vary_cuts();
-        std::vector<Plan> plans = plans_.take();
-        if (plans.size() > max_candidates) plans = thinned(plans);
-        return plans;
+        return thinned(plans_.take(), std::min(main, max_candidates));
     }
 
 private:
@@ -175,35 +207,69 @@ private:
             plans_.add(plan);
     }
 
+    // All shapes at the rules' height and where rows are short; at others the main ones.
     void cross_shapes(Plan plan) {
+        constexpr std::int64_t short_row = 112;  // pixels: few blocks, whose remainders count
         const int lanes = vector_lanes(plan.isa, problem_.layout);
         int widest = problem_.stage_count - 1;
         while (widest > 0 && problem_.stage(widest).depthwise())
             --widest;
         if (problem_.stage(widest).depthwise()) return add_variants(plan);
-        for (const Shape& shape : block_shapes(problem_.stage(widest), plan.isa, lanes)) {
+        const std::int64_t row = std::int64_t{plan.tile_w} * (is_flat(problem_, plan) ? plan.tile_h : 1);
+        const bool all = plan.tile_h == base_.tile_h || row <= short_row;
+        std::vector<Shape> taken;
+        for (const Shape& shape : block_shapes(problem_.stage(widest), plan.isa, lanes, all)) {
+            if (only_dense(widest) && cuts_like_any(shape, taken, row)) continue;
+            taken.push_back(shape);
             for (int i = 0; i < problem_.stage_count; ++i)
                 set_shape(problem_, plan, i, shape);
             add_variants(plan);
         }
     }
 
+    // No other stage than the last is dense, and that one is computed directly: a row of it is cut into
+    // blocks.
+    bool only_dense(int stage) const {
+        bool only = stage + 1 == problem_.stage_count && base_.stage(stage).algorithm == Algorithm::direct;
+        for (int i = 0; i < stage; ++i)
+            only &= problem_.stage(i).depthwise();
+        return only;
+    }
+
+    // Blocks are balanced, so that another shape with as many of them in a row is the same code.
+    static bool cuts_like_any(const Shape& shape, std::span<const Shape> others, std::int64_t row) {
+        return std::ranges::any_of(others, [&](const Shape& other) {
+            return other.vectors == shape.vectors && other.broadcast == shape.broadcast &&
+                   ceil_div(row, other.pixels) == ceil_div(row, shape.pixels);
+        });
+    }
+
+    // Rows at once, no more than a tile has of the stage, and which loop is inside.
     void vary_depthwise(const Plan& plan) {
         for (int i = 0; i < problem_.stage_count; ++i) {
-            if (!problem_.stage(i).depthwise()) continue;
-            for (const int rows : {1, 2}) {
+            const Stage& stage = problem_.stage(i);
+            if (!stage.depthwise()) continue;
+            const std::int64_t most = std::min<std::int64_t>(max_depthwise_rows(stage), tile_rows(plan, i));
+            for (int rows = 1; rows <= most; ++rows) {
                 for (const bool inner : {false, true}) {
                     if (inner && (i > 0 || problem_.input_view.layout != Layout::nhwc)) continue;
                     Plan other = plan;
                     StagePlan& block = other.stage(i);
-                    block.block_rows = std::min(rows, max_depthwise_rows(problem_.stage(i)));
-                    block.block_pixels =
-                        max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot, block.block_rows);
+                    block.block_rows = rows;
+                    block.block_pixels = max_depthwise_pixels(stage, plan.isa, block.dot, rows);
                     block.channels_inner = inner;
                     add_variants(other);
                 }
             }
         }
+    }
+
+    // Rows of stage i that a tile needs.
+    std::int64_t tile_rows(const Plan& plan, int i) const {
+        std::int64_t rows = plan.tile_h;
+        for (int next = problem_.stage_count - 1; next > i; --next)
+            rows = reach(row_axis(problem_.stage(next)), rows);
+        return std::min(rows, problem_.stage(i).out_h);
     }
 
     // Channels of a K block, or none, where a group's weights leave L1.
@@ -216,6 +282,20 @@ private:
             for (const int channels : {0, 64, 128, 256}) {
                 Plan other = plan;
                 other.stage(i).block_channels = channels;
+                add_variants(other);
+            }
+        }
+    }
+
+    // How far Winograd's weights are fetched ahead, up to a point's.
+    void vary_weights_ahead(const Plan& plan) {
+        for (int i = 0; i < problem_.stage_count; ++i) {
+            if (plan.stage(i).algorithm == Algorithm::direct) continue;
+            const std::int64_t point = winograd_layout(problem_, plan, i).gemm.bytes;
+            for (const int bytes : {0, 8 << 10, 16 << 10, 64 << 10, 128 << 10}) {
+                if (bytes >= point) continue;
+                Plan other = plan;
+                other.stage(i).weights_ahead = bytes;
                 add_variants(other);
             }
         }
@@ -254,12 +334,14 @@ private:
         }
     }
 
-    // Too many: the rules' own plan and an even selection of the others.
-    static std::vector<Plan> thinned(const std::vector<Plan>& plans) {
-        std::vector<Plan> kept;
-        for (std::size_t i = 0; i < max_candidates; ++i)
-            kept.push_back(plans[i * plans.size() / max_candidates]);
-        return kept;
+    // Too many: the first `main` plans and an even selection of the others.
+    static std::vector<Plan> thinned(std::vector<Plan> plans, std::size_t main) {
+        if (plans.size() <= max_candidates) return plans;
+        const std::size_t others = plans.size() - main, room = max_candidates - main;
+        for (std::size_t i = 0; i < room; ++i)
+            plans[main + i] = plans[main + i * others / room];
+        plans.resize(max_candidates);
+        return plans;
     }
 
     const Problem& problem_;
@@ -280,8 +362,10 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         StagePlan way = stage;
         way.algorithm = Algorithm::direct;
         way.dot = dot;
+        way.weights_ahead = point_ahead;
         if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
         if (uses_amx(dot)) set_amx_shape(way);
+        way.broadcast = default_broadcast(base, way);
         if (problem.stage(i).depthwise())
             way.block_pixels = max_depthwise_pixels(problem.stage(i), base.isa, dot, way.block_rows);
         ways.push_back(way);
@@ -291,6 +375,7 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         StagePlan way = stage;
         way.algorithm = algorithm;
         way.dot = Dot::f32;
+        way.broadcast = default_broadcast(base, way);
         way.block_channels = 0;
         ways.push_back(way);
     }

@@ -2,9 +2,10 @@
 // before anybody looks.
 //
 // Axes: rows of a tile (up to the whole image, which is "not fused": the intermediate is then a tensor in
-// memory), columns of a tile, microkernel shape, rows of a depthwise block, loop order, prefetch, ring or
-// recomputation, channel splits, K blocks. The main axes (rows, shape, prefetch or ring) are crossed; the
-// others vary one at a time.
+// memory), columns of a tile, microkernel shape and broadcasts, rows of a depthwise block, loop order,
+// prefetch, ring or recomputation, channel splits, K blocks, distance of the prefetch of Winograd's weights.
+// The main axes (rows, shape and broadcasts, prefetch or ring) are crossed; the others vary one at a time,
+// and of these some are left out where there are too many.
 #pragma once
 
 #include <vector>
@@ -13,7 +14,7 @@
 
 namespace tandem {
 
-inline constexpr std::size_t max_candidates = 200;
+inline constexpr std::size_t max_candidates = 400;
 
 /// Distinct plans, every one of which passes check_plan(); the first is rules_plan()'s. Deterministic, at
 /// most max_candidates. `threads`: parts meant to run at once.

@@ -15,17 +15,13 @@
 namespace tandem {
 namespace {
 
-// Most pixels of a dense block: beside its accumulators it holds a vector of weights for each output
-// vector, and on AVX2 a broadcast. Groups may be wider than block_vectors says, where blocks of 16 channels
-// take two vectors.
+// Most pixels of a dense block. Groups may be wider than block_vectors says, where blocks of 16 channels take
+// two vectors.
 int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
     int vectors = 1;
     for (const GroupRun& run : panel_layout(problem, plan, i).runs)
         vectors = std::max(vectors, run.vectors);
-    const int product = plan.stage(i).dot == Dot::int16 ? 1 : 0;
-    const bool broadcasts = !is_avx512(plan.isa) || needs_broadcast(plan.stage(i).dot);
-    const int left = vector_registers(plan.isa) - vectors - (broadcasts ? 1 : 0) - product;
-    return std::min(accumulator_budget(plan.isa), left) / vectors;
+    return max_dense_pixels(plan.isa, plan.stage(i), vectors);
 }
 
 // The largest block_channels of stage i: K blocks are for Tandem's own GEMMs over more than a step of
@@ -65,6 +61,7 @@ public:
         for (int i = 0; i < problem_.stage_count && status_.ok(); ++i) {
             blocks(i);
             arithmetic(i);
+            weights_ahead(i);
             backend(i);
         }
         if (status_.ok()) splits();
@@ -112,14 +109,30 @@ private:
         if (stage.block_vectors < 1 || stage.block_vectors > vectors)
             return refuse("{}.block_vectors is {}; 1 to {} are accepted.", stage_name(i), stage.block_vectors,
                           vectors);
+        broadcast(i);
         const int pixels = depthwise ? max_depthwise_pixels(conv, plan_.isa, stage.dot, stage.block_rows)
                                      : max_dense_pixels(problem_, plan_, i);
         if (stage.block_pixels < 1 || stage.block_pixels > pixels)
-            return refuse("{}.block_pixels is {}; 1 to {} are accepted.", stage_name(i), stage.block_pixels,
-                          pixels);
+            return refuse("{}.block_pixels is {}; 1 to {} are accepted{}.", stage_name(i), stage.block_pixels,
+                          pixels, stage.broadcast == Broadcast::registers ? " with broadcast registers" : "");
         if (!block_channels_apply(problem_, plan_, i))
             refuse("{}.block_channels is {}; {} accepted.", stage_name(i), stage.block_channels,
                    accepted_block_channels(problem_, plan_, i));
+    }
+
+    void broadcast(int i) {
+        const StagePlan& stage = plan_.stage(i);
+        const bool registers = stage.broadcast == Broadcast::registers;
+        if (stage.broadcast > Broadcast::registers)
+            refuse("{}.broadcast is {}; embedded or registers is accepted.", stage_name(i),
+                   static_cast<int>(stage.broadcast));
+        if (registers && (problem_.stage(i).depthwise() || plan_.backend != Backend::tandem ||
+                          !can_embed_broadcast(plan_.isa, stage.dot)))
+            refuse(
+                "{}.broadcast is registers; embedded is accepted but for dense stages on AVX-512 by dot f32 "
+                "or "
+                "bf16 with backend tandem, as others leave no choice.",
+                stage_name(i));
     }
 
     void arithmetic(int i) {
@@ -139,6 +152,16 @@ private:
             accepted += std::string(accepted.empty() ? "" : ", ") + to_string(other);
         refuse("{}.dot is {}; {} is accepted for {} on {}.", stage_name(i), to_string(stage.dot), accepted,
                to_string(problem_.dtype), to_string(plan_.isa));
+    }
+
+    void weights_ahead(int i) {
+        const StagePlan& stage = plan_.stage(i);
+        if (stage.weights_ahead < 0)
+            refuse("{}.weights_ahead is {}; 0 (no prefetch) and more bytes are accepted.", stage_name(i),
+                   stage.weights_ahead);
+        if (stage.algorithm == Algorithm::direct && stage.weights_ahead != point_ahead)
+            refuse("{}.weights_ahead is {}; {} is accepted where the stage is not computed by Winograd.",
+                   stage_name(i), stage.weights_ahead, point_ahead);
     }
 
     void backend(int i) {

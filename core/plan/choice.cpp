@@ -10,6 +10,7 @@
 
 #include "core/plan/candidates.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
 
@@ -83,6 +84,7 @@ private:
                 StagePlan& block = plan.stage(i);
                 block.block_pixels = shape.pixels;
                 block.block_vectors = shape.vectors;
+                block.broadcast = default_broadcast(plan, block);
             }
             keep_faster(best, plan);
         }

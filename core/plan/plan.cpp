@@ -29,6 +29,8 @@ Plan with_libxsmm(Plan plan) noexcept {
         stage.algorithm = Algorithm::direct;
         stage.dot = Dot::f32;
         stage.block_channels = 0;
+        stage.broadcast = Broadcast::embedded;
+        stage.weights_ahead = point_ahead;
     }
     return plan;
 }
@@ -40,6 +42,10 @@ const char* to_string(Algorithm algorithm) noexcept {
         case Algorithm::winograd4: return "winograd4";
     }
     return "?";
+}
+
+const char* to_string(Broadcast broadcast) noexcept {
+    return broadcast == Broadcast::embedded ? "embedded" : "registers";
 }
 
 const char* to_string(Dot dot) noexcept {
@@ -70,6 +76,8 @@ std::string to_string(const StagePlan& s) {
                     s.dot == Dot::f32 ? "" : to_string(s.dot) + std::string(","), s.block_pixels,
                     s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
     if (s.block_channels > 0) text += fmt::format(",{}ch", s.block_channels);
+    if (s.broadcast == Broadcast::registers) text += ",broadcast-registers";
+    if (s.weights_ahead != point_ahead) text += fmt::format(",{}B-ahead", s.weights_ahead);
     return text;
 }
 
@@ -109,7 +117,8 @@ std::size_t hash_value(const Plan& plan) noexcept {
             static_cast<std::uint64_t>(s.block_rows) << 32 |
             static_cast<std::uint64_t>(s.channels_inner) << 48 |
             static_cast<std::uint64_t>(s.algorithm) << 56 | static_cast<std::uint64_t>(s.dot) << 60);
-        mix(static_cast<std::uint64_t>(s.block_channels));
+        mix(static_cast<std::uint64_t>(s.block_channels) | static_cast<std::uint64_t>(s.broadcast) << 32);
+        mix(static_cast<std::uint64_t>(s.weights_ahead));
     }
     return h;
 }

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "core/plan/machine.hpp"
@@ -54,6 +55,16 @@ inline constexpr std::array all_dots{Dot::f32,      Dot::bf16,     Dot::f16,    
                                      Dot::amx_bf16, Dot::amx_int8, Dot::amx_x3, Dot::amx_x6};
 const char* to_string(Dot dot) noexcept;
 
+/// How a dense block brings a pixel's dot group to all lanes. The order of sums is the same.
+enum class Broadcast : std::uint8_t {
+    embedded,  // each multiply does it with its operand, {1to16}; also where the instructions leave no choice
+    registers,  // once into a register, for all vectors of the block
+};
+const char* to_string(Broadcast broadcast) noexcept;
+
+/// StagePlan::weights_ahead: as far as pays at all, the weights of a point.
+inline constexpr int point_ahead = std::numeric_limits<int>::max();
+
 /// Algorithm, arithmetic and register blocking of one stage.
 struct StagePlan {
     Algorithm algorithm = Algorithm::direct;
@@ -66,6 +77,9 @@ struct StagePlan {
                                   // input), else the reverse
     int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in
                              // registers at once
+    Broadcast broadcast = Broadcast::embedded;  // dense, where can_embed_broadcast() (register_budget.hpp)
+    int weights_ahead = point_ahead;  // Winograd: bytes from the weights in use to those prefetched to L2, at
+                                      // most a point's; 0: none
     bool operator==(const StagePlan&) const = default;
 };
 

@@ -1,7 +1,7 @@
 #include "core/plan/tiling.hpp"
 
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -112,9 +112,8 @@ StagePlan plan_depthwise(const Stage& stage, Isa isa, Dot dot, Layout layout, bo
     plan.dot = dot;
     // Two rows share input loads where the registers allow a decent run of pixels beside two sets of
     // weights.
-    const int rows = is_avx512(isa) && (dot == Dot::int8 || stage.conv.kernel.w <= 5) ? 2 : 1;
-    plan.block_rows =
-        static_cast<int>(std::min<std::int64_t>({rows, max_depthwise_rows(stage), stage.out_h}));
+    const bool two = is_avx512(isa) && (dot == Dot::int8 || stage.conv.kernel.w <= 5) && stage.out_h > 1;
+    plan.block_rows = two && max_depthwise_rows(stage) > 1 && holds_row_pointers(stage, 2) ? 2 : 1;
     plan.block_pixels = max_depthwise_pixels(stage, isa, dot, plan.block_rows);
     plan.channels_inner = reads_tensor && layout == Layout::nhwc;
     return plan;
@@ -282,6 +281,23 @@ void balance(const Problem& problem, Plan& plan, int threads) {
 // Depthwise kernels up to this many rows are unrolled, and up to this many columns held in registers.
 constexpr std::int64_t most_unrolled = 7;
 
+// Input rows of `rows` output rows, and how many of these each of them meets.
+std::map<std::int64_t, int> input_row_uses(const Stage& stage, int rows) {
+    std::map<std::int64_t, int> uses;
+    for (int row = 0; row < rows; ++row)
+        for (std::int64_t tap = 0; tap < stage.conv.kernel.h; ++tap)
+            ++uses[row * stage.conv.stride.h + tap * stage.conv.dilation.h];
+    return uses;
+}
+
+// Rows of a depthwise block whose weights are wanted at once.
+int most_uses(const Stage& stage, int rows) {
+    int most = 0;
+    for (const auto& [row, uses] : input_row_uses(stage, rows))
+        most = std::max(most, uses);
+    return most;
+}
+
 }  // namespace
 
 std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
@@ -290,41 +306,39 @@ std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
 }
 
 std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
-    std::set<std::int64_t> inputs;
-    for (int row = 0; row < rows; ++row)
-        for (std::int64_t tap = 0; tap < stage.conv.kernel.h; ++tap)
-            inputs.insert(row * stage.conv.stride.h + tap * stage.conv.dilation.h);
-    return static_cast<std::int64_t>(inputs.size());
+    return static_cast<std::int64_t>(input_row_uses(stage, rows).size());
 }
 
 bool loops_kernel_rows(const Stage& stage) noexcept { return stage.conv.kernel.h > most_unrolled; }
 
 bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept {
-    constexpr int least_accumulators = 8;  // two FMAs a cycle, each four cycles long
+    constexpr int many_accumulators = 8;  // two FMAs a cycle, each four cycles long
     const std::int64_t columns = stage.conv.kernel.w;
+    const int least = rows <= 2 && columns <= most_unrolled ? rows : many_accumulators;
     const int held = depthwise_registers::held(isa, stage.conv.multiplier > 1);
-    return columns <= most_unrolled ||
-           vector_registers(isa) - held - depthwise_registers::loaders(isa) - rows * columns >=
-               least_accumulators;
+    return vector_registers(isa) - held - depthwise_registers::loaders(isa) -
+               most_uses(stage, rows) * columns >=
+           least;
 }
 
 int max_depthwise_rows(const Stage& stage) noexcept {
-    if (loops_kernel_rows(stage)) return 1;
+    return loops_kernel_rows(stage) ? 1 : depthwise_registers::most_rows;
+}
+
+bool holds_row_pointers(const Stage& stage, int rows) noexcept {
     const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
-    int rows = 1;
-    while (rows < 4 &&
-           distinct_input_rows(stage, rows + 1) + (rows + 1) * outputs <= depthwise_registers::row_pointers)
-        ++rows;
-    return rows;
+    return distinct_input_rows(stage, rows) + rows * outputs <= depthwise_registers::row_pointers;
 }
 
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept {
     if (dot == Dot::int8) {
-        const int weights = rows * static_cast<int>(window_row_vectors(stage));
+        const int weights = most_uses(stage, rows) * static_cast<int>(window_row_vectors(stage));
         return (vector_registers(isa) - depthwise_registers::windows - weights) / rows;
     }
     const int held = depthwise_registers::held(isa, stage.conv.multiplier > 1);
-    const int weights = holds_kernel_row(stage, isa, rows) ? rows * static_cast<int>(stage.conv.kernel.w) : 0;
+    const int weights = holds_kernel_row(stage, isa, rows)
+                            ? most_uses(stage, rows) * static_cast<int>(stage.conv.kernel.w)
+                            : 0;
     const int beside = std::max(weights + depthwise_registers::loaders(isa), epilogue_temps);
     return (vector_registers(isa) - held - beside) / rows;
 }
@@ -357,6 +371,8 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
         if (plan.stage(i).algorithm == Algorithm::direct) plan.stage(i).dot = choose_dot(problem, machine, i);
     }
     limit_error(problem, plan);
+    for (StagePlan& stage : plan.stages)
+        stage.broadcast = default_broadcast(plan, stage);
     const Stage& last = problem.last();
     plan.tile_w = static_cast<int>(last.out_w);
     const auto budget = static_cast<std::int64_t>(machine.caches.l2);

@@ -26,16 +26,20 @@ bool needs_full_width(const Problem& problem, const Plan& plan) noexcept;
 /// Most output pixels of a depthwise block with `rows` rows at once, by the register budget.
 int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept;
 
-/// Output rows that a depthwise block can compute at once, so that pointers to all their input rows fit the
-/// general registers; 1 where kernel rows are looped over.
+/// Output rows that a depthwise block can compute at once; 1 where kernel rows are looped over.
 int max_depthwise_rows(const Stage& stage) noexcept;
+
+/// The general registers hold pointers to all input rows of a depthwise block of `rows` rows; else each is
+/// loaded from the row table when its turn comes.
+bool holds_row_pointers(const Stage& stage, int rows) noexcept;
 
 /// A depthwise block of this stage is one kernel row's code in a loop over the kernel rows: unrolled, large
 /// kernels would need more pointers than there are registers, and code that leaves L1I.
 bool loops_kernel_rows(const Stage& stage) noexcept;
 
-/// A depthwise block of `rows` rows loads a kernel row's weights into registers, by f32 FMAs; else each FMA
-/// takes its own from memory, as a wide kernel's leave too few registers to the accumulators.
+/// A depthwise block of `rows` rows loads the weights that meet an input row into registers, by f32 FMAs;
+/// else each FMA takes its own from memory, as those of wide kernels and many rows leave too few registers to
+/// the accumulators.
 bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept;
 
 /// Input rows that `rows` output rows of a stage read, each counted once.

@@ -12,8 +12,10 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <string_view>
 #include <type_traits>
 
+#include "core/plan/register_budget.hpp"
 #include "core/run/json_reader.hpp"
 
 namespace tandem {
@@ -48,7 +50,8 @@ void each_field(AnyPlan& plan, Visit&& visit) {
 
 template <class AnyStage, class Visit>
 void each_stage_field(AnyStage& stage, Visit&& visit) {
-    auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner, block_channels] = stage;
+    auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner, block_channels, broadcast,
+           weights_ahead] = stage;
     visit("algorithm", algorithm);
     visit("dot", dot);
     visit("block_pixels", block_pixels);
@@ -56,6 +59,8 @@ void each_stage_field(AnyStage& stage, Visit&& visit) {
     visit("block_rows", block_rows);
     visit("channels_inner", channels_inner);
     visit("block_channels", block_channels);
+    visit("broadcast", broadcast);
+    visit("weights_ahead", weights_ahead);
 }
 
 constexpr std::array edges{Edge::recompute, Edge::sliding, Edge::stored};
@@ -65,6 +70,8 @@ constexpr const auto& values_of(Edge) { return edges; }
 constexpr const auto& values_of(Backend) { return backends; }
 constexpr const auto& values_of(Algorithm) { return algorithms; }
 constexpr const auto& values_of(Dot) { return all_dots; }
+constexpr std::array broadcasts{Broadcast::embedded, Broadcast::registers};
+constexpr const auto& values_of(Broadcast) { return broadcasts; }
 
 template <class Value>
 Json value_to_json(const Value& value) {
@@ -102,12 +109,17 @@ void read_member(ObjectReader& reader, const char* name, Value& value) {
     if (const Json* json = reader.member(name)) reader.fail(read_value(reader.path(name), *json, value));
 }
 
+/// Members that plans have not always had, and that may be missing; read_stages() says what that means.
+bool may_lack(std::string_view name) { return name == "broadcast" || name == "weights_ahead"; }
+
 /// Objects of a list, one for each of `items` at most.
 template <class Item, class EachField>
 Status read_list(const std::string& name, const Json& json, std::span<Item> items, EachField each) {
     for (std::size_t i = 0; i < json.size() && i < items.size(); ++i) {
         ObjectReader reader(json[i], fmt::format("{}[{}]", name, i));
-        each(items[i], [&](const char* field, auto& value) { read_member(reader, field, value); });
+        each(items[i], [&](const char* field, auto& value) {
+            if (reader.has(field) || !may_lack(field)) read_member(reader, field, value);
+        });
         if (Status status = reader.finish(); !status) return status;
     }
     return {};
@@ -126,6 +138,15 @@ constexpr auto stage_fields = [](auto& stage, auto&& visit) {
 constexpr auto tiling_fields = [](auto& tiling, auto&& visit) {
     each_tiling_field(tiling, visit);
 };
+
+Status read_stages(const std::string& name, const Json& list, Plan& plan) {
+    if (Status status = check_list(name, list, 1, plan.stages.size()); !status) return status;
+    Status status = read_list(name, list, std::span<StagePlan>(plan.stages), stage_fields);
+    for (std::size_t i = 0; i < list.size() && status.ok(); ++i)
+        if (!list[i].contains("broadcast"))
+            plan.stages[i].broadcast = default_broadcast(plan, plan.stages[i]);
+    return status;
+}
 
 /// How the stages meet, as plans of pairs said it before there were edges.
 Status read_fusion(const std::string& name, const Json& json, Edge& edge) {
@@ -192,8 +213,7 @@ Result<Plan> plan_from_json(const Json& json) {
     ObjectReader reader(json, "plan");
     each_field(plan, [&](const char* name, auto& value) { read_member(reader, name, value); });
     if (const Json* list = reader.member("stages")) {
-        reader.fail(check_list(reader.path("stages"), *list, 1, plan.stages.size()));
-        reader.fail(read_list(reader.path("stages"), *list, std::span<StagePlan>(plan.stages), stage_fields));
+        reader.fail(read_stages(reader.path("stages"), *list, plan));
         if (reader.has("fusion")) {
             if (const Json* fusion = reader.member("fusion"))
                 reader.fail(read_fusion(reader.path("fusion"), *fusion, plan.edges[0]));
