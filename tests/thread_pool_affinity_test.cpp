@@ -1,12 +1,10 @@
 // Where the parts of a run are: not on the core of its caller.
 #include "support/doctest.hpp"
 #include <sched.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
-#include <cstddef>
-#include <functional>
-#include <map>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -58,40 +56,54 @@ public:
     Cores() {
         const auto topology = load_topology();
         REQUIRE(topology.ok());
-        const Placement placement = place_on_host(topology->get(), 0);
-        for (const Cpuset& core : placement.cores) {
+        for (const Cpuset& core : place_on_host(topology->get(), 0).cores) {
+            cpu_set_t set;
+            CPU_ZERO(&set);
             for (int cpu = 0; cpu <= hwloc_bitmap_last(core.get()); ++cpu)
-                if (hwloc_bitmap_isset(core.get(), static_cast<unsigned>(cpu)) != 0)
-                    core_of_[cpu] = &core - placement.cores.data();
+                if (hwloc_bitmap_isset(core.get(), static_cast<unsigned>(cpu)) != 0) CPU_SET(cpu, &set);
+            sets_.push_back(set);
         }
-        count_ = placement.cores.size();
     }
 
     /// Is there one for a worker beside the caller's?
-    bool spare_one() const { return count_ >= 2; }
-    std::ptrdiff_t core_of(int cpu) const { return core_of_.at(cpu); }
+    bool spare_one() const { return sets_.size() >= 2; }
     std::vector<int> cpus() const {
         std::vector<int> list;
-        for (const auto& [cpu, core] : core_of_)
-            list.push_back(cpu);
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+            if (CPU_COUNT(core_of(cpu)) > 0) list.push_back(cpu);
         return list;
+    }
+    /// The CPUs of the core that has this one.
+    const cpu_set_t* core_of(int cpu) const {
+        static const cpu_set_t empty{};
+        for (const cpu_set_t& set : sets_)
+            if (CPU_ISSET(cpu, &set)) return &set;
+        return &empty;
     }
 
 private:
-    std::map<int, std::ptrdiff_t> core_of_;
-    std::size_t count_ = 0;
+    std::vector<cpu_set_t> sets_;
 };
 
-/// One run: is every other part, from its first instruction to its last, on another core than `caller_cpu`?
+bool overlap(const cpu_set_t& a, const cpu_set_t& b) {
+    cpu_set_t both;
+    CPU_AND(&both, &a, &b);
+    return CPU_COUNT(&both) > 0;
+}
+
+/// One run: is every other part, from its first instruction to its last, off the core of `caller_cpu`, and
+/// may not go there?
 bool workers_keep_off(ThreadPool& pool, const Cores& cores, int caller_cpu) {
+    const cpu_set_t core = *cores.core_of(caller_cpu);
     std::atomic<bool> off{true};
     const auto ran = pool.parallel([&](int part) {
+        if (part == 0) return;
         const int begin = sched_getcpu();
         for (const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(20);
              std::chrono::steady_clock::now() < end;) {
         }
-        for (const int cpu : {begin, sched_getcpu()})
-            if ((cores.core_of(cpu) == cores.core_of(caller_cpu)) != (part == 0)) off = false;
+        if (CPU_ISSET(begin, &core) || CPU_ISSET(sched_getcpu(), &core) || overlap(own_affinity(), core))
+            off = false;
     });
     return ran.ok() && off;
 }
@@ -150,6 +162,31 @@ TEST_CASE("no part of a worker runs on the core that the caller is on") {
             }
             if (round % 4 == 3) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // they sleep too
         }
+    }
+}
+
+// It could not do so itself: where the kernel lets the caller run on, it waits behind it.
+TEST_CASE("a worker that ran where the caller is now has been moved when the caller's part begins") {
+    const Cores cores;
+    if (!cores.spare_one()) return;
+    ThreadPool pool = make_pool(2);
+    const OwnAffinity restored;
+    for (int round = 0; round < 20; ++round) {
+        int worker_cpu = -1;
+        pid_t worker = 0;
+        REQUIRE(pool.parallel([&](int part) {
+            if (part == 0) return;
+            worker_cpu = sched_getcpu();
+            worker = gettid();
+        }));
+        restored.narrow_to(worker_cpu);
+        cpu_set_t seen;
+        CPU_ZERO(&seen);
+        REQUIRE(pool.parallel([&](int part) {
+            if (part == 0) sched_getaffinity(worker, sizeof seen, &seen);
+        }));
+        CHECK(CPU_COUNT(&seen) > 0);
+        CHECK(!overlap(seen, *cores.core_of(worker_cpu)));
     }
 }
 
