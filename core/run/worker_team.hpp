@@ -8,7 +8,7 @@
 // itself. The others see to their affinity at the start of their parts, all at once. While callers stay where
 // they are, a run costs one look at the current CPU.
 //
-// Nothing is allocated in a run, unless a part's scratch grows or a part fails.
+// Nothing is allocated in a run, unless affinities change, a part's scratch grows or a part fails.
 #pragma once
 
 #include <pthread.h>
