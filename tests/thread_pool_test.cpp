@@ -2,10 +2,7 @@
 
 #include "support/doctest.hpp"
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -18,22 +15,15 @@
 #include <vector>
 
 #include "core/run/worker_team.hpp"
+#include "support/in_child.hpp"
 
 using tandem::ThreadPool;
-
-// The thread sanitizer does not support threads in a child of a process that had several.
-#if defined(__SANITIZE_THREAD__)
-#define TANDEM_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TANDEM_TSAN 1
-#endif
-#endif
+using tandem::test::in_child;
 
 namespace {
 
-ThreadPool make_pool(int threads, bool pin = true) {
-    auto pool = ThreadPool::create({.threads = threads, .pin = pin});
+ThreadPool make_pool(int threads) {
+    auto pool = ThreadPool::create({.threads = threads});
     REQUIRE_MESSAGE(pool.ok(), (pool.ok() ? "" : pool.error().message));
     return std::move(*pool);
 }
@@ -56,34 +46,6 @@ bool counts_up(ThreadPool& pool, int rounds) {
         }
     }
     return true;
-}
-
-/// The exit code of a forked child that runs `body`; nullopt if it did not end in time or died.
-template <class Body>
-std::optional<int> in_child(Body body) {
-    const pid_t child = fork();
-    if (child == 0) {
-        _exit(body());
-    }
-    constexpr auto patience = std::chrono::seconds(20);
-    const auto deadline = std::chrono::steady_clock::now() + patience;
-    int status = 0;
-    while (waitpid(child, &status, WNOHANG) == 0) {
-        if (std::chrono::steady_clock::now() > deadline) {
-            kill(child, SIGKILL);
-            waitpid(child, &status, 0);
-            return std::nullopt;
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    return WIFEXITED(status) ? std::optional(WEXITSTATUS(status)) : std::nullopt;
-}
-
-cpu_set_t own_affinity() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    REQUIRE(sched_getaffinity(0, sizeof set, &set) == 0);
-    return set;
 }
 
 }  // namespace
@@ -146,38 +108,6 @@ TEST_CASE("part 0 is the caller; the others are threads of their own, named, wit
     CHECK(names[2] == "tandem-2");
     CHECK(blocks_sigint == std::vector<int>{0, 1, 1});
     CHECK(blocks_sigsegv == std::vector<int>{0, 0, 0});
-}
-
-TEST_CASE("the caller's affinity is never changed; pinned workers have one CPU each") {
-    const cpu_set_t before = own_affinity();
-    ThreadPool pool = make_pool(2);
-    int worker_cpus = 0;
-    REQUIRE(pool.parallel([&](int part) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        if (part == 1 && sched_getaffinity(0, sizeof set, &set) == 0) {
-            worker_cpus = CPU_COUNT(&set);
-        }
-    }));
-    const cpu_set_t after = own_affinity();
-    CHECK(CPU_EQUAL(&before, &after));
-    if (CPU_COUNT(&before) >= 2) {
-        CHECK(worker_cpus == 1);
-    }
-}
-
-TEST_CASE("unpinned workers keep the creator's affinity") {
-    ThreadPool pool = make_pool(2, false);
-    const cpu_set_t own = own_affinity();
-    bool same = false;
-    REQUIRE(pool.parallel([&](int part) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        if (part == 1 && sched_getaffinity(0, sizeof set, &set) == 0) {
-            same = CPU_EQUAL(&own, &set);
-        }
-    }));
-    CHECK(same);
 }
 
 TEST_CASE("a run from inside a part is an error, on every worker and for any pool") {
@@ -256,6 +186,16 @@ TEST_CASE("pools come and go, used or not") {
     }
 }
 
+TEST_CASE("two pools work side by side") {
+    ThreadPool a = make_pool(2), b = make_pool(2);
+    bool b_ok = false;
+    std::thread other([&] { b_ok = counts_up(b, 500); });
+    const bool a_ok = counts_up(a, 500);
+    other.join();
+    CHECK(a_ok);
+    CHECK(b_ok);
+}
+
 TEST_CASE("several callers at once take turns") {
     ThreadPool pool = make_pool(3);
     std::atomic<int> running{0};
@@ -277,16 +217,6 @@ TEST_CASE("several callers at once take turns") {
     }
     CHECK(all_ok);
     CHECK(!overlapped);
-}
-
-TEST_CASE("two pools work side by side") {
-    ThreadPool a = make_pool(2), b = make_pool(2);
-    bool b_ok = false;
-    std::thread other([&] { b_ok = counts_up(b, 500); });
-    const bool a_ok = counts_up(a, 500);
-    other.join();
-    CHECK(a_ok);
-    CHECK(b_ok);
 }
 
 #ifndef TANDEM_TSAN

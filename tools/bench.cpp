@@ -120,6 +120,13 @@ std::function<void()> probe(const BenchSetup& setup, Dot dot, Isa isa) {
     };
 }
 
+std::function<void()> run_of(const BenchSetup& setup, Contender& other) {
+    return [&other, placement = setup.placement] {
+        if (placement) placement->follow_caller();
+        other.run();
+    };
+}
+
 double probe_gflops(const BenchSetup& setup, Dot dot, Isa isa, double seconds) {
     const double burst = dot_ops_per_iteration(dot, isa) * static_cast<double>(probe_iterations);
     return (setup.pool ? 4 * burst * setup.settings.threads : burst) / seconds * 1e-9;
@@ -168,7 +175,7 @@ Status measure(const BenchSetup& setup, double seconds, const Kernel& kernel, Fi
     if (dot != Dot::f32) functions.push_back(probe(setup, Dot::f32, isa));
     const std::size_t first_other = functions.size();
     for (const auto& other : field.others)
-        if (other) functions.push_back([&contender = *other] { contender.run(); });
+        if (other) functions.push_back(run_of(setup, *other));
     std::vector<Series> series = interleave(functions, timing);
     if (!evicted) return evicted;
     for (const Series& one : series)
@@ -205,8 +212,7 @@ Result<Request> read_layer(const BenchReport& report, const Item& item) {
                              to_string(request->settings.isa()), to_string(of_run))};
 }
 
-LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlacement* placement,
-                        const Item& item) {
+LayerResult bench_layer(const BenchReport& report, double seconds, const Item& item) {
     LayerResult layer;
     layer.item = item;
     layer.settings = report.setup.settings;
@@ -230,7 +236,7 @@ LayerResult bench_layer(const BenchReport& report, double seconds, ThreadPlaceme
     layer.flops = problem.flops();
     layer.fused_intensity = intensity(problem, false);
     layer.separate_intensity = intensity(problem, true);
-    if (placement) placement->bind_new_threads();
+    if (setup.placement) setup.placement->find_threads();
     if (const Status status = measure(setup, seconds, *kernel, *field, layer); !status)
         layer.error = status.error().message;
     return layer;
@@ -246,12 +252,11 @@ Status write_reports(const BenchReport& report, const BenchOptions& options) {
     return {};
 }
 
-int run_layers(const BenchOptions& options, BenchReport& report, ThreadPlacement* placement,
-               const std::vector<Item>& items) {
+int run_layers(const BenchOptions& options, BenchReport& report, const std::vector<Item>& items) {
     print_header(report);
     bool failed = false;
     for (const Item& item : items) {
-        report.layers.push_back(bench_layer(report, options.seconds, placement, item));
+        report.layers.push_back(bench_layer(report, options.seconds, item));
         failed |= !report.layers.back().error.empty();
         print_layer(report.layers.back());
     }
@@ -283,7 +288,7 @@ int run_report(const BenchOptions& options, const Settings& settings, const std:
     report.setup.onednn_auto = options.onednn_algorithm == "auto";
     Context context;
     report.setup.context = &context;
-    if (settings.threads == 1) return run_layers(options, report, nullptr, items);
+    if (settings.threads == 1) return run_layers(options, report, items);
     PoolOptions pool_options;
     pool_options.threads = settings.threads;
     Result<ThreadPool> pool = ThreadPool::create(pool_options);
@@ -293,7 +298,8 @@ int run_report(const BenchOptions& options, const Settings& settings, const std:
     Result<ThreadPlacement> placement = ThreadPlacement::create(settings.threads);
     if (!placement) return complain(placement.error().message, exit_failed);
     report.setup.pool = &*pool;
-    return run_layers(options, report, &*placement, items);
+    report.setup.placement = &*placement;
+    return run_layers(options, report, items);
 }
 
 int run_bench(const BenchOptions& options, char** argv) {

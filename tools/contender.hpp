@@ -16,6 +16,8 @@
 
 namespace tandem::tool {
 
+class ThreadPlacement;
+
 /// One layer with its data; outlives the contenders prepared with it. Numbers are floats whatever the
 /// tensors' data types are, as in VerificationData; quantised ones have zero points of zero, and weights of
 /// 7 bits.
@@ -44,10 +46,11 @@ public:
 struct BenchSetup {
     Settings settings{};
     Context* context = nullptr;
-    ThreadPool* pool = nullptr;  // null: one thread
-    bool onednn_auto = false;    // contender "onednn": let oneDNN choose the algorithm, Winograd included,
-                                 // instead of direct convolution
-    bool cold = false;           // L1 and L2 are emptied before each call
+    ThreadPool* pool = nullptr;            // null: one thread
+    ThreadPlacement* placement = nullptr;  // of threads that are not the pool's; null: one thread
+    bool onednn_auto = false;  // contender "onednn": let oneDNN choose the algorithm, Winograd included,
+                               // instead of direct convolution
+    bool cold = false;         // L1 and L2 are emptied before each call
 };
 
 /// Tandem's kernel of the whole layer: what the others are compared with.

@@ -32,6 +32,9 @@ void print_placement() {
         fmt::print("  worker {}  core {}, CPU {}, NUMA node {}\n", i, worker.core_index,
                    worker.cpuset ? hwloc_bitmap_first(worker.cpuset.get()) : -1, worker.numa_node);
     }
+    fmt::print(
+        "            that is where they begin: by default the kernel may move them, but not to the "
+        "core that the caller is on\n");
 }
 
 /// Of one thread, and of one a core.

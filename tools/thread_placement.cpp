@@ -1,11 +1,11 @@
 #include "tools/thread_placement.hpp"
 
+#include <hwloc/linux.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
-
-#include "core/run/topology.hpp"
 
 namespace tandem::tool {
 
@@ -19,38 +19,42 @@ std::set<pid_t> threads_of_process() {
     return threads;
 }
 
-// 0: the calling thread. A thread that ended meanwhile, or a CPU that was taken away, leaves things as they
-// were.
-void bind(pid_t thread, int cpu) {
-    if (cpu < 0) return;
-    cpu_set_t* const set = CPU_ALLOC(static_cast<std::size_t>(cpu) + 1);
-    if (!set) return;
-    const std::size_t bytes = CPU_ALLOC_SIZE(static_cast<std::size_t>(cpu) + 1);
-    CPU_ZERO_S(bytes, set);
-    CPU_SET_S(static_cast<std::size_t>(cpu), bytes, set);
-    static_cast<void>(sched_setaffinity(thread, bytes, set));
-    CPU_FREE(set);
-}
-
 }  // namespace
 
+ThreadPlacement::Pool::Pool(Topology host, int threads)
+    : topology(std::move(host)), placement(place_on_host(topology.get(), threads)),
+      affinity(placement, PoolOptions().pinning) {}
+
 Result<ThreadPlacement> ThreadPlacement::create(int threads) {
-    const Result<Topology> topology = load_topology();
+    Result<Topology> topology = load_topology();
     if (!topology) return topology.error();
-    ThreadPlacement placement;
-    const Placement cores = place_on_host(topology->get(), threads);
-    for (const Worker& worker : cores.workers)
-        placement.cpus_.push_back(worker.cpuset ? hwloc_bitmap_first(worker.cpuset.get()) : -1);
-    placement.known_ = threads_of_process();
-    bind(0, placement.cpus_.front());
-    return placement;
+    return ThreadPlacement(std::make_unique<Pool>(std::move(*topology), threads));
 }
 
-void ThreadPlacement::bind_new_threads() {
-    for (const pid_t thread : threads_of_process()) {
-        if (!known_.insert(thread).second) continue;
-        if (next_ < cpus_.size()) bind(thread, cpus_[next_]);
-        ++next_;
+ThreadPlacement::ThreadPlacement(std::unique_ptr<Pool> pool)
+    : pool_(std::move(pool)), known_(threads_of_process()) {}
+
+int ThreadPlacement::caller_zone() const noexcept { return pool_->affinity.zone_of(sched_getcpu()); }
+
+void ThreadPlacement::find_threads() {
+    for (const pid_t thread : threads_of_process())
+        if (known_.insert(thread).second) threads_.push_back(thread);
+    place_threads(caller_zone());
+}
+
+void ThreadPlacement::follow_caller() {
+    if (const int zone = caller_zone(); zone != caller_zone_) place_threads(zone);
+}
+
+// By way of their homes, as the pool moves its workers. A thread that has ended stays ended.
+void ThreadPlacement::place_threads(int caller_zone) {
+    caller_zone_ = caller_zone;
+    const std::size_t others = std::min(threads_.size(), pool_->placement.workers.size() - 1);
+    for (std::size_t i = 0; i < others; ++i) {
+        const int worker = static_cast<int>(i) + 1;
+        for (const hwloc_const_bitmap_t cpus :
+             {pool_->affinity.home(worker, caller_zone), pool_->affinity.cpus(worker, caller_zone)})
+            if (cpus) hwloc_linux_set_tid_cpubind(pool_->topology.get(), threads_[i], cpus);
     }
 }
 

@@ -1,4 +1,4 @@
-// ThreadPool: placement, serialisation of runs and survival of fork(). The threads themselves are in
+// ThreadPool: set-up, serialisation of runs and survival of fork(). The threads themselves are in
 // worker_team.
 //
 // fork(): a child has none of its parent's workers, and whatever they were doing to the team's memory, or
@@ -15,6 +15,7 @@
 
 #include "core/run/fork_hook.hpp"
 #include "core/run/topology.hpp"
+#include "core/run/worker_affinity.hpp"
 #include "core/run/worker_team.hpp"
 
 namespace tandem {
@@ -65,8 +66,8 @@ Status call_function(void* context, int part, Scratch&) {
 }  // namespace
 
 struct ThreadPool::Impl {
-    Impl(Topology host, Placement where, bool pin_workers)
-        : topology(std::move(host)), placement(std::move(where)), pin(pin_workers) {}
+    Impl(Topology host, Placement where, Pinning pinning)
+        : topology(std::move(host)), placement(std::move(where)), affinity(placement, pinning) {}
 
     Status run(const Job& job);
     Status run_steps(KernelCall& call);
@@ -75,7 +76,7 @@ struct ThreadPool::Impl {
 
     const Topology topology;
     const Placement placement;
-    const bool pin;
+    const WorkerAffinity affinity;
     std::mutex run_mutex;              // held during a run; guards `team` and `shared`
     Scratch shared;                    // memory between the steps of a kernel
     std::unique_ptr<WorkerTeam> team;  // null in a forked child until its first run
@@ -105,7 +106,7 @@ Status ThreadPool::Impl::run_steps(KernelCall& call) {
 
 Status ThreadPool::Impl::start_team() {
     if (team) return {};
-    auto started = WorkerTeam::start(topology.get(), placement, pin);
+    auto started = WorkerTeam::start(topology.get(), placement, affinity);
     if (!started) {
         return started.error();
     }
@@ -134,7 +135,7 @@ Result<ThreadPool> ThreadPool::create(const PoolOptions& options) {
             return topology.error();
         }
         Placement placement = place_on_host(topology->get(), options.threads);
-        auto impl = std::make_unique<Impl>(std::move(*topology), std::move(placement), options.pin);
+        auto impl = std::make_unique<Impl>(std::move(*topology), std::move(placement), options.pinning);
         if (Status status = impl->start_team(); !status) {
             return status.error();
         }

@@ -113,7 +113,7 @@ Worker make_worker(const Core& core, std::size_t which_cpu) {
     return worker;
 }
 
-/// First CPUs of all cores, then second CPUs, ...; unpinned workers once there are no more.
+/// First CPUs of all cores, then second CPUs, ...; workers without one once there are no more.
 std::vector<Worker> assign(const Site& site, int count) {
     std::vector<Worker> workers;
     const auto wanted = static_cast<std::size_t>(count);
@@ -129,6 +129,19 @@ std::vector<Worker> assign(const Site& site, int count) {
     return workers;
 }
 
+/// Of the kinds in use, so that no worker of a fast kind wanders off to a slow core.
+std::vector<Cpuset> cores_in_use(const Site& site, const std::vector<Worker>& workers) {
+    const int slowest = std::ranges::max_element(workers, {}, &Worker::core_kind)->core_kind;
+    std::vector<Cpuset> used;
+    for (const Core& core : site.cores) {
+        if (core.kind > slowest) continue;
+        used.emplace_back(hwloc_bitmap_alloc());
+        for (const unsigned cpu : core.cpus)
+            hwloc_bitmap_set(used.back().get(), cpu);
+    }
+    return used;
+}
+
 std::string plural(int count, const char* noun) {
     return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
@@ -141,8 +154,9 @@ std::string explain_request(const Site& site, int requested) {
                             std::min(requested, site.cpus) - cores);
     }
     if (requested > site.cpus) {
-        text += fmt::format(" Workers beyond the CPUs are unpinned, and none spins while it waits: {}.",
-                            requested - site.cpus);
+        text +=
+            fmt::format(" Workers beyond the CPUs have none of their own, and none spins while it waits: {}.",
+                        requested - site.cpus);
     }
     if (requested > site.quota_limit) {
         text += " That is more than the quota: the group will be stopped when it has used it up.";
@@ -197,6 +211,7 @@ Placement place_workers(hwloc_topology_t topology, hwloc_const_bitmap_t allowed,
     const int count = requested > 0 ? requested : default_worker_count(site);
     Placement placement;
     placement.workers = assign(site, count);
+    placement.cores = cores_in_use(site, placement.workers);
     placement.oversubscribed = count > std::min(site.cpus, site.quota_limit);
     placement.explanation = explain(site, count, requested, quota);
     return placement;

@@ -1,4 +1,4 @@
-// Topology: which core each worker of a pool gets, and why. Everything decides from the hwloc topology
+// Topology: which cores the workers of a pool get, and why. Everything decides from the hwloc topology
 // handed in, so tests use synthetic ones.
 //
 // Vocabulary: a CPU is a hardware thread (hwloc's PU); a core has one or several, which share its FMA
@@ -23,16 +23,17 @@ struct HwlocDeleter {
 using Cpuset = std::unique_ptr<hwloc_bitmap_s, HwlocDeleter>;
 using Topology = std::unique_ptr<hwloc_topology, HwlocDeleter>;
 
-/// Where one worker runs.
+/// Where one worker is at home: pinned to it or not, see WorkerAffinity.
 struct Worker {
     int core_index = -1;  // hwloc's logical index of the core; -1: no core of its own
-    Cpuset cpuset;        // one CPU; null: to be left unpinned
+    Cpuset cpuset;        // one CPU; null: none of its own
     int numa_node = -1;   // hwloc's OS index; -1: unknown or none
     int core_kind = 0;    // 0: most capable
 };
 
 struct Placement {
     std::vector<Worker> workers;  // at least one
+    std::vector<Cpuset> cores;  // allowed CPUs of every core of the kinds that the workers are on, one a core
     bool oversubscribed =
         false;  // more workers than allowed CPUs or than the quota's: whoever waits should not spin
     std::string explanation;  // every decision, in sentences
@@ -47,7 +48,7 @@ struct Placement {
 /// slowest worker sets the pace.
 ///
 /// requested > 0: that many workers whatever the quota; most capable cores first, then slower cores, then
-/// second CPUs of cores, and unpinned workers beyond that.
+/// second CPUs of cores, and workers without a CPU of their own beyond that.
 Placement place_workers(hwloc_topology_t topology, hwloc_const_bitmap_t allowed, double quota, int requested);
 
 /// This machine's topology (without I/O devices), limited to the cgroup's cpuset. Takes milliseconds.

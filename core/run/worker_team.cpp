@@ -1,6 +1,7 @@
 #include "core/run/worker_team.hpp"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <cstdint>
@@ -26,6 +27,16 @@ constexpr std::size_t scratch_alignment = 64;
 constexpr std::size_t page_bytes = 4096;  // growth step; below a page, first touch decides nothing
 
 thread_local bool in_part = false;
+
+bool is_in(hwloc_const_bitmap_t cpus, int cpu) noexcept {
+    return cpu >= 0 && hwloc_bitmap_isset(cpus, static_cast<unsigned>(cpu)) != 0;
+}
+
+void name_thread(int part) noexcept {
+    char name[16];  // the kernel's limit, terminator included
+    *fmt::format_to_n(name, sizeof name - 1, "tandem-{}", part).out = '\0';
+    pthread_setname_np(pthread_self(), name);
+}
 
 /// Blocks the signals that the kernel may deliver to any thread, for as long as this lives. Threads created
 /// meanwhile inherit that, so an application's handlers stay on its own threads. Faults go to the thread
@@ -71,9 +82,9 @@ Result<std::span<std::byte>> Scratch::reserve(std::size_t bytes) noexcept {
 }
 
 Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology, const Placement& placement,
-                                                      bool pin) {
+                                                      const WorkerAffinity& affinity) {
     try {
-        std::unique_ptr<WorkerTeam> team(new WorkerTeam(topology, placement, pin));
+        std::unique_ptr<WorkerTeam> team(new WorkerTeam(topology, placement, affinity));
         if (Status status = team->start_threads(); !status) {
             return status.error();
         }
@@ -83,9 +94,10 @@ Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology,
     }
 }
 
-WorkerTeam::WorkerTeam(hwloc_topology_t topology, const Placement& placement, bool pin)
-    : topology_(topology), placement_(placement), pin_(pin),
-      parts_(static_cast<int>(placement.workers.size())), slots_(new Slot[placement.workers.size()]) {
+WorkerTeam::WorkerTeam(hwloc_topology_t topology, const Placement& placement, const WorkerAffinity& affinity)
+    : topology_(topology), placement_(placement), affinity_(affinity),
+      caller_zone_(affinity.zone_of(sched_getcpu())), parts_(static_cast<int>(placement.workers.size())),
+      slots_(new Slot[placement.workers.size()]) {
     for (int part = 0; part < parts_; ++part) {
         slots_[part].team = this;
         slots_[part].part = part;
@@ -111,8 +123,28 @@ Status WorkerTeam::start_threads() {
                             parts_, std::strerror(error))};
         }
         ++started_;
+        settle(slots_[part]);
     }
     return {};
+}
+
+/// Lets the worker run where it now may; by way of its home if it is elsewhere.
+void WorkerTeam::settle(Slot& slot) const noexcept {
+    slot.cpus = affinity_.cpus(slot.part, caller_zone_);
+    if (!slot.cpus) return;
+    const hwloc_const_bitmap_t home =
+        is_in(slot.cpus, slot.cpu) ? nullptr : affinity_.home(slot.part, caller_zone_);
+    if (home) hwloc_set_thread_cpubind(topology_, slot.thread, home, 0);
+    if (home != slot.cpus) hwloc_set_thread_cpubind(topology_, slot.thread, slot.cpus, 0);
+}
+
+/// Moves the workers that are in the way of a caller that is not where the last one was.
+void WorkerTeam::make_way() noexcept {
+    const int zone = affinity_.zone_of(sched_getcpu());
+    if (zone == caller_zone_) return;
+    caller_zone_ = zone;
+    for (int part = 1; part < parts_; ++part)
+        if (Slot& slot = slots_[part]; !is_in(affinity_.cpus(part, zone), slot.cpu)) settle(slot);
 }
 
 /// Where threads outnumber CPUs, one that spins keeps the one it waits for from running.
@@ -123,6 +155,7 @@ std::chrono::nanoseconds WorkerTeam::spin_or_none(std::chrono::nanoseconds spin)
 bool WorkerTeam::inside_part() noexcept { return in_part; }
 
 Status WorkerTeam::run(const Job& job) noexcept {
+    make_way();
     job_ = job;
     failed_.store(false, std::memory_order_relaxed);
     pending_.store(started_, std::memory_order_relaxed);
@@ -139,20 +172,9 @@ Status WorkerTeam::run(const Job& job) noexcept {
 
 void* WorkerTeam::thread_main(void* argument) noexcept {
     Slot& slot = *static_cast<Slot*>(argument);
-    slot.team->settle(slot.part);
+    name_thread(slot.part);
     slot.team->work(slot);
     return nullptr;
-}
-
-/// Gives the calling thread its name and its core.
-void WorkerTeam::settle(int part) const noexcept {
-    char name[16];  // the kernel's limit, terminator included
-    *fmt::format_to_n(name, sizeof name - 1, "tandem-{}", part).out = '\0';
-    pthread_setname_np(pthread_self(), name);
-    const Cpuset& cpuset = placement_.workers[static_cast<std::size_t>(part)].cpuset;
-    if (pin_ && cpuset) {
-        hwloc_set_cpubind(topology_, cpuset.get(), HWLOC_CPUBIND_THREAD);
-    }
 }
 
 void WorkerTeam::work(Slot& slot) noexcept {
@@ -163,7 +185,12 @@ void WorkerTeam::work(Slot& slot) noexcept {
         if (stop_.load(std::memory_order_relaxed)) {
             return;
         }
+        if (affinity_.cpus(slot.part, caller_zone_) != slot.cpus) {
+            slot.cpu = sched_getcpu();
+            settle(slot);
+        }
         execute(slot);
+        slot.cpu = sched_getcpu();
         if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
             done_.advance();
         }

@@ -1,9 +1,14 @@
 // WorkerTeam: the threads of a pool and the fork-join between them. Schedule of one run:
 //
-//   caller: publish the job -> advance `start_` -> part 0 -> wait for `done_`
+//   caller: make way -> publish the job -> advance `start_` -> part 0 -> wait for `done_`
 //   worker: wait for `start_` -> its part -> count down `pending_`; the last one advances `done_`
 //
-// Nothing is allocated in a run, unless a part's scratch grows or a part fails.
+// Make way: where the caller is not in the zone (core/run/worker_affinity.hpp) that it was in at the last
+// run, it moves the workers that are in its new one, as a worker that queues behind it could not do that
+// itself. The others see to their affinity at the start of their parts, all at once. While callers stay where
+// they are, a run costs one look at the current CPU.
+//
+// Nothing is allocated in a run, unless affinities change, a part's scratch grows or a part fails.
 #pragma once
 
 #include <pthread.h>
@@ -16,6 +21,7 @@
 
 #include "core/run/parking_counter.hpp"
 #include "core/run/topology.hpp"
+#include "core/run/worker_affinity.hpp"
 #include "tandem/result.hpp"
 
 namespace tandem {
@@ -45,10 +51,11 @@ struct Job {
 class WorkerTeam {
 public:
     /// Starts one thread per worker of `placement` but the first, whose part the caller of run() executes.
-    /// Threads are named tandem-<part>, and pinned if `pin`; where the system refuses that they run
-    /// unpinned. Both arguments must outlive the team. Errors: the system gave no thread or no memory.
+    /// Threads are named tandem-<part>, and run where `affinity` says; where the system refuses that they
+    /// keep the affinity they have. All arguments must outlive the team. Errors: the system gave no thread
+    /// or no memory.
     static Result<std::unique_ptr<WorkerTeam>> start(hwloc_topology_t topology, const Placement& placement,
-                                                     bool pin);
+                                                     const WorkerAffinity& affinity);
 
     /// Ends and joins the threads.
     ~WorkerTeam();
@@ -68,13 +75,16 @@ private:
         int part = 0;
         pthread_t thread{};
         Scratch scratch;
-        Status status;  // left alone by parts that succeed
+        Status status;                        // left alone by parts that succeed
+        hwloc_const_bitmap_t cpus = nullptr;  // what its affinity was set to last; null: never
+        int cpu = -1;                         // where its last part ended
     };
 
-    WorkerTeam(hwloc_topology_t topology, const Placement& placement, bool pin);
+    WorkerTeam(hwloc_topology_t topology, const Placement& placement, const WorkerAffinity& affinity);
     Status start_threads();
     static void* thread_main(void* slot) noexcept;
-    void settle(int part) const noexcept;
+    void make_way() noexcept;
+    void settle(Slot& slot) const noexcept;
     void work(Slot& slot) noexcept;
     void execute(Slot& slot) noexcept;
     Status take_error() noexcept;
@@ -82,7 +92,8 @@ private:
 
     hwloc_topology_t topology_;
     const Placement& placement_;
-    bool pin_;
+    const WorkerAffinity& affinity_;
+    int caller_zone_;
     int parts_;
     int started_ = 0;  // threads that exist
     std::unique_ptr<Slot[]> slots_;

@@ -1,4 +1,4 @@
-// ThreadPool: one pinned worker per physical core, for programs that have no threads of their own.
+// ThreadPool: one worker per physical core, for programs that have no threads of their own.
 #pragma once
 
 #include <functional>
@@ -8,15 +8,28 @@
 
 namespace tandem {
 
-struct PoolOptions {
-    int threads = 0;  // 0: one per physical core in the process's cpuset, within the cgroup's CPU quota
-    bool pin = true;  // bind each worker to its core
+/// Where the kernel may run the workers. Whatever the choice, the caller's affinity is never changed, and the
+/// CPUs are among those of the thread that created the pool.
+enum class Pinning {
+    /// As threads of the program's own would: each where the thread that created the pool may run.
+    none,
+    /// Each on any core but the one that the caller of run() is on. The kernel evens out what several pools
+    /// and processes ask of the machine.
+    avoid_caller,
+    /// Each on a core of its own; the one whose core the caller is on, on worker 0's. For machines that one
+    /// pool has for itself: nothing moves, but every such pool, in every process, takes the same cores.
+    one_core,
 };
 
-/// Worker 0 is the calling thread, whose affinity is never changed; the others are pinned, spin briefly
-/// after work and then sleep. One run() at a time: a second caller waits. Survives fork(): the child starts
-/// its workers anew at its first run(). It does not: balance dynamically, nest (a run() from inside a part
-/// is an error), or own scratch beyond one buffer a worker.
+struct PoolOptions {
+    int threads = 0;  // 0: one per physical core in the process's cpuset, within the cgroup's CPU quota
+    Pinning pinning = Pinning::avoid_caller;
+};
+
+/// Worker 0 is the calling thread, which may be another one, or elsewhere, at every run; the others make way
+/// for it (see Pinning), spin briefly after work and then sleep. One run() at a time: a second caller waits.
+/// Survives fork(): the child starts its workers anew at its first run(). It does not: balance dynamically,
+/// nest (a run() from inside a part is an error), or own scratch beyond one buffer a worker.
 class ThreadPool {
 public:
     static Result<ThreadPool> create(const PoolOptions& options = {});
