@@ -1,6 +1,7 @@
 // CpuReport: what `tandem cpu` found out about a machine, as plain values.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -42,8 +43,8 @@ struct CpuReport {
     bool quick = false;
     std::size_t l1_instructions = 0;  // bytes
     std::uint64_t xcr0 = 0;
+    std::vector<std::string> palettes{};  // of AMX, a sentence each
     std::vector<ExecutedFeature> features{};
-    std::vector<std::string> notes{};  // what else a reader must know
     std::vector<ReportTable> tables{};
 
     /// Null where there is none.
