@@ -79,7 +79,6 @@ Result<ProbeLoop> emit_probe_loop(const ProbeFrame& frame, double units,
         restore_mxcsr(code);
         code.vzeroupper();
         code.ret();
-        code.emit_constants();
     });
     if (!emitted) return emitted.error();
     return ProbeLoop(emitted->memory, units);
