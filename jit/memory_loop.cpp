@@ -1,5 +1,7 @@
 #include "jit/memory_loop.hpp"
 
+#include <bit>
+
 #include "jit/probe_frame.hpp"
 
 namespace tandem::jit {
@@ -95,46 +97,55 @@ const char* to_string(Stream stream) noexcept {
     return "?";
 }
 
+// One loop over all passes, that goes back to the start without a branch: the inner of two loops would be
+// mispredicted at the end of each pass.
 Result<ProbeLoop> stream_loop(Stream stream, Isa isa) {
+    const auto step = static_cast<std::uint32_t>(stream_vectors * vector_bytes_of(isa));
     ProbeFrame frame = frame_of(isa);
     frame.start = [&](CodeBlock& code) {
         code.mov(r8, probe_bytes);
         if (stream == Stream::copy) code.shr(r8, 1);  // what one of both halves has
+        code.lea(r9, code.ptr[probe_memory + r8]);
+        code.mov(rax, r8);
+        code.shr(rax, std::countr_zero(step));
+        code.imul(probe_iterations, rax);
+        code.mov(rax, probe_memory);
     };
     return emit_probe_loop(frame, 1, [&](CodeBlock& code) {
-        Label inner;
-        code.mov(rax, probe_memory);
-        code.lea(r9, code.ptr[probe_memory + r8]);
-        code.align(32);
-        code.L(inner);
         for (int i = 0; i < stream_vectors; ++i)
             emit_stream_step(code, stream, isa, i);
-        code.add(rax, static_cast<std::uint32_t>(stream_vectors * vector_bytes_of(isa)));
+        code.add(rax, step);
         code.cmp(rax, r9);
-        code.jb(inner);
+        code.cmovae(rax, probe_memory);
     });
 }
 
 Result<ProbeLoop> tile_stream_loop(std::int64_t stride, Isa isa) {
+    constexpr int tiles = 8;  // in turn: a load must not wait for the one before
     ProbeFrame frame = frame_of(isa);
     frame.tiles = true;
     frame.start = [&](CodeBlock& code) {
         code.mov(r8.cvt32(), static_cast<std::uint32_t>(stride));
     };
     return emit_probe_loop(frame, 1, [&](CodeBlock& code) {
-        Label rows, columns;
+        Label rows, end;
         code.mov(rax, probe_memory);
         code.lea(r9, code.ptr[probe_memory + probe_bytes]);
         code.L(rows);
-        code.lea(r10, code.ptr[rax + stride]);
-        code.L(columns);
-        code.tileloadd(Xbyak::Tmm(0), code.ptr[rax + r8]);
-        code.add(rax, static_cast<std::uint32_t>(line));
-        code.cmp(rax, r10);
-        code.jb(columns);
-        code.add(rax, static_cast<std::uint32_t>(stride * (probe_tile_rows - 1)));
-        code.cmp(rax, r9);
-        code.jb(rows);
+        for (int tile = 0; tile < tiles; ++tile) {
+            Label columns;
+            code.lea(r10, code.ptr[rax + stride]);
+            code.L(columns);
+            code.tileloadd(Xbyak::Tmm(tile), code.ptr[rax + r8]);
+            code.add(rax, static_cast<std::uint32_t>(line));
+            code.cmp(rax, r10);
+            code.jb(columns);
+            code.add(rax, static_cast<std::uint32_t>(stride * (probe_tile_rows - 1)));
+            code.cmp(rax, r9);
+            code.jae(end, CodeBlock::T_NEAR);
+        }
+        code.jmp(rows, CodeBlock::T_NEAR);
+        code.L(end);
     });
 }
 

@@ -226,7 +226,7 @@ std::string details_text(const CpuReport& report) {
     text += list(report, "accesses", "accesses");
     text += paragraph(report, "tile_loads", "tileloadd");
     text += paragraph(report, "clock", "clock");
-    text += paragraph(report, "timeline", "first second", 6);
+    text += paragraph(report, "timeline", "1st second", 6);
     text += paragraph(report, "memory_latency", "latency", 2);
     text += prefetch_text(report);
     text += list(report, "core_to_core", "core to core");

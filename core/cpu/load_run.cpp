@@ -60,7 +60,10 @@ Slice run_slice(const CpuProbe& probe, std::int64_t bite, double end, const Cycl
     } while (now < end);
     Slice slice;
     slice.rate = static_cast<double>(done) * probe.units / (now - start);
-    slice.cycle = clock.cycle_seconds();
+    std::vector<double> cycles;
+    for (int i = 0; i < 5; ++i)
+        cycles.push_back(clock.cycle_seconds());
+    slice.cycle = quantile(cycles, 0.5);
     slice.disturbed = involuntary_switches(false) != switches;
     return slice;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -55,7 +56,7 @@ public:
                 if (options_.progress) options_.progress((done + fraction * step.seconds) / all, step.what);
             };
             show_(0);
-            if (const Status status = step.run(report); !status) return status;
+            if (const Status status = run(step, report); !status) return status;
             done += step.seconds;
         }
         return {};
@@ -66,7 +67,15 @@ private:
         const char* what;
         double seconds;  // about, for the progress
         std::function<Status(CpuReport&)> run;
+        bool bound =
+            true;  // with the thread bound to the first CPU, which a pool would take for all there is
     };
+
+    Status run(const Step& step, CpuReport& report) const {
+        std::optional<ThreadBinding> binding;
+        if (step.bound) binding.emplace(cpus_.front());
+        return step.run(report);
+    }
 
     static Status add(CpuReport& report, Result<ReportTable> table) {
         if (!table) return table.error();
@@ -165,9 +174,8 @@ private:
                              const std::vector<CpuPair> pairs = sample_pairs(all_cpus_, most_pairs);
                              return add(r, time_pairs(isa_, pairs, clock_, progress()));
                          }});
-        steps.push_back({"runtime", 0.8, [this](CpuReport& r) {
-                             return add(r, time_runtime(options_.threads));
-                         }});
+        steps.push_back(
+            {"runtime", 0.8, [this](CpuReport& r) { return add(r, time_runtime(options_.threads)); }, false});
     }
 
     Isa isa_;
@@ -204,7 +212,6 @@ Result<CpuReport> measure_cpu(const Machine& machine, const CpuOptions& options)
     Result<CycleClock> clock = CycleClock::create();
     if (!clock) return clock.error();
     Measurement measurement(machine, options, *cpus, std::move(*clock));
-    const ThreadBinding binding(cpus->front());
     if (const Status status = measurement.run(report); !status) return status.error();
     report.seconds = now_seconds() - start;
     return report;

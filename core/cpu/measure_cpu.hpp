@@ -19,7 +19,7 @@ struct CpuOptions {
     int threads = 0;  // most that are used; 0: a pool's default
     std::function<void(double fraction, const std::string& what)> progress{};
 };
-/// Of this machine, for machine.isa. The calling thread is bound to one CPU meanwhile.
+/// Of this machine, for machine.isa. The calling thread is bound to one CPU for most of it.
 Result<CpuReport> measure_cpu(const Machine& machine, const CpuOptions& options);
 
 /// The report without anything measured: what CPUID and the system say, and what executes.
