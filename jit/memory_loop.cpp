@@ -12,8 +12,8 @@ const Gpr rax(Xbyak::Operand::RAX), rcx(Xbyak::Operand::RCX), r8(Xbyak::Operand:
 
 constexpr int line_shift = 6;
 constexpr std::int64_t line = 64, page = 4096;
-constexpr int stream_vectors = 8;  // in a round of the inner loop
-constexpr int loads = 24;          // of an awkward access in a loop
+constexpr int stream_vectors = 16;  // in a round: going back takes three cycles, which must not count
+constexpr int loads = 24;           // of an awkward access in a loop
 
 // An additive sequence modulo a power of two, with constants of Knuth's MMIX: all lines come once.
 constexpr std::uint64_t factor = 6364136223846793005u, summand = 1442695040888963407u;

@@ -25,8 +25,8 @@ std::string about_phases(const std::vector<double>& values) {
     summarise(series);
     const std::vector<Phase> phases = split_phases(series);
     if (phases.size() < 2) return "";
-    return fmt::format("two phases: {:.4g} in {} rounds, {:.4g} in {}", phases[0].seconds, phases[0].count,
-                       phases[1].seconds, phases[1].count);
+    return fmt::format("two phases, {:.2f}x apart, in {} and {} rounds",
+                       phases[1].seconds / phases[0].seconds, phases[0].count, phases[1].count);
 }
 
 std::string about_clock(const Circumstances& seen) {
@@ -43,7 +43,7 @@ std::string about_halves(const std::vector<double>& values) {
     const double first = quantile({values.begin(), middle}, 0.5),
                  second = quantile({middle, values.end()}, 0.5);
     if (values.size() < 2 * fewest_rounds || relative(second, first) <= halves_differ) return "";
-    return fmt::format("the halves of the rounds disagree: {:.4g} and {:.4g}", first, second);
+    return fmt::format("the halves of the rounds are {:.0f} % apart", relative(second, first) * 100);
 }
 
 std::string doubt_of(const std::vector<double>& values, const Figure& figure, const Circumstances& seen) {

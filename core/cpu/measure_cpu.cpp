@@ -115,19 +115,21 @@ private:
                     return add(report, time_peaks(isa_, cpus_, counts, clock_, each));
                 }};
     }
-    Step bandwidths(std::span<const int> counts, double each) {
-        return {"bandwidths", 30 * each, [this, counts, each](CpuReport& report) {
-                    return add(report, time_bandwidth(isa_, sizes_, cpus_, counts, clock_, each));
+    Step bandwidths(StreamChoice streams, std::span<const int> counts, double each) {
+        return {"bandwidths", 30 * each, [this, streams, counts, each](CpuReport& report) {
+                    return add(report, time_bandwidth(isa_, streams, sizes_, cpus_, counts, clock_, each));
                 }};
     }
 
     std::vector<Step> quick_steps() {
         sizes_.most = std::min(sizes_.most, std::size_t{64} << 20);
         const std::span<const int> one(most_.data(), 1);
-        return {peaks(one, 0.02), bandwidths(one, 0.012)};
+        return {peaks(one, 0.015), bandwidths(StreamChoice::reads, one, 0.012)};
     }
 
-    std::vector<Step> brief_steps() { return {peaks(most_, 0.05), bandwidths(most_, 0.05)}; }
+    std::vector<Step> brief_steps() {
+        return {peaks(most_, 0.05), bandwidths(StreamChoice::all, most_, 0.05)};
+    }
 
     std::vector<Step> full_steps() {
         counts_ = thread_counts(most_.back());
@@ -152,7 +154,7 @@ private:
                                  [this](CpuReport& r) {
                                      return add(r, time_first_seconds(isa_, clock_, 1));
                                  }},
-                                bandwidths(counts_, 0.08)};
+                                bandwidths(StreamChoice::all, counts_, 0.08)};
         add_memory_steps(steps);
         return steps;
     }

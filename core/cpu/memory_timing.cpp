@@ -35,7 +35,7 @@ std::vector<LevelSize> level_sizes(const MemorySizes& sizes, std::size_t threads
     const std::size_t memory = std::min(sizes.most, std::max(caches.l3, caches.l2) * 4);
     return {{"L1", whole(caches.l1 / 2)},
             {"L2", whole(caches.l2 / 2)},
-            {"L3", whole(std::max(caches.l2 * 2, caches.l3 / 4 / threads))},
+            {"L3", whole(std::max(caches.l2 * 2, std::min(caches.l3, sizes.most) / 4 / threads))},
             {"memory", whole(std::max(caches.l2 * 4, memory / threads))}};
 }
 
@@ -99,11 +99,12 @@ MemorySizes memory_sizes(const CacheSizes& caches) {
     return {caches, std::bit_floor(std::clamp(spare, 16 * mb, largest))};
 }
 
-Result<ReportTable> time_bandwidth(Isa isa, const MemorySizes& sizes, std::span<const int> cpus,
-                                   std::span<const int> counts, const CycleClock& clock,
-                                   double seconds_each) {
+Result<ReportTable> time_bandwidth(Isa isa, StreamChoice streams, const MemorySizes& sizes,
+                                   std::span<const int> cpus, std::span<const int> counts,
+                                   const CycleClock& clock, double seconds_each) {
     ReportTable table{"bandwidth", "GB/s", "KB a thread", {}};
     for (const jit::Stream stream : {jit::Stream::read, jit::Stream::write, jit::Stream::copy}) {
+        if (streams == StreamChoice::reads && stream != jit::Stream::read) continue;
         for (const int count : counts) {
             const auto threads = static_cast<std::size_t>(count);
             for (const LevelSize& level : level_sizes(sizes, threads)) {

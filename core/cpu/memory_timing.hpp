@@ -9,6 +9,8 @@
 
 namespace tandem {
 
+enum class StreamChoice : std::uint8_t { reads, all };
+
 struct MemorySizes {
     CacheSizes caches{};
     std::size_t most = std::size_t{256} << 20;  // that may be taken at once, all threads together
@@ -17,8 +19,9 @@ struct MemorySizes {
 MemorySizes memory_sizes(const CacheSizes& caches);
 
 /// GB/s of reads, writes and copies (what is read and what is written together) in each level.
-Result<ReportTable> time_bandwidth(Isa isa, const MemorySizes& sizes, std::span<const int> cpus,
-                                   std::span<const int> counts, const CycleClock& clock, double seconds_each);
+Result<ReportTable> time_bandwidth(Isa isa, StreamChoice streams, const MemorySizes& sizes,
+                                   std::span<const int> cpus, std::span<const int> counts,
+                                   const CycleClock& clock, double seconds_each);
 /// GB/s that one thread reads, by KB.
 Result<ReportTable> time_read_sizes(Isa isa, const MemorySizes& sizes, int cpu, const CycleClock& clock,
                                     double seconds_each);
