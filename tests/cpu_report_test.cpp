@@ -178,6 +178,23 @@ TEST_CASE("report text: doubtful figures are marked and explained, features are 
         CHECK_MESSAGE(text.find(part) != std::string::npos, part);
 }
 
+TEST_CASE("report text: bandwidths by level, pairs of CPUs that share a core, other kinds of cores") {
+    CpuReport report = sample_report();
+    const Figure half{0.52, 0.5, 0.53, 8, ""}, whole{1, 1, 1, 8, ""}, trip{80, 79, 81, 9, ""};
+    report.tables[3].readings.push_back({"copy L1", 24, 1, trip});
+    report.tables.push_back({"core_to_core", "ns", "", {{"0-1", 0, 2, trip}, {"0-2", 0, 2, trip}}});
+    report.tables.push_back({"contention", "of both alone", "", {{"0-1", 0, 2, half}, {"0-2", 0, 2, whole}}});
+    CHECK(
+        tool::details_text(report).find("2 measured: 80.00 to 80.00 ns for a line there and back; sharing a "
+                                        "core's FMAs: 0-1\n") != std::string::npos);
+    CHECK(tool::peaks_text(sample_machine(), report)
+              .find("L1          4.00 GB/s, one thread, 4.00 with 2; each reading 24 KB\n"
+                    "            copy 80.00 GB/s, one thread\n") != std::string::npos);
+    Machine hybrid = sample_machine();
+    hybrid.core_kind = "core";
+    CHECK(tool::identity_text(hybrid, report, "").find("/sys/devices/cpu_atom/cpus") != std::string::npos);
+}
+
 TEST_CASE("executed features: what this host offers runs in a child, and ends are called by name") {
     const Result<Machine> host = host_machine();
     REQUIRE(host.ok());

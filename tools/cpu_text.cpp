@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "core/cpu/core_pairs.hpp"
 #include "core/plan/isa_text.hpp"
 
 namespace tandem::tool {
@@ -57,6 +58,26 @@ std::string threads_text(const std::vector<const Reading*>& readings, const std:
         text += reading->threads == 1
                     ? fmt::format("{} {}, one thread", figure_text(reading->figure), unit)
                     : fmt::format(", {} with {}", figure_text(reading->figure), reading->threads);
+    return text;
+}
+
+/// Reads a line a level, and under each what writes and copies do.
+std::string bandwidths_text(const CpuReport& report) {
+    const ReportTable* const table = report.table("bandwidth");
+    if (!table) return "";
+    const auto groups = by_name(*table);
+    std::string text;
+    for (const auto& [name, readings] : groups) {
+        if (!name.starts_with("read ")) continue;
+        const std::string level = name.substr(name.find(' ') + 1);
+        text += fmt::format("{:<11} {}; each reading {:.0f} KB\n", level, threads_text(readings, "GB/s"),
+                            readings.front()->x);
+        std::vector<std::string> others;
+        for (const auto& [other, figures] : groups)
+            if (other == "write " + level || other == "copy " + level)
+                others.push_back(other.substr(0, other.find(' ')) + " " + threads_text(figures, "GB/s"));
+        if (!others.empty()) text += fmt::format("            {}\n", fmt::join(others, "; "));
+    }
     return text;
 }
 
@@ -145,6 +166,21 @@ std::string prefetch_text(const CpuReport& report) {
     return "";
 }
 
+std::string pairs_text(const CpuReport& report) {
+    const ReportTable *const trips = report.table("core_to_core"), *const shares = report.table("contention");
+    if (!trips || !shares || trips->readings.empty()) return "";
+    std::vector<double> ns;
+    std::vector<std::string> siblings;
+    for (const Reading& reading : trips->readings)
+        ns.push_back(reading.figure.median);
+    for (const Reading& reading : shares->readings)
+        if (reading.figure.median < shared_core_limit) siblings.push_back(reading.name);
+    return fmt::format(
+        "{:<12}{} measured: {} to {} ns for a line there and back; sharing a core's FMAs: {}\n", "CPU pairs",
+        ns.size(), number_text(quantile(ns, 0)), number_text(quantile(ns, 1)),
+        siblings.empty() ? "none" : fmt::format("{}", fmt::join(siblings, ", ")));
+}
+
 std::string layers_text(const CpuReport& report) {
     const ReportTable* const table = report.table("layers");
     if (!table || table->readings.empty()) return "";
@@ -198,6 +234,11 @@ std::string identity_text(const Machine& machine, const CpuReport& report, const
     text += fmt::format("caches      L1i {} KB, L1d {} KB, L2 {} KB a core, L3 {} KB over {} cores\n",
                         report.l1_instructions / 1024, machine.caches.l1 / 1024, machine.caches.l2 / 1024,
                         machine.caches.l3 / 1024, machine.caches.l3_cores);
+    if (!machine.core_kind.empty())
+        text += fmt::format(
+            "hybrid      cores of kind '{}'; another kind's: taskset -c $(cat "
+            "/sys/devices/cpu_{}/cpus) tandem cpu\n",
+            machine.core_kind, machine.core_kind == "core" ? "atom" : "core");
     return text + placement;
 }
 
@@ -209,28 +250,20 @@ std::string peaks_text(const Machine& machine, const CpuReport& report) {
             text += fmt::format("{:<11} {}; {}\n", name.starts_with(fma) ? "FMA peak" : "peak",
                                 threads_text(readings, peak_unit(name)), name);
     }
-    if (const ReportTable* const table = report.table("bandwidth")) {
-        for (const auto& [name, readings] : by_name(*table)) {
-            const std::size_t space = name.find(' ');
-            text += fmt::format("{:<11} {}; {}, {:.0f} KB\n", name.substr(space + 1),
-                                threads_text(readings, "GB/s"), name.substr(0, space), readings.front()->x);
-        }
-    }
-    return text;
+    return text + bandwidths_text(report);
 }
 
 std::string details_text(const CpuReport& report) {
     std::string text = instructions_text(report);
     text += list(report, "front_end", "front end");
-    text += paragraph(report, "footprint", "code");
+    text += paragraph(report, "footprint", "code", 2);
     text += list(report, "accesses", "accesses");
     text += paragraph(report, "tile_loads", "tileloadd");
     text += paragraph(report, "clock", "clock");
     text += paragraph(report, "timeline", "1st second", 6);
     text += paragraph(report, "memory_latency", "latency", 2);
     text += prefetch_text(report);
-    text += list(report, "core_to_core", "core to core");
-    text += list(report, "contention", "shared FMAs");
+    text += pairs_text(report);
     text += list(report, "runtime", "runtime");
     text += layers_text(report);
     return text + doubts_text(report) +
