@@ -78,11 +78,11 @@ void emit_awkward(CodeBlock& code, AwkwardAccess access, Isa isa, int i) {
             code.vmovups(code.ptr[probe_memory + 16], narrow);
             return code.vmovups(own, code.ptr[probe_memory]);
         case AwkwardAccess::alias_4k:
-            code.vmovups(code.ptr[probe_memory + page + i * line], own);
-            return code.vmovups(vector_of(isa, 1 + i % 7), code.ptr[probe_memory + i * line]);
+            code.vmovups(code.ptr[probe_memory + page], own);
+            return code.vmovups(own, code.ptr[probe_memory]);
         case AwkwardAccess::no_alias:
-            code.vmovups(code.ptr[probe_memory + page + page / 2 + i * line], own);
-            return code.vmovups(vector_of(isa, 1 + i % 7), code.ptr[probe_memory + i * line]);
+            code.vmovups(code.ptr[probe_memory + page + page / 2], own);
+            return code.vmovups(own, code.ptr[probe_memory]);
     }
 }
 

@@ -33,8 +33,10 @@ enum class AwkwardAccess : std::uint8_t {
     forward,         // a store and a load of the same bytes, that waits for it
     forward_narrow,  // a load of a part of what was stored
     forward_wide,    // a load of more than was stored
-    alias_4k,        // a load whose address agrees with an earlier store's in the low 12 bits only
-    no_alias,        // the same without that, as its measure
+    // a load whose address agrees with that of the store before in the low 12 bits only; what is stored next
+    // is what it loads, so that waiting for the store shows
+    alias_4k,
+    no_alias,  // the same without that, as its measure
 };
 inline constexpr int awkward_access_count = 8;
 const char* to_string(AwkwardAccess access) noexcept;
