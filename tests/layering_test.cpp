@@ -18,9 +18,10 @@ namespace fs = std::filesystem;
 
 const std::map<std::string, std::vector<std::string>> forbidden{
     {"include", {"core/", "jit/", "xbyak", "hwloc", "libxsmm", "fmt/", "nlohmann"}},
-    {"core/plan", {"jit/", "core/run/", "tools/", "tests/"}},
-    {"jit", {"core/run/", "tools/", "tests/", "hwloc"}},
-    {"core/run", {"tools/", "tests/"}},
+    {"core/plan", {"jit/", "core/run/", "core/cpu/", "tools/", "tests/"}},
+    {"jit", {"core/run/", "core/cpu/", "tools/", "tests/", "hwloc"}},
+    {"core/run", {"core/cpu/", "tools/", "tests/"}},
+    {"core/cpu", {"tools/", "tests/"}},
 };
 
 }  // namespace

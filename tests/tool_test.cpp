@@ -279,8 +279,8 @@ TEST_CASE("tool: layers of every suite validate, and suites can be named togethe
 TEST_CASE("tool: every subcommand's help describes it and its options, with an example") {
     const Outcome all = run_tool("--help");
     CHECK(all.code == 0);
-    for (const char* name :
-         {"check", "bench", "dump", "plan", "suites", "machine", "explain", "model", "tune", "wisdom"}) {
+    for (const char* name : {"check", "bench", "dump", "plan", "suites", "machine", "cpu", "explain", "model",
+                             "tune", "wisdom"}) {
         CHECK_MESSAGE(all.contains(std::string("\n  ") + name), name);
         const Outcome help = run_tool(std::string(name) + " --help");
         CHECK(help.code == 0);

@@ -16,5 +16,6 @@ void add_explain(CLI::App& app, int& exit_code);
 void add_model(CLI::App& app, int& exit_code);
 void add_tune(CLI::App& app, int& exit_code);
 void add_wisdom(CLI::App& app, int& exit_code);
+void add_cpu(CLI::App& app, int& exit_code);
 
 }  // namespace tandem::tool

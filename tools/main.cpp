@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
     add_plan(app, exit_code);
     add_suites(app, exit_code);
     add_machine(app, exit_code);
+    add_cpu(app, exit_code);
     add_explain(app, exit_code);
     add_model(app, exit_code);
     add_tune(app, exit_code);

@@ -115,9 +115,13 @@ std::optional<Isa> features_with(const CpuQueries& cpu, std::uint64_t state) {
     return isa;
 }
 
+constexpr std::uint32_t hypervisor_leaf = 0x40000000;
+
 CpuidRegisters ask_cpu(std::uint32_t leaf, std::uint32_t subleaf) {
     CpuidRegisters r;
-    if (__get_cpuid_max(leaf & 0x80000000, nullptr) >= leaf)
+    // The hypervisor's leaves are above what __get_cpuid_max() knows; they are asked only where there is one.
+    const bool hypervisor = leaf == hypervisor_leaf;
+    if (hypervisor || __get_cpuid_max(leaf & 0x80000000, nullptr) >= leaf)
         __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
     return r;
 }
@@ -169,6 +173,44 @@ std::string detect_name(const CpuQueries& cpu) {
     }
     const std::string text = text_of(words);
     return text.empty() ? "unknown x86-64 CPU" : text;
+}
+
+std::string detect_hypervisor(const CpuQueries& cpu) {
+    constexpr CpuidBit present{1, 0, Register::ecx, 31};
+    if (!is_set(cpu, present)) return "";
+    const CpuidRegisters r = cpu.cpuid(hypervisor_leaf, 0);
+    const std::string signature = text_of(std::array{r.ebx, r.ecx, r.edx});
+    return signature.empty() ? "unknown" : signature;
+}
+
+std::size_t detect_l1_instructions(const CpuQueries& cpu) {
+    constexpr std::uint32_t intel = 4, amd = 0x8000001d, caches = 8;
+    for (const std::uint32_t leaf : {intel, amd}) {
+        for (std::uint32_t i = 0; i < caches; ++i) {
+            const CpuidRegisters r = cpu.cpuid(leaf, i);
+            const bool instructions = (r.eax & 0x1f) == 2, first = (r.eax >> 5 & 7) == 1;
+            if (!instructions || !first) continue;
+            const std::size_t ways = (r.ebx >> 22) + 1, parts = (r.ebx >> 12 & 0x3ff) + 1,
+                              line = (r.ebx & 0xfff) + 1;
+            return ways * parts * line * (std::size_t{r.ecx} + 1);
+        }
+    }
+    return 0;
+}
+
+std::uint64_t detect_saved_state(const CpuQueries& cpu) { return saved_state(cpu); }
+
+std::vector<std::string> detect_tile_palettes(const CpuQueries& cpu) {
+    constexpr std::uint32_t leaf = 0x1d, most = 16;
+    std::vector<std::string> palettes;
+    const std::uint32_t last = std::min(cpu.cpuid(leaf, 0).eax, most);
+    for (std::uint32_t i = 1; i <= last; ++i) {
+        const CpuidRegisters r = cpu.cpuid(leaf, i);
+        palettes.push_back("palette " + std::to_string(i) + ": " + std::to_string(r.ebx >> 16) +
+                           " tiles of " + std::to_string(r.ecx & 0xffff) + " rows of " +
+                           std::to_string(r.ebx & 0xffff) + " bytes");
+    }
+    return palettes;
 }
 
 }  // namespace tandem

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tandem/isa.hpp"
 
@@ -36,5 +37,14 @@ struct CpuIdentity {
 CpuIdentity detect_identity(const CpuQueries& cpu);
 /// The brand string, e.g. "AMD Ryzen 9 7950X 16-Core Processor".
 std::string detect_name(const CpuQueries& cpu);
+
+/// The hypervisor's signature, e.g. "KVMKVMKVM"; "unknown" where it has none, empty without a hypervisor.
+std::string detect_hypervisor(const CpuQueries& cpu);
+/// Bytes of the cache of instructions next to the core; 0: the CPU does not say.
+std::size_t detect_l1_instructions(const CpuQueries& cpu);
+/// XCR0: the registers that the operating system saves.
+std::uint64_t detect_saved_state(const CpuQueries& cpu);
+/// AMX's palettes: "palette 1: 8 tiles of 16 rows of 64 bytes".
+std::vector<std::string> detect_tile_palettes(const CpuQueries& cpu);
 
 }  // namespace tandem

@@ -12,12 +12,6 @@ namespace {
 
 constexpr int min_kept_samples = 3;  // fewer say nothing about quartiles
 
-long involuntary_switches(bool whole_process) noexcept {
-    rusage usage{};
-    getrusage(whole_process ? RUSAGE_SELF : RUSAGE_THREAD, &usage);
-    return usage.ru_nivcsw;
-}
-
 void idle(double seconds) noexcept {
     if (seconds <= 0) return;
     timespec wanted{};
@@ -65,6 +59,12 @@ double now_seconds() noexcept {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+long involuntary_switches(bool whole_process) noexcept {
+    rusage usage{};
+    getrusage(whole_process ? RUSAGE_SELF : RUSAGE_THREAD, &usage);
+    return usage.ru_nivcsw;
 }
 
 std::vector<Series> interleave(const std::vector<std::function<void()>>& functions,

@@ -17,6 +17,8 @@ namespace tandem {
 
 /// CLOCK_MONOTONIC in seconds.
 double now_seconds() noexcept;
+/// How often the scheduler took a core away from this thread, or from all of the process.
+long involuntary_switches(bool whole_process) noexcept;
 
 struct InterleaveOptions {
     double seconds = 0.5;            // time to spend, all functions together; warm-up comes on top
