@@ -18,9 +18,7 @@ using namespace tandem;
 
 namespace {
 
-Machine machine_of(Isa isa, bool fast_ymm = true) {
-    return {.isa = isa, .caches = {}, .cpu_name = {}, .fast_ymm = fast_ymm};
-}
+Machine machine_of(Isa isa) { return {.isa = isa, .caches = {}, .cpu_name = {}}; }
 
 Problem problem_of(std::string_view text) { return *make_problem(*ConvPair::parse(text)); }
 
@@ -47,7 +45,7 @@ TEST_CASE("choice: valid, deterministic, never predicted slower than the rules' 
     std::mt19937_64 engine(3);
     for (const Isa isa : {Isa::avx2, Isa::avx512}) {
         for (int i = 0; i < 60; ++i)
-            check_decision(*make_problem(test::random_pair(engine)), machine_of(isa, i % 2 == 0), 1 + i % 4);
+            check_decision(*make_problem(test::random_pair(engine)), machine_of(isa), 1 + i % 4);
         for (const tool::Layer& layer : tool::find_suite("paper")->layers)
             for (const int threads : {1, 2})
                 check_decision(problem_of(layer.pair), machine_of(isa), threads);

@@ -160,9 +160,9 @@ TEST_CASE("roofline: intensity, level and bound follow from the sizes") {
     CHECK(roof.bytes == 4.0 * (16 * 64 + 64 * 64 + 16 * 9 + 16 * 64));
     CHECK(with.bytes == roof.bytes + 2 * 4.0 * 16 * 64);
     CHECK(intensity(problem, false) > intensity(problem, true));
-    CHECK(roof.seconds >= roof.flops / (rates.gflops * 1e9));
+    CHECK(roof.seconds >= roof.flops / (rates.gflops() * 1e9));
     CHECK(estimate_cost(problem, rules_plan(problem, machine_of(Isa::avx512), 1), rates, 1).seconds >=
-          roof.flops / (rates.gflops * 1e9));
+          roof.flops / (rates.gflops() * 1e9));
     Plan halved = plan;
     halved.stages[1].dot = Dot::bf16;  // its peak is assumed to be twice that of FMAs
     const double depthwise = roofline(stage_alone(problem, 0), plan, rates, 1, false).flops,
@@ -170,10 +170,10 @@ TEST_CASE("roofline: intensity, level and bound follow from the sizes") {
     MachineRates slow = rates;
     slow.gb_per_s.fill(1e6);
     CHECK(roofline(problem, halved, slow, 1, false).seconds ==
-          doctest::Approx((depthwise + dense / 2) / (rates.gflops * 1e9)));
-    slow.dot_gflops[static_cast<std::size_t>(Dot::bf16)] = rates.gflops / 2;
+          doctest::Approx((depthwise + dense / 2) / (rates.gflops() * 1e9)));
+    slow.dot_gflops[static_cast<std::size_t>(Dot::bf16)] = rates.gflops() / 2;
     CHECK(roofline(problem, halved, slow, 1, false).seconds ==
-          doctest::Approx((depthwise + dense * 2) / (rates.gflops * 1e9)));
+          doctest::Approx((depthwise + dense * 2) / (rates.gflops() * 1e9)));
     CHECK(level_of(1000, rates.caches) == Level::l1);
     CHECK(level_of(1e12, rates.caches) == Level::dram);
     CHECK(machine_balance(rates, Dot::f32, Level::dram) > machine_balance(rates, Dot::f32, Level::l1));

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/plan/tiling.hpp"
 #include "core/run/kernel_code.hpp"
 #include "support/guarded_call.hpp"
 #include "tandem/context.hpp"
@@ -13,10 +14,12 @@ using namespace tandem::test;
 
 namespace {
 
+/// Under the rules' plan, whose blocks do not depend on the size of the image.
 Kernel kernel_of(Context& context, const char* text, Layout layout = Layout::nhwc) {
     ConvChain chain = *ConvChain::parse(text);
     chain.layout = layout;
-    return *context.dispatch(chain);
+    const Plan plan = rules_plan(*make_problem(chain), *host_machine(), 1);
+    return *context.dispatch(chain, {.plan = std::make_shared<const Plan>(plan)});
 }
 
 /// A call of `kernel` with its own data, once with its own weights and once with those that `other` packed

@@ -4,7 +4,6 @@
 
 #include <memory>
 
-#include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/packing.hpp"
 #include "core/run/verification.hpp"
@@ -21,10 +20,10 @@ constexpr const char* summing_text =
     "3x16x13x11:conv1o40+bias+relu:dw3+bias+relu:conv1o16+bias+sum(in)/nhwc/f32/fast/in=p40/out=nchw8c,i3000";
 constexpr const char* chain_text = "3x16x13x11:conv1o40+bias+relu:dw3s2+bias+relu:conv1o24+bias+sum";
 
-/// The planner's own plan with the edges in `stored` (a bit each) cut, three rows a tile before them.
+/// The rules' plan with the edges in `stored` (a bit each) cut, three rows a tile before them.
 Result<Kernel> cut_kernel(Context& context, const ConvChain& chain, Isa isa, unsigned stored) {
     const Problem problem = *make_problem(chain);
-    Plan plan = choose_plan(problem, *host_machine(isa), 1);
+    Plan plan = rules_plan(problem, *host_machine(isa), 1);
     for (int i = 0; i + 1 < problem.stage_count; ++i) {
         if ((stored >> i & 1u) == 0) continue;
         plan.edge(i) = Edge::stored;

@@ -83,7 +83,13 @@ TEST_CASE("tool: cpu's wrong options and files are named") {
     std::ofstream(empty.path()) << "{}";
     const Outcome compared = run_tool("cpu --compare " + empty.path() + " " + empty.path());
     CHECK(compared.code == 1);
-    CHECK(compared.contains("has no \"report\"; accepted: a file as tandem cpu --json writes it."));
+    CHECK(compared.contains("machine.format is missing."));
+    const std::string machines = TANDEM_SOURCE_DIR "/docs/machines/";
+    CHECK(run_tool("cpu --from " + machines + "zen-5.json")
+              .contains("has no \"report\"; accepted: a file as tandem cpu --json writes it."));
+    const Outcome planned = run_tool("cpu --compare " + machines + "zen-4.json " + machines + "zen-5.json");
+    CHECK(planned.code == 0);
+    CHECK(planned.contains("broadcast-registers"));  // what an embedded one costs on Zen 5
     CHECK(run_tool("cpu --from /nonexistent.json").contains("/nonexistent.json cannot be read."));
     CHECK(run_tool("cpu --quick --json /nonexistent/a.json").code == 1);
     CHECK(run_tool("cpu --threads -1").code == 2);

@@ -201,7 +201,7 @@ TEST_CASE("wisdom: stale and foreign entries are skipped with a reason and kept 
         CHECK_MESSAGE(contains(*reason, what), *reason);
     };
     expect("stale: emitter version", [](WisdomKey& key) { --key.emitter; });
-    expect("foreign: measured on 'abacus'", [](WisdomKey& key) { key.cpu_name = "abacus"; });
+    expect("foreign: measured on 'abacus'", [](WisdomKey& key) { key.cpu = "abacus"; });
     expect("foreign: core kind 'tiny'", [](WisdomKey& key) { key.core_kind = "tiny"; });
     expect("foreign: caches of", [](WisdomKey& key) { key.l2 *= 2; });
     CHECK(wisdom.entries().size() == 5);

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <iterator>
 
-#include "core/run/measured_rates.hpp"
+#include "core/run/profile_measurement.hpp"
 #include "core/run/probes.hpp"
 #include "tools/gnuplot.hpp"
 
@@ -199,8 +199,10 @@ bool ends_with(const std::string& path, const char* ending) {
 }  // namespace
 
 Roofs measure_roofs(const BenchSetup& setup) {
-    const MachineRates& one = measured_rates(setup.settings.machine);
-    if (!setup.pool) return {"FMA", one.gflops, one.gb_per_s};
+    Machine machine = setup.settings.machine;
+    machine.measured = measured_host();
+    const MachineRates one = rates_of(machine);
+    if (!setup.pool) return {"FMA", one.gflops(), one.gb_per_s};
     const Isa isa = setup.settings.isa();
     const int threads = setup.settings.threads;
     const ParallelFor parallel = [&](const std::function<void(int)>& fn) {

@@ -271,8 +271,7 @@ nlohmann::json machine_json(const Settings& settings) {
              {{"l1", machine.caches.l1},
               {"l2", machine.caches.l2},
               {"l3", machine.caches.l3},
-              {"l3_cores", machine.caches.l3_cores}}},
-            {"fast_ymm", machine.fast_ymm}};
+              {"l3_cores", machine.caches.l3_cores}}}};
 }
 
 nlohmann::json to_json(const BenchReport& report) {

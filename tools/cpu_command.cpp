@@ -1,13 +1,16 @@
 // tandem cpu: measures this CPU; tandem machine: the short form of the same.
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <sstream>
 
 #include "core/cpu/measure_cpu.hpp"
 #include "core/cpu/report_json.hpp"
+#include "core/run/host_profile.hpp"
 #include "core/run/machine_json.hpp"
+#include "core/run/profile_measurement.hpp"
 #include "core/run/topology.hpp"
 #include "tools/bench_report.hpp"
 #include "tools/commands.hpp"
@@ -24,6 +27,10 @@ namespace {
 
 // Of the progress bar, what the layers take in a full run.
 constexpr double layers_share = 0.1, layer_seconds = 0.06;
+
+// Over the planner's kernels in a full run, some ten seconds: what others do meanwhile spoils few of them
+// all.
+constexpr int profile_passes = 15;
 
 struct CpuCommand {
     CommonOptions common{};
@@ -79,9 +86,16 @@ Result<CpuReport> measure(const Machine& machine, CpuEffort effort, int threads)
     return report;
 }
 
+/// A profile without a report has its plans compared, and no figures.
+Result<MeasuredMachine> read_any(const std::string& path) {
+    Result<Machine> machine = read_machine(path);
+    if (!machine) return machine.error();
+    Result<MeasuredMachine> measured = read_measured(path);
+    return measured ? std::move(measured) : MeasuredMachine{std::move(*machine), {}};
+}
+
 int run_compare(const CpuCommand& options) {
-    const Result<MeasuredMachine> a = read_measured(options.compare[0]),
-                                  b = read_measured(options.compare[1]);
+    const Result<MeasuredMachine> a = read_any(options.compare[0]), b = read_any(options.compare[1]);
     for (const Result<MeasuredMachine>* const machine : {&a, &b})
         if (!*machine) return complain("--compare: " + machine->error().message, exit_failed);
     const Result<std::string> text = compare_machines(*a, *b);
@@ -90,12 +104,27 @@ int run_compare(const CpuCommand& options) {
     return exit_ok;
 }
 
+/// For the plans of this user's programs from now on. Not being able to is no failure of the measurement.
+std::string save_profile(const Machine& machine) {
+    const std::string path = saved_profile_path(machine);
+    if (path.empty()) return "Not kept for plans: there is no cache directory, or TANDEM_MACHINE is empty.\n";
+    std::error_code error;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+    const Status saved = save_machine(path, machine);
+    return saved ? fmt::format("Plans on this machine go by it from now on: {}\n", path)
+                 : fmt::format("Not kept for plans: {}\n", saved.error().message);
+}
+
 /// What is measured here, or was in a file.
 Result<MeasuredMachine> measured(const CpuCommand& options, const Machine& host, CpuEffort effort) {
     if (!options.from.empty()) return read_measured(options.from);
     Result<CpuReport> report = measure(host, effort, options.threads);
     if (!report) return report.error();
-    return MeasuredMachine{host, std::move(*report)};
+    Machine machine = host;
+    machine.measured = std::make_shared<const MeasuredRates>(
+        effort == CpuEffort::full ? measure_machine(machine, profile_passes, Widths::all)
+                                  : measure_machine(machine, 1));
+    return MeasuredMachine{std::move(machine), std::move(*report)};
 }
 
 int run_cpu(const CpuCommand& options) {
@@ -119,6 +148,7 @@ int run_cpu(const CpuCommand& options) {
             !saved)
             return complain(saved.error().message, exit_failed);
     fmt::print("{}", text);
+    if (options.from.empty() && !options.quick) fmt::print("{}", save_profile(found->machine));
     return exit_ok;
 }
 
@@ -147,7 +177,8 @@ void add_cpu(CLI::App& app, int& exit_code) {
     command->add_option("--threads", options->threads, "Most threads to measure with (0: one a core)")
         ->check(CLI::Range(0, 1024))
         ->capture_default_str();
-    command->add_flag("--quick", options->quick, "Peaks and bandwidths of one thread only: below a second");
+    command->add_flag("--quick", options->quick,
+                      "What the planner needs, and peaks of one thread: about a second, not kept");
     command->add_option("--json", options->json,
                         "File for every figure with its spread, and for the machine, as --machine reads it");
     command->add_option("--html", options->html, "File for one page with plots, which needs nothing else");

@@ -2,7 +2,6 @@
 
 #include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
-#include "core/run/measured_rates.hpp"
 #include "core/run/plan_timer.hpp"
 #include "tools/suites.hpp"
 

@@ -228,7 +228,6 @@ std::string identity_text(const Machine& machine, const CpuReport& report, const
     text += fmt::format(
         "            XCR0 {:#x}; AMX {}{}\n", report.xcr0, report.amx,
         report.palettes.empty() ? ", no palette" : fmt::format(", {}", fmt::join(report.palettes, ", ")));
-    if (machine.fast_ymm) text += "            a 256-bit FMA costs half a 512-bit one\n";
     if (machine.slow_bf16)
         text += "            vdpbf16ps multiplies at half the rate of f32 FMAs, which are used instead\n";
     text += fmt::format("caches      L1i {} KB, L1d {} KB, L2 {} KB a core, L3 {} KB over {} cores\n",

@@ -4,7 +4,6 @@
 #include <memory>
 
 #include "core/run/explain.hpp"
-#include "core/run/measured_rates.hpp"
 #include "tools/commands.hpp"
 #include "tools/plan_timing.hpp"
 
@@ -35,7 +34,7 @@ Status explain_item(BenchSetup setup, const Item& item, double seconds) {
         if (!series) return series.error();
         measured = series->front().median;
     }
-    fmt::print("{}", explain(*kernel->impl(), measured_rates(setup.settings.machine_for(chain)), measured));
+    fmt::print("{}", explain(*kernel->impl(), setup.settings.machine_for(chain), measured));
     return {};
 }
 

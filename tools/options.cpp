@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 
+#include "core/run/host_profile.hpp"
 #include "core/run/machine_json.hpp"
 
 namespace tandem::tool {
@@ -94,10 +95,10 @@ void add_machine_option(CLI::App& app, CommonOptions& options) {
 }
 
 Result<Machine> chosen_machine(const CommonOptions& options) {
-    if (options.isa.empty()) return host_machine();
+    if (options.isa.empty()) return profiled_machine();
     const Result<Isa> parsed = parse_isa(options.isa);
     if (!parsed) return Error{parsed.error().code, "--isa: " + parsed.error().message};
-    Result<Machine> machine = host_machine(*parsed);
+    Result<Machine> machine = profiled_machine(*parsed);
     if (!machine && options.isa_of_text)
         return Error{machine.error().code, "The text's ISA: " + machine.error().message};
     return machine;

@@ -12,22 +12,18 @@
 namespace tandem {
 namespace {
 
-// Fitted, together with those of tile_cost.cpp, to the measured times of all candidates of the 33 layers
-// (docs/cost-model.md).
-constexpr double fma_latency =
-    0.95e-9;  // seconds; 4 cycles are 1.1 ns at 3.6 GHz, and neighbouring blocks overlap a little
-constexpr double block_seconds =
-    2e-9;  // call, return and address set-up that out-of-order execution does not hide
-constexpr double pointer_seconds =
-    0.6e-9;  // a row pointer of a depthwise block: load, add, store-forwarded counter
-constexpr double burst_seconds = 1.7e-9;  // an accumulator beyond rates.hidden_accumulators; half of that
-                                          // again for each post-op instruction
-constexpr double parking_exposed =
-    0.5;  // the same of parking: 14 ns a time for 28 accumulators, mv1_7-11 with 64 against 256 channels
-constexpr double pair_sum_fmas =
-    8;  // the time of turning an accumulator of f16 pairs into f32, in FMAs; Emerald Rapids
-constexpr double stores_per_load =
-    0.45;  // store instructions a cycle against loads; Zen 4 stores 512 bits every second cycle
+constexpr double ns = 1e-9;
+// Parked accumulators are stored and loaded while the blocks around them multiply, half of it hidden: 14 ns a
+// time for 28 of them on Zen 4 and on Emerald Rapids.
+constexpr double parking_exposed = 0.5;
+// Pairs of f16 sums become f32 by two conversions, an addition and a permutation each, and wait for each
+// other.
+constexpr double pair_sum_fmas = 8;
+// Where a depthwise block finds its rows: a load, an addition and a compare-and-branch a pointer, and what it
+// takes until the load's address is there.
+constexpr double pointer_instructions = 6;
+// A call of a block: its arguments, and what returns.
+constexpr double call_instructions = 20;
 
 double post_op_instructions(const Conv& conv) {
     double sum = 0;
@@ -38,18 +34,17 @@ double post_op_instructions(const Conv& conv) {
                : sum;  // a leading bias costs nothing
 }
 
-// Vector instructions a second.
-struct Issue {
-    double fmas, loads;
-};
-Issue issue_rates(const MachineRates& rates, int lanes) {
-    return {rates.gflops * 1e9 / (2.0 * lanes), rates.gb_per_s[0] * 1e9 / (4.0 * lanes)};
+// Full vectors that a group's last vector costs.
+double last_vector_cost(const GroupRun& run, int lanes, const PortRates& port) {
+    const bool half = lanes == 16 && run.tail_lanes > 0 && run.tail_lanes <= 8;
+    return half ? port.narrow_fma / port.fma : 1;
 }
 
-// Full vectors that a group's last vector costs.
-double last_vector_cost(const GroupRun& run, int lanes, bool fast_ymm) {
-    const bool half = lanes == 16 && run.tail_lanes > 0 && run.tail_lanes <= 8;
-    return half && fast_ymm ? 0.5 : 1;
+// ns of a step; tiles of AMX multiply a block's pixels at once.
+double step_ns(const MachineRates& rates, double pixels, double vectors, bool embedded, Dot dot) {
+    const double slowness = rates.gflops() * dot_speed(dot) / rates.peak(dot);
+    if (uses_amx(dot)) return pixels * vectors * rates.port.fma * slowness;
+    return dense_step(rates, pixels, vectors, embedded, slowness);
 }
 
 // Runs of equal pieces of a balanced split.
@@ -72,7 +67,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
                      const StageShare& share, const MachineRates& rates) {
     const Stage& stage = problem.stage(i);
     const int lanes = vector_lanes(plan.isa, problem.layout);
-    const Issue issue = issue_rates(rates, lanes);
+    const PortRates& port = rates.port;
     const double pixels = static_cast<double>(share.rows * share.width);
     const double column_share =
         share.column_taps / static_cast<double>(share.width);  // kernel columns a pixel
@@ -80,36 +75,32 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
         share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));  // kernel rows a row
     const StagePlan& block = plan.stage(i);
     const double speed = dot_speed(block.dot), channels = static_cast<double>(stage.in_channels);
-    const double slowness =
-        rates.gflops * speed / rates.peak(block.dot);  // where an instruction takes longer than a FMA
-    const double k = channels * row_share * column_share / speed;  // in FMAs an accumulator
+    const double k = channels * row_share * column_share / speed;  // steps
     const double weight_steps = channels * row_share * static_cast<double>(stage.conv.kernel.w) / speed;
     const double passes = has_k_blocks(block) ? row_share * std::ceil(channels / block.block_channels)
                                               : 1;  // over an accumulator
+    const double post_ops = post_op_instructions(stage.conv);
     BlockWork work;
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * channels * share.row_taps * share.column_taps;
-        const double vectors = run.vectors - 1 + last_vector_cost(run, lanes, rates.fast_ymm);
+        const double vectors = run.vectors - 1 + last_vector_cost(run, lanes, port);
         const bool embedded = embeds_broadcast(plan.isa, block);
         for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
             const double w = static_cast<double>(width), accumulators = w * run.vectors;
+            const double step = step_ns(rates, w, vectors, embedded, block.dot);
             const double pair_sums = sums_f16_pairs(block.dot) ? accumulators * pair_sum_fmas : 0;
-            const double fma = (k * w * vectors * slowness + pair_sums) / issue.fmas;
-            const double broadcasts =
-                k * w * (embedded ? 0.5 * run.vectors : 1.0);  // an embedded one pairs with its FMA
-            const double load = (weight_steps * run.vectors + broadcasts) / issue.loads;
-            const double latency = k * fma_latency;
-            const double burst = std::max(0.0, accumulators - rates.hidden_accumulators) *
-                                 (1 + post_op_instructions(stage.conv) / 2) * burst_seconds;
+            const double fixed = dense_fixed(rates, w, run.vectors, embedded) +
+                                 (accumulators * post_ops + pair_sums) * port.fma;
             const double parked = std::max(0.0, passes - 1) * accumulators;
-            const double parking = parked / (issue.loads * stores_per_load) + parked / issue.loads;
+            const double parking = parked * (port.store + port.load) * parking_exposed +
+                                   std::max(0.0, passes - 1) * call_instructions * port.instruction;
             const double all = static_cast<double>(count * share.rows * run.count);
-            work.seconds += all * (std::max({fma, load, latency}) + burst + parking_exposed * parking +
-                                   std::max(1.0, passes) * block_seconds);
+            const double broadcasts = k * w * (embedded ? run.vectors : 1);
+            work.seconds += all * (k * step + fixed + parking) * ns;
             work.parked += all * parked * lanes * 4;
             work.blocks += all;
             work.l1_weights += all * weight_steps * run.vectors * lanes * 4;
-            work.l1_loads += all * (weight_steps * run.vectors * lanes * 4 + k * w * 4);
+            work.l1_loads += all * (weight_steps * run.vectors * lanes * 4 + broadcasts * 4);
         });
         work.l1_stores += pixels * static_cast<double>(run.count * run.vectors) * lanes * 4;
     }
@@ -118,58 +109,81 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
     return work;
 }
 
+namespace {
+
+// What is the same for all blocks of a depthwise stage's rows.
+struct DepthwiseRows {
+    const Stage& stage;
+    double rows = 0, inputs = 0;  // output rows at a time, and the input rows that they read
+    double row_share = 0, column_share = 0;
+    bool by_windows = false, held = false;             // by dot int8; a kernel row's weights in registers
+    double window_instructions = 0, window_loads = 0;  // of the former
+};
+
+// Of a block of `width` pixels of a row.
+DepthwiseBlock depthwise_block(const DepthwiseRows& of, double width, double& weights) {
+    const Conv& conv = of.stage.conv;
+    const double kernel_w = static_cast<double>(conv.kernel.w);
+    const double columns = (width - 1) * static_cast<double>(conv.stride.w) + kernel_w;
+    weights = of.rows * of.row_share * kernel_w * (of.held ? 1 : width);
+    const double taps = of.rows * of.row_share * width,
+                 windows = of.inputs * columns / 2;  // the latter: by dot int8, four columns each
+    const double products = of.by_windows ? taps * static_cast<double>(window_vectors(conv.kernel.w, 0)) +
+                                                windows * of.window_instructions
+                                          : taps * of.column_share;
+    return {.products = products,
+            .loads = (of.by_windows ? windows * of.window_loads : of.inputs * columns) + weights,
+            .outputs = of.rows * width,
+            .chain = of.row_share * of.column_share};
+}
+
+}  // namespace
+
 BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs,
                          const StageShare& share, const MachineRates& rates) {
     const Stage& stage = problem.stage(i);
     const StagePlan& block = plan.stage(i);
     const int lanes = vector_lanes(plan.isa, problem.layout);
-    const Issue issue = issue_rates(rates, lanes);
-    const double column_share = share.column_taps / static_cast<double>(share.width);
-    const double row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));
+    const PortRates& port = rates.port;
+    DepthwiseRows of{.stage = stage};
+    of.column_share = share.column_taps / static_cast<double>(share.width);
+    of.row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));
     // Two permutations; where a pixel's channels lie together, loads of four columns and insertions
     // besides.
-    const bool by_windows = block.dot == Dot::int8,
-               apart = i == 0 && problem.input_view.layout == Layout::nhwc;
-    const bool held = by_windows || holds_kernel_row(stage, plan.isa, block.block_rows);
-    const double window_instructions = apart ? 5 : 2, window_loads = apart ? 4 : 1;
+    const bool apart = i == 0 && problem.input_view.layout == Layout::nhwc;
+    of.by_windows = block.dot == Dot::int8;
+    of.held = of.by_windows || holds_kernel_row(stage, plan.isa, block.block_rows);
+    of.window_instructions = apart ? 5 : 2;
+    of.window_loads = apart ? 4 : 1;
+    const double post_ops = post_op_instructions(stage.conv);
     BlockWork work;
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * share.row_taps * share.column_taps;
-        const double narrow = last_vector_cost(run, lanes, rates.fast_ymm);
+        const double narrow = last_vector_cost(run, lanes, port), groups = static_cast<double>(run.count);
         for (std::int64_t row = 0; row < share.rows; row += block.block_rows) {
-            const double rows =
-                static_cast<double>(std::min<std::int64_t>(block.block_rows, share.rows - row));
-            const double inputs = static_cast<double>(distinct_input_rows(stage, static_cast<int>(rows))) *
-                                  row_share / static_cast<double>(stage.conv.kernel.h);
-            const double pointers = (inputs + rows) * pointer_seconds * static_cast<double>(run.count);
-            double blocks = 0;
+            const auto rows = static_cast<int>(std::min<std::int64_t>(block.block_rows, share.rows - row));
+            of.rows = rows;
+            of.inputs = static_cast<double>(distinct_input_rows(stage, rows)) * of.row_share /
+                        static_cast<double>(stage.conv.kernel.h);
+            const double slowdown = depthwise_slowdown(rates, static_cast<int>(stage.conv.kernel.h),
+                                                       static_cast<int>(stage.conv.stride.h), rows);
+            const double pointers =
+                (of.inputs + of.rows) * pointer_instructions * port.instruction * groups * ns;
             for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
-                const double w = static_cast<double>(width),
-                             columns = (w - 1) * static_cast<double>(stage.conv.stride.w) +
-                                       static_cast<double>(stage.conv.kernel.w);
-                const double weights =
-                    rows * row_share * static_cast<double>(stage.conv.kernel.w) * (held ? 1 : w);
-                const double taps = rows * row_share * w,
-                             windows = inputs * columns / 2;  // the latter: by dot int8, four columns each
-                const double products =
-                    by_windows ? taps * static_cast<double>(window_vectors(stage.conv.kernel.w, 0)) +
-                                     windows * window_instructions
-                               : taps * column_share;
-                const double fma = products * narrow / issue.fmas;
-                const double loads = (by_windows ? windows * window_loads : inputs * columns) + weights;
-                const double latency =
-                    row_share * column_share * fma_latency / 2;  // neighbouring blocks overlap
-                const double all = static_cast<double>(count * run.count);
-                work.seconds += all * (std::max({fma, loads / issue.loads, latency}) + block_seconds / 4);
+                double weights = 0;
+                DepthwiseBlock one = depthwise_block(of, static_cast<double>(width), weights);
+                const double all = static_cast<double>(count) * groups, loads = one.loads;
+                one.products *= narrow;
+                work.seconds +=
+                    all * ns * (depthwise_ports(port, one) * slowdown + one.outputs * post_ops * port.fma);
                 if (block.channels_inner) work.seconds += static_cast<double>(count) * pointers;
                 work.l1_weights += all * weights * lanes * 4;
                 work.l1_loads += all * loads * lanes * 4;
-                work.l1_stores += all * rows * w * lanes * 4;
-                blocks += all;
+                work.l1_stores += all * one.outputs * lanes * 4;
+                work.blocks += all;
             });
             if (!block.channels_inner)
-                work.seconds += pointers + static_cast<double>(run.count) * block_seconds;
-            work.blocks += blocks;
+                work.seconds += pointers + groups * call_instructions * port.instruction * ns;
         }
     }
     work.fma_seconds = work.flops / (rates.peak(block.dot) * 1e9);
@@ -198,8 +212,7 @@ BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const s
     for (double* part :
          {&work.flops, &work.fma_seconds, &work.seconds, &work.l1_loads, &work.l1_weights, &work.l1_stores})
         *part *= points;  // blocks: those of a point
-    const double lanes = vector_lanes(plan.isa, problem.layout),
-                 instruction = 2 * lanes / (rates.gflops * 1e9);
+    const double lanes = vector_lanes(plan.isa, problem.layout), instruction = rates.transform * ns;
     const auto vectors = [&](std::int64_t channels) {
         return std::ceil(static_cast<double>(channels) / lanes);
     };

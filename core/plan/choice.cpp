@@ -4,6 +4,7 @@
 #include <array>
 #include <iterator>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,22 +18,35 @@
 namespace tandem {
 namespace {
 
-// How many times faster the model has to think other register blocks before they are taken. Over the 33
-// layers this made none slower by more than the noise (docs/cost-model.md). Other tile heights are not
-// tried: the model sees gains there that nobody measured.
-constexpr double least_gain = 1.01;
+// How many times faster the model has to think other register blocks before they are taken: its own error
+// (docs/cost-model.md). Where blocks matter, they matter by more. Other tile heights are not tried: the model
+// sees gains there that nobody measured.
+constexpr double least_gain = 1.03;
 
 struct Shape {
     int pixels, vectors;
+    Broadcast broadcast = Broadcast::registers;
 };
-// Blocks that measured fastest somewhere; the rules take 14 x 2.
-constexpr std::array<Shape, 3> shapes{Shape{10, 2}, Shape{9, 3}, Shape{21, 1}};
+// Blocks that are the best somewhere: wide ones where the sums are long, small ones where starting and
+// storing them takes as long, with either form of broadcast, as CPUs differ in what an embedded one costs.
+constexpr Shape zmm_shapes[] = {{14, 2, Broadcast::embedded},
+                                {14, 2},
+                                {12, 2},
+                                {10, 2},
+                                {7, 2},
+                                {10, 2, Broadcast::embedded},
+                                {9, 3},
+                                {6, 4},
+                                {5, 5},
+                                {4, 6},
+                                {28, 1, Broadcast::embedded},
+                                {21, 1, Broadcast::embedded}};
+constexpr Shape ymm_shapes[] = {{6, 2}, {12, 1}, {4, 3}, {3, 4}};
 
 class Decider {
 public:
     Decider(const Problem& problem, const Machine& machine, int threads)
-        : problem_(problem), machine_(machine), rates_(default_rates(machine)),
-          threads_(std::max(threads, 1)) {
+        : problem_(problem), machine_(machine), rates_(rates_of(machine)), threads_(std::max(threads, 1)) {
         decision_.plan = rules_plan(problem, machine, threads_);
         decision_.seconds = decision_.rules_seconds = predict(decision_.plan);
         decision_.fused = is_fused(decision_.plan);
@@ -40,7 +54,7 @@ public:
 
     PlanDecision decide() {
         const Plan rules = decision_.plan;
-        take_if_faster(best_shape({rules, decision_.seconds}), least_gain);
+        take_if_faster(best_blocks({rules, decision_.seconds}), least_gain);
         if (problem_.stage_count == 2) decide_fusion(rules);
         if (problem_.stage_count > 2) decide_cuts();
         decision_.rules_kept = decision_.plan == rules;
@@ -68,27 +82,83 @@ private:
         decision_.fused = is_fused(other.plan);
     }
 
-    Predicted best_shape(Predicted best) const {
-        if (!is_avx512(best.plan.isa) || uses_amx(problem_, best.plan))
-            return best;  // AVX2's registers leave no choice, nor do AMX's tiles
-        const Plan start = best.plan;
-        const int lanes = vector_lanes(start.isa, problem_.layout);
-        for (const Shape& shape : shapes) {
-            Plan plan = start;
-            for (int i = 0; i < problem_.stage_count; ++i) {
-                // With a single vector each product would need an instruction to broadcast its pixel.
-                if (shape.vectors == 1 && needs_broadcast(start.stage(i).dot)) continue;
-                if (problem_.stage(i).depthwise() ||
-                    problem_.stage(i).out_channels <= std::int64_t{lanes} * (shape.vectors - 1))
-                    continue;
-                StagePlan& block = plan.stage(i);
-                block.block_pixels = shape.pixels;
-                block.block_vectors = shape.vectors;
-                block.broadcast = default_broadcast(plan, block);
-            }
-            keep_faster(best, plan);
+    // Stage by stage the register blocks that the model thinks fastest.
+    Predicted best_blocks(Predicted best) const {
+        for (int i = 0; i < problem_.stage_count; ++i) {
+            if (uses_amx(best.plan.stage(i).dot)) continue;  // tiles leave no choice
+            const Plan start = best.plan;
+            if (problem_.stage(i).depthwise())
+                try_rows(best, start, i);
+            else
+                try_shapes(best, start, i);
         }
         return best;
+    }
+
+    // Only where they were measured: ports alone do not tell blocks of few and of many rows apart. Of those
+    // but the two fastest.
+    void try_rows(Predicted& best, Plan plan, int i) const {
+        constexpr std::size_t most = 2;
+        const Conv& conv = problem_.stage(i).conv;
+        const auto kernel = static_cast<int>(conv.kernel.h), stride = static_cast<int>(conv.stride.h);
+        std::vector<int> measured;
+        for (int rows = 1; rows <= max_depthwise_rows(problem_.stage(i)); ++rows)
+            if (has_depthwise_body(rates_, kernel, stride, rows)) measured.push_back(rows);
+        std::ranges::sort(measured, {},
+                          [&](int rows) { return depthwise_slowdown(rates_, kernel, stride, rows); });
+        StagePlan& block = plan.stage(i);
+        for (std::size_t at = 0; at < std::min(most, measured.size()); ++at) {
+            block.block_rows = measured[at];
+            block.block_pixels =
+                max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot, block.block_rows);
+            keep_faster(best, plan);
+        }
+    }
+
+    // Predicting a whole plan takes as long as emitting one tile function, so only those blocks are tried
+    // that do best by themselves.
+    void try_shapes(Predicted& best, const Plan& start, int i) const {
+        constexpr std::size_t most = 4;
+        std::vector<Candidate> candidates = shapes_for(start, i);
+        std::ranges::sort(candidates, {}, &Candidate::cost);
+        for (std::size_t at = 0; at < std::min(most, candidates.size()); ++at) {
+            Plan plan = start;
+            plan.stage(i) = candidates[at].block;
+            keep_faster(best, plan);
+        }
+    }
+
+    struct Candidate {
+        StagePlan block{};
+        double cost = 0;  // ns a product, operands in L1
+    };
+
+    std::vector<Candidate> shapes_for(const Plan& start, int i) const {
+        const bool wide = is_avx512(start.isa);
+        const Stage& stage = problem_.stage(i);
+        const std::int64_t lanes = vector_lanes(start.isa, problem_.layout);
+        const bool embeds = can_embed_broadcast(start.isa, start.stage(i).dot);
+        const double steps =
+            static_cast<double>(stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w) /
+            dot_speed(start.stage(i).dot);
+        std::vector<Candidate> found;
+        for (const Shape& shape : wide ? std::span<const Shape>(zmm_shapes) : ymm_shapes) {
+            const bool embedded = shape.broadcast == Broadcast::embedded;
+            // With a single vector each product would need an instruction to broadcast its pixel.
+            if (shape.vectors == 1 && wide && !embeds) continue;
+            if (embedded && !embeds && shape.vectors > 1) continue;
+            if (stage.out_channels <= lanes * (shape.vectors - 1)) continue;
+            Candidate candidate{.block = start.stage(i)};
+            candidate.block.block_pixels = shape.pixels;
+            candidate.block.block_vectors = shape.vectors;
+            candidate.block.broadcast = embeds ? shape.broadcast : Broadcast::embedded;
+            const double products = shape.pixels * shape.vectors;
+            candidate.cost = (dense_step(rates_, shape.pixels, shape.vectors, embedded, 1) +
+                              dense_fixed(rates_, shape.pixels, shape.vectors, embedded) / steps) /
+                             products;
+            found.push_back(candidate);
+        }
+        return found;
     }
 
     // A pair's stages one after the other: each part its band of both, which computes the halo twice; or,
@@ -112,7 +182,7 @@ private:
         for (const Plan& plan : unfused)
             keep_faster(best, plan);
         if (best.seconds == std::numeric_limits<double>::infinity()) return;
-        best = best_shape(best);
+        best = best_blocks(best);
         decision_.unfused_seconds = best.seconds;
         take_if_faster(best, least_unfused_gain);
     }

@@ -16,7 +16,7 @@ namespace tandem {
 
 /// How many times faster the model has to think a plan that is not fused before it is taken: more than for
 /// other plans, since it gives up the small scratch that leaves the caches to others.
-inline constexpr double least_unfused_gain = 1.03;
+inline constexpr double least_unfused_gain = 1.05;
 
 struct PlanDecision {
     Plan plan{};

@@ -24,13 +24,6 @@ struct Host {
 
 namespace {
 
-/// Zen 4 (family 0x19 with AVX-512) executes a 512-bit FMA as two 256-bit halves. Zen 5 (family 0x1A)
-/// counts as full-width: true of its server and desktop parts; some mobile ones are halved, and would
-/// merely get a less suited plan.
-bool has_fast_ymm(const CpuIdentity& cpu, Isa features) {
-    return cpu.vendor == "AuthenticAMD" && cpu.family == 0x19 && is_avx512(features);
-}
-
 /// Measured on Emerald Rapids: a vdpbf16ps every 1.9 cycles, two FMAs a cycle. Cooper Lake (model 0x55),
 /// the only earlier one of Intel's with the instruction, has it at the full rate, and so have AMD's.
 bool has_slow_bf16(const CpuIdentity& cpu, Isa features) {
@@ -137,7 +130,6 @@ std::vector<Isa> isas_of(Isa features) {
 Machine machine_with(Machine machine, Isa isa) {
     machine.isa = isa;
     machine.features = isa;
-    machine.fast_ymm = has_fast_ymm(machine.identity, isa);
     machine.slow_bf16 = has_slow_bf16(machine.identity, isa);
     return machine;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,18 +31,21 @@ struct CoreCounts {
     bool operator==(const CoreCounts&) const = default;
 };
 
+struct MeasuredRates;
+
 struct Machine {
     Isa isa = Isa::avx2;  // what to generate for, of `features`
     CacheSizes caches{};
     std::string cpu_name{};   // brand string
-    bool fast_ymm = false;    // a 256-bit FMA costs half a 512-bit one (AMD Zen 4 and kin)
     bool slow_bf16 = false;   // vdpbf16ps multiplies at half the rate of f32 FMAs (Intel's server cores since
                               // Sapphire Rapids)
     std::string core_kind{};  // hybrid processors: "core" or "atom", of the first core this process may use;
                               // else empty
     Isa features = Isa::avx2;  // all that CPU and OS offer
     CpuIdentity identity{};
-    CoreCounts cores{};  // of the whole machine
+    CoreCounts cores{};                               // of the whole machine
+    std::shared_ptr<const MeasuredRates> measured{};  // null: nothing was (core/plan/machine_rates.hpp)
+    /// Of two measurements of a machine no two numbers are equal: this asks for the same one.
     bool operator==(const Machine&) const = default;
 };
 
@@ -50,7 +54,7 @@ struct Machine {
 std::vector<Isa> isas_of(Isa features);
 
 /// The machine as one that generates for `isa`, which need not be among its features: what is known of its
-/// kind (fast_ymm, slow_bf16) is decided anew.
+/// kind (slow_bf16) is decided anew.
 Machine machine_with(Machine machine, Isa isa);
 
 /// isas_of() what the CPU and the OS (XCR0) offer here. Empty on a CPU without AVX2+FMA.

@@ -11,14 +11,6 @@
 namespace tandem {
 namespace {
 
-// Fitted, together with those of block_cost.cpp (docs/cost-model.md); good to a factor of two each.
-constexpr double l2_exposed = 0.01;  // share of the shorter of core time and L2 time that does not overlap
-// The same for L3 and memory, by what is moved: hardware prefetchers are late at the start of every stream.
-constexpr double input_exposed = 0.65;        // rows of pixels: many short streams
-constexpr double intermediate_exposed = 0.1;  // and output: longer ones
-constexpr double weights_exposed = 0.04;      // a panel is read from end to end
-constexpr double tile_seconds = 230e-9;       // row tables, the call, cold branches
-
 double taps_sum(const Axis& axis, const Span& outputs) {
     std::int64_t sum = 0;
     for (std::int64_t o = outputs.begin; o < outputs.end; ++o)
@@ -26,12 +18,21 @@ double taps_sum(const Axis& axis, const Span& outputs) {
     return static_cast<double>(sum);
 }
 
-// Exposed share of the bytes that come from L3 and memory.
-double exposed_share(const Traffic& far) {
-    const double exposed = input_exposed * far.input +
-                           intermediate_exposed * (far.intermediate + far.output) +
-                           weights_exposed * far.weights;
-    return far.total() > 0 ? exposed / far.total() : 0;
+// Time of two units that work side by side and wait for each other now and then, the more the closer to equal
+// their loads are. Dense blocks whose weights come from L2 take 1.00, 1.02, 1.06 and 1.14 times as long where
+// L2 has 30, 50, 70 and 90 % of the core's work (Emerald Rapids).
+double overlapped(double a, double b) {
+    const double most = std::max(a, b), share = most > 0 ? std::min(a, b) / most : 0;
+    return most * std::pow(1 + share * share * share * share, 0.25);
+}
+
+// Exposed share of the bytes of a stage that come from further out than L1. `stored`: of the intermediate
+// those that it writes.
+double exposed_share(const ExposedShares& share, const Traffic& moved, double stored, bool dense) {
+    const double source = dense ? share.pixels : share.rows;
+    const double exposed = source * (moved.input + moved.intermediate - stored) +
+                           share.weights * moved.weights + share.output * (moved.output + stored);
+    return moved.total() > 0 ? exposed / moved.total() : 0;
 }
 
 std::size_t index(Level level) { return static_cast<std::size_t>(level); }
@@ -79,8 +80,12 @@ TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRate
         home_ = level_of(std::max(tensors + weights + mid * threads, static_cast<double>(rates.caches.l2)),
                          rates.caches);
     const TileGrid grid = tile_grid(problem, plan);
-    tile_bytes_ = tensors / static_cast<double>(grid.images * grid.tiles_y * grid.tiles_x) +
-                  weights / grid.splits + mid;
+    const double tile_tensors = tensors / static_cast<double>(grid.images * grid.tiles_y * grid.tiles_x);
+    tile_bytes_ = tile_tensors + weights / grid.splits + mid;
+    mid_reuse_ = tile_tensors + mid;
+    if (plan.prefetch_next)
+        mid_reuse_ += tensor_bytes(problem.input_shape(), problem.dtype) /
+                      static_cast<double>(grid.images * grid.tiles_y * grid.tiles_x);
 }
 
 const TileCost& TileCosts::at(const TilePlace& place) {
@@ -146,8 +151,8 @@ TileCost TileCosts::compute(const TilePlace& place) const {
     TileCost cost;
     for (int i = place.how.reuse ? last : 0; i <= last; ++i)
         add_time(phases[static_cast<std::size_t>(i)], i, cost);
-    cost.seconds += tile_seconds;
-    cost.by_resource[static_cast<std::size_t>(Resource::tiles)] += tile_seconds;
+    cost.seconds += rates_.tile_seconds;
+    cost.by_resource[static_cast<std::size_t>(Resource::tiles)] += rates_.tile_seconds;
     return cost;
 }
 
@@ -168,22 +173,13 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     }
     channels = std::min(channels, static_cast<double>(stage.out_channels));
     if (m > 1) {
-        const WinogradPhases phases{stage.conv.stride.h};
         panels *= transformed_share(stage, plan_.stage(i));
-        const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m)),
-                     images = static_cast<double>(phases.count());
-        const double tiles = std::ceil(static_cast<double>(reach.share.rows) / static_cast<double>(m)) *
-                             std::ceil(static_cast<double>(reach.share.width) / static_cast<double>(m));
-        const double workspace =
-            4 * points * tiles *
-            (images * static_cast<double>(stage.in_channels) + static_cast<double>(stage.out_channels));
-        phase.bytes[index(std::max(Level::l2, level_of(workspace, rates_.caches)))].intermediate +=
-            2 * workspace;
+        add_workspace(phase, i, reach.share);
     }
     const double pixels = static_cast<double>(reach.rows.size() * reach.columns.size());
     const bool from_tensor = i == 0, to_tensor = i == problem_.stage_count - 1;
     const double written_to = to_tensor ? 0 : static_cast<double>(mids_[static_cast<std::size_t>(i)].bytes);
-    const Level mid_level = level_of(written_to + panels / groups, rates_.caches);
+    const Level mid_level = level_of(std::max(written_to + panels / groups, mid_reuse_), rates_.caches);
 
     Traffic& l1 = phase.bytes[0];
     (from_tensor ? l1.input : l1.intermediate) += phase.work.l1_loads - phase.work.l1_weights;
@@ -196,14 +192,17 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
             ? 1
             : reach.share.row_taps /
                   static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
-    const double block_input =
-        4.0 * static_cast<double>(plan_.stage(i).block_pixels * stage.in_channels * stage.conv.kernel.h);
+    const double block_input = source_bytes(i) * static_cast<double>(plan_.stage(i).block_pixels *
+                                                                     stage.in_channels * stage.conv.kernel.h);
     add_weights(phase, i, groups, panels, use, block_input);
     const auto element = static_cast<double>(element_bytes(output_element(problem_, plan_, i)));
     const double written =
         2 * pixels * channels * element;  // a line is fetched before it is written, and written back
     if (to_tensor && home_ > Level::l1) phase.bytes[index(home_)].output += written;
-    if (!to_tensor && mid_level > Level::l1) phase.bytes[index(mid_level)].intermediate += written;
+    if (!to_tensor && mid_level > Level::l1) {
+        phase.bytes[index(mid_level)].intermediate += written;
+        (mid_level == Level::l2 ? phase.stored_near : phase.stored_far) += written;
+    }
     if (to_tensor && problem_.writes_planes()) add_planes(phase, pixels * channels);
     const double residual =
         pixels * static_cast<double>(std::min<std::int64_t>(stage.residual_channels(), stage.out_channels)) *
@@ -212,11 +211,33 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     return phase;
 }
 
+// What Winograd's transforms write and read again.
+void TileCosts::add_workspace(Phase& phase, int i, const StageShare& share) const {
+    const Stage& stage = problem_.stage(i);
+    const std::int64_t m = winograd_tile(plan_.stage(i).algorithm);
+    const WinogradPhases phases{stage.conv.stride.h};
+    const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m)),
+                 images = static_cast<double>(phases.count());
+    const double tiles = std::ceil(static_cast<double>(share.rows) / static_cast<double>(m)) *
+                         std::ceil(static_cast<double>(share.width) / static_cast<double>(m));
+    const double workspace =
+        4 * points * tiles *
+        (images * static_cast<double>(stage.in_channels) + static_cast<double>(stage.out_channels));
+    // Lines are fetched before they are written, written back, and read.
+    phase.bytes[index(std::max(Level::l2, level_of(workspace, rates_.caches)))].intermediate += 3 * workspace;
+}
+
+// Of a number of what a stage reads.
+double TileCosts::source_bytes(int i) const {
+    const Element element = i == 0 ? element_of(problem_.dtype) : output_element(problem_, plan_, i - 1);
+    return static_cast<double>(element_bytes(element) * element_parts(element));
+}
+
 // Lines of the stage's source that enter L1: each row the first time, halo rows of the tile above, and
 // again for every group of output vectors or every row of taps if L1 does not keep them.
 void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double groups, double panel) const {
     const Stage& stage = problem_.stage(i);
-    const double row = 4.0 * static_cast<double>(reach.in_columns.size() * stage.in_channels);
+    const double row = source_bytes(i) * static_cast<double>(reach.in_columns.size() * stage.in_channels);
     const double distinct = static_cast<double>(reach.in_rows.size());
     const auto add = [&](Level level, double bytes) {
         Traffic& traffic = phase.bytes[index(level)];
@@ -228,7 +249,7 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
         add(std::min(home_, level_of(tile_bytes_, rates_.caches)), old * row);
     } else {
         const double read_from = static_cast<double>(mids_[static_cast<std::size_t>(i - 1)].bytes);
-        add(level_of(read_from + panel, rates_.caches), distinct * row);
+        add(level_of(std::max(read_from + panel, mid_reuse_), rates_.caches), distinct * row);
     }
     double again = 0;
     if (plan_.stage(i).algorithm != Algorithm::direct) {
@@ -262,7 +283,7 @@ void TileCosts::add_planes(Phase& phase, double numbers) const {
     const RowBuffer buffer = output_buffer(problem_, plan_);
     const double lanes = vector_lanes(plan_.isa, problem_.layout), bytes = numbers * buffer.strides.element;
     const double loads = lanes / 4, shuffles_and_store = 3;
-    phase.work.seconds += numbers * 4 * (loads + shuffles_and_store) / (rates_.gb_per_s[0] * 1e9);
+    phase.work.seconds += numbers / lanes * (loads + shuffles_and_store) * rates_.port.load * 1e-9;
     phase.bytes[0].output += 2 * bytes;
     const Level level = level_of(static_cast<double>(buffer.bytes), rates_.caches);
     if (level > Level::l1) phase.bytes[index(level)].output += 2 * bytes;
@@ -313,8 +334,12 @@ void TileCosts::add_time(const Phase& phase, int i, TileCost& cost) const {
     Traffic distant = phase.bytes[index(Level::l3)] + phase.bytes[index(Level::dram)];
     distant.input -= phase.hidden;
     const double far = std::max(0.0, l3 + dram - hidden);
-    const double near = std::max(core, l2) + l2_exposed * std::min(core, l2);
-    const double open = std::max(near, far) + exposed_share(distant) * std::min(near, far);
+    const bool dense = !problem_.stage(i).depthwise() && plan_.stage(i).algorithm == Algorithm::direct;
+    const double near_share =
+        exposed_share(rates_.near, phase.bytes[index(Level::l2)], phase.stored_near, dense);
+    const double far_share = exposed_share(rates_.far, distant, phase.stored_far, dense);
+    const double near = overlapped(core, l2) + near_share * std::min(core, l2);
+    const double open = overlapped(near, far) + far_share * std::min(near, far);
     const double total = std::max(open, hidden);
     cost.flops += phase.work.flops;
     cost.seconds += total;

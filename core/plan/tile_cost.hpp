@@ -41,7 +41,8 @@ private:
     struct Phase {  // one stage of one tile
         BlockWork work{};
         std::array<Traffic, level_count> bytes{};
-        double hidden = 0;  // bytes among them that a prefetch has announced
+        double hidden = 0;                       // bytes among them that a prefetch has announced
+        double stored_near = 0, stored_far = 0;  // of the intermediate, bytes that are written: to L2, beyond
     };
     using Key = std::vector<std::int64_t>;
 
@@ -54,6 +55,8 @@ private:
     void add_parking(Phase& phase, int i, double panel) const;
     void add_planes(Phase& phase, double numbers) const;
     double k_blocks(int i) const;
+    double source_bytes(int i) const;
+    void add_workspace(Phase& phase, int i, const StageShare& share) const;
     void move_prefetch(Phase& first, Phase& last) const;
     void add_time(const Phase& phase, int i, TileCost& cost) const;
 
@@ -67,6 +70,7 @@ private:
     Level home_ = Level::l1;
     double tile_bytes_ =
         0;  // input, intermediate, weights and output of a typical tile: the reuse distance between two tiles
+    double mid_reuse_ = 0;  // what passes between writing an intermediate and first reading it
     std::map<Key, TileCost> known_;
 };
 

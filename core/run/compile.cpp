@@ -20,7 +20,8 @@ Result<Kernel> kernel_for(const Problem& problem, const Machine& machine, int th
     Planner planner;
     const PlanChoice choice = planner.choose(image, machine, threads, Effort::estimate);
     KernelCode::Options options{.threads = threads};
-    options.foreign = machine;
+    options.machine = machine;
+    options.foreign = true;
     auto code = emit_choice(choice, image, machine, options);
     if (!code) return code.error();
     return Kernel(KernelImpl::create(problem, std::move(*code)));

@@ -13,7 +13,9 @@
 #include "core/run/code_cache.hpp"
 #include "core/run/compile.hpp"
 #include "core/run/dispatch_memo.hpp"
+#include "core/run/host_profile.hpp"
 #include "core/run/planner.hpp"
+#include "core/run/profile_measurement.hpp"
 
 namespace tandem {
 namespace {
@@ -51,8 +53,12 @@ std::string amx_note(const Problem& problem) {
 }  // namespace
 
 struct Context::Impl {
-    explicit Impl(const ContextOptions& options) : observer(options.observer), cache(capacity_of(options)) {}
+    explicit Impl(const ContextOptions& options)
+        : observer(options.observer), profile(options.profile), measures(options.measure_machine),
+          cache(capacity_of(options)) {}
     std::shared_ptr<CodeObserver> observer;
+    std::optional<MachineProfile> profile;
+    bool measures;
     CodeCache cache;
     Planner planner;
 
@@ -61,16 +67,18 @@ struct Context::Impl {
             if (auto status = check_plan(key.problem, *key.plan); !status) return status.error();
             if (uses_amx(key.problem, *key.plan))
                 if (auto status = request_amx(); !status) return status.error();
-            return KernelCode::create(key.problem, *key.plan, "the caller's plan", code_options(key));
+            return KernelCode::create(key.problem, *key.plan, "the caller's plan",
+                                      code_options(key, machine));
         }
         PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
         choice.reason += amx_note(key.problem);
         if (choice.tuned) forget_estimate(key);
-        return emit_choice(choice, key.problem, machine, code_options(key));
+        return emit_choice(choice, key.problem, machine, code_options(key, machine));
     }
 
-    KernelCode::Options code_options(const CacheKey& key) const {
+    KernelCode::Options code_options(const CacheKey& key, const Machine& machine) const {
         KernelCode::Options options{.threads = key.threads};
+        options.machine = machine;
         options.observer = observer;
         return options;
     }
@@ -89,9 +97,19 @@ struct Context::Impl {
         return Kernel(std::move(found->kernel));
     }
 
+    // The host, as plans are to see it.
+    Result<Machine> machine_for(std::optional<Isa> isa) const {
+        if (!profile && !measures) return profiled_machine(isa);
+        Result<Machine> machine = host_machine(isa);
+        if (!machine) return machine;
+        machine->measured = profile ? profile->machine().measured : measured_host();
+        if (profile) machine->caches = profile->machine().caches;
+        return machine;
+    }
+
     Result<CodeCache::Found> find_or_compile(const Result<Problem>& problem, const DispatchOptions& options) {
         if (!problem) return problem.error();
-        auto machine = host_machine(options.plan ? std::optional(options.plan->isa) : options.isa);
+        auto machine = machine_for(options.plan ? std::optional(options.plan->isa) : options.isa);
         if (!machine) return machine.error();
         if (options.threads < 1)
             return Error{ErrorCode::invalid_argument,

@@ -5,7 +5,6 @@
 #include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
 #include "core/run/explain_arithmetic.hpp"
-#include "core/run/measured_rates.hpp"
 #include "core/run/probes.hpp"
 
 namespace tandem {
@@ -13,7 +12,8 @@ namespace {
 
 struct Subject {
     const KernelImpl& kernel;
-    const MachineRates& rates;
+    const Machine& machine;
+    MachineRates rates;
 
     const Problem& problem() const noexcept { return kernel.problem; }
     const Plan& plan() const noexcept { return kernel.code->plan; }
@@ -53,14 +53,15 @@ std::string stage_line(const KernelImpl& kernel, int i) {
 }
 
 // What an untuned dispatch of a chain of three and more weighs.
-std::string cut_line(const Problem& problem, const PlanDecision& decision) {
+std::string cut_line(const Subject& subject, const PlanDecision& decision) {
+    const Problem& problem = subject.problem();
     std::vector<int> cuts;  // the stages before them
     for (int i = 0; i + 1 < problem.stage_count; ++i)
         if (decision.plan.edge(i) == Edge::stored) cuts.push_back(i + 1);
     return fmt::format(
-        "Cut or not: with typical rates of this kind of CPU the cost model predicts {} in one piece and {} "
+        "Cut or not: with rates {} the cost model predicts {} in one piece and {} "
         "at best where cut ({:+.1f} %), so untuned dispatches {}; a cut has to be {:.0f} % faster.\n",
-        time_text(decision.fused_seconds), time_text(decision.unfused_seconds),
+        rates_source(subject.machine), time_text(decision.fused_seconds), time_text(decision.unfused_seconds),
         (decision.unfused_seconds / decision.fused_seconds - 1) * 100,
         cuts.empty() ? "do not cut" : fmt::format("cut behind stage {}", fmt::join(cuts, " and ")),
         (least_unfused_gain - 1) * 100);
@@ -68,20 +69,17 @@ std::string cut_line(const Problem& problem, const PlanDecision& decision) {
 
 // What an untuned dispatch weighs.
 std::string decision_line(const Subject& subject) {
-    Machine machine;
+    Machine machine = subject.machine;
     machine.isa = subject.plan().isa;
-    machine.caches = subject.rates.caches;
-    machine.fast_ymm = subject.rates.fast_ymm;
-    machine.slow_bf16 = subject.rates.slow_bf16;
     const PlanDecision decision = decide_plan(subject.problem(), machine, subject.threads());
-    if (subject.problem().stage_count > 2) return cut_line(subject.problem(), decision);
+    if (subject.problem().stage_count > 2) return cut_line(subject, decision);
     if (decision.fused_seconds == 0)
         return "Fuse or not: the image has too few pixels to be cut into tiles worth their while; there is "
                "one way to run it.\n";
     return fmt::format(
-        "Fuse or not: with typical rates of this kind of CPU the cost model predicts {} fused and {} not "
+        "Fuse or not: with rates {} the cost model predicts {} fused and {} not "
         "fused ({:+.1f} %), so untuned dispatches {}; not fusing has to be {:.0f} % faster.\n",
-        time_text(decision.fused_seconds), time_text(decision.unfused_seconds),
+        rates_source(subject.machine), time_text(decision.fused_seconds), time_text(decision.unfused_seconds),
         (decision.unfused_seconds / decision.fused_seconds - 1) * 100, decision.fused ? "fuse" : "do not",
         (least_unfused_gain - 1) * 100);
 }
@@ -250,19 +248,17 @@ std::string time_lines(const Subject& subject, std::optional<double> measured) {
 
 }  // namespace
 
-std::string explain(const KernelImpl& kernel, const MachineRates& rates,
+std::string explain(const KernelImpl& kernel, const Machine& machine,
                     std::optional<double> measured_seconds) {
-    const Subject subject{kernel, rates};
+    const Subject subject{kernel, machine, rates_of(machine)};
     return kernel.name + "\n" + fusion_lines(subject) + kernel.code->last().runner->explain() +
-           tiling_lines(subject) + arithmetic_lines(kernel, rates) + intensity_lines(subject) +
+           tiling_lines(subject) + arithmetic_lines(kernel, subject.rates) + intensity_lines(subject) +
            time_lines(subject, measured_seconds) + "Plan: " + to_string(kernel.code->plan) + " (" +
            kernel.code->plan_reason + ")\n";
 }
 
 std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds) {
-    if (kernel.code->foreign) return explain(kernel, default_rates(*kernel.code->foreign), measured_seconds);
-    const Result<Machine> machine = host_machine(kernel.code->plan.isa);
-    return explain(kernel, machine ? measured_rates(*machine) : default_rates(Machine{}), measured_seconds);
+    return explain(kernel, kernel.code->machine, measured_seconds);
 }
 
 }  // namespace tandem

@@ -9,12 +9,12 @@
 
 namespace tandem {
 
-/// What the model says of a kernel: pure text. `measured_seconds`: a time to set against it.
-std::string explain(const KernelImpl& kernel, const MachineRates& rates,
+/// What the model says of a kernel, with what is known of `machine`: pure text. `measured_seconds`: a time to
+/// set against it.
+std::string explain(const KernelImpl& kernel, const Machine& machine,
                     std::optional<double> measured_seconds = std::nullopt);
 
-/// The same for this machine, its rates measured (once a process; see measured_rates.hpp). A kernel that was
-/// made for another: with typical rates of that.
+/// The same of the machine that the kernel was planned for.
 std::string explain(const KernelImpl& kernel, std::optional<double> measured_seconds = std::nullopt);
 
 }  // namespace tandem

@@ -40,7 +40,7 @@ std::string reason(const KernelImpl& kernel, const MachineRates& rates, const St
     const auto allows = [&](const auto& what) {
         return std::any_of(others.begin(), others.end(), what);
     };
-    if (own.dot == Dot::f32 && rates.slow_bf16 &&
+    if (own.dot == Dot::f32 && rates.peak(Dot::bf16) < rates.gflops() &&
         allows([](const StagePlan& way) { return way.dot == Dot::bf16; }))
         return "this CPU multiplies bf16 at half the rate of f32";
     if (own.dot == Dot::f32 && allows([](const StagePlan& way) {

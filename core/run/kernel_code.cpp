@@ -38,6 +38,7 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
     code->threads = options.threads;
     code->plan_reason = std::move(plan_reason);
     code->name = kernel_name(problem, plan);
+    code->machine = options.machine;
     code->foreign = options.foreign;
     code->panels = std::make_shared<const PanelSpecs>(panel_specs(problem, plan));
     for (std::size_t i = 0; i < segments.size(); ++i) {

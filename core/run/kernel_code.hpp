@@ -31,13 +31,15 @@ struct KernelCode {
     std::vector<std::size_t> stored_offsets{};  // of the output of each segment but the last
     std::size_t segments_offset = 0, scratch_bytes = 0;
 
-    std::optional<Machine> foreign{};  // emitted for this machine, which is not the host
-    CodeAnnouncement announcement{};   // the last member: observers are told before anything ends
+    Machine machine{};                // that it was planned for
+    bool foreign = false;             // which is not the host
+    CodeAnnouncement announcement{};  // the last member: observers are told before anything ends
 
     struct Options {
         int threads = 1;
         std::shared_ptr<CodeObserver> observer{};
-        std::optional<Machine> foreign{};
+        Machine machine{};
+        bool foreign = false;
     };
     /// Emits a problem under a checked plan, for any ISA: running the code is what needs the host to have it.
     static Result<std::shared_ptr<const KernelCode>> create(const Problem& problem, const Plan& plan,

@@ -8,12 +8,12 @@
 #include <sstream>
 
 #include "core/plan/isa_text.hpp"
-#include "core/run/json_reader.hpp"
+#include "core/run/rates_json.hpp"
 
 namespace tandem {
 namespace {
 
-constexpr int format_version = 1;
+constexpr int format_version = 2;  // 1: the same without rates
 
 // One list of the members serves both directions.
 template <class AnyMachine, class Visit>
@@ -116,12 +116,21 @@ Status read_part(const std::string& name, const Json& json, Value& value) {
 Result<Machine> machine_from_json(const Json& json) {
     Machine machine;
     ObjectReader reader(json, "machine");
-    if (const Json* const format = reader.member("format"); format && *format != Json(format_version))
-        reader.fail(wrong("machine.format", *format, fmt::format("{} is", format_version)));
+    if (const Json* const format = reader.member("format");
+        format && *format != Json(1) && *format != Json(format_version))
+        reader.fail(wrong("machine.format", *format, fmt::format("1 or {} is", format_version)));
     each_member(machine, [&](const char* name, auto& value) {
         if (const Json* const member = reader.member(name))
             reader.fail(read_part(reader.path(name), *member, value));
     });
+    if (const Json* const rates = reader.has("rates") ? reader.member("rates") : nullptr) {
+        Result<MeasuredRates> measured = rates_from_json(reader.path("rates"), *rates);
+        if (measured)
+            machine.measured = std::make_shared<const MeasuredRates>(std::move(*measured));
+        else
+            reader.fail(measured.error());
+    }
+    if (reader.has("report")) reader.member("report");  // of tandem cpu, which alone reads it
     if (const Status status = reader.finish(); !status) return status.error();
     const Isa features = machine.features;
     machine = machine_with(std::move(machine), isas_of(features).back());
@@ -135,10 +144,15 @@ Error file_error(const std::string& path, const char* what) {
 
 }  // namespace
 
-std::string machine_to_text(const Machine& machine) {
+Json machine_to_json(const Machine& machine) {
     Json json{{"format", format_version}};
     each_member(machine, [&](const char* name, const auto& value) { json[name] = value_to_json(value); });
-    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+    if (machine.measured) json["rates"] = rates_to_json(*machine.measured);
+    return json;
+}
+
+std::string machine_to_text(const Machine& machine) {
+    return machine_to_json(machine).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 Result<Machine> machine_from_text(std::string_view text, const std::string& source) {

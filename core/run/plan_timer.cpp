@@ -143,6 +143,7 @@ std::vector<Result<Series>> PlanTimer::time(std::span<const Plan> plans, const T
     InterleaveOptions timing;
     timing.seconds = request.seconds;
     timing.min_rounds = request.min_rounds;
+    if (request.sample_seconds > 0) timing.sample_seconds = request.sample_seconds;
     if (pool_) {
         timing.sample_seconds = sample_seconds_many;
         timing.whole_process = true;

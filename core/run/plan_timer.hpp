@@ -18,6 +18,7 @@ namespace tandem {
 struct TimingRequest {
     double seconds = 0.1;          // to spend on samples, all plans together
     int min_rounds = 3;            // even if that takes longer
+    double sample_seconds = 0;     // a sample lasts at least about this long; 0: as InterleaveOptions has it
     double prepare_seconds = 1e9;  // plans that are not generated and warmed up by then are given up
 };
 

@@ -24,15 +24,21 @@ std::string describe(const WisdomEntry& entry) {
 }
 
 // Before VBMI was told apart, quantised kernels that use it were avx512_fp16's, or avx512_vnni's without it:
-// what was measured then is not lost.
-const WisdomEntry* find_entry(const Wisdom& wisdom, WisdomKey key) {
-    const WisdomEntry* entry = wisdom.find(key);
-    if (key.isa != Isa::avx512_vnni.with(IsaFeature::vbmi)) return entry;
-    for (const Isa isa : {Isa::avx512_fp16, Isa::avx512_vnni}) {
-        key.isa = isa;
-        if (!entry) entry = wisdom.find(key);
+// what was measured then is not lost. Nor is what was measured when entries named CPUs by their brand
+// strings.
+const WisdomEntry* find_entry(const Wisdom& wisdom, const WisdomKey& key, const std::string& brand) {
+    std::vector<Isa> isas{key.isa};
+    if (key.isa == Isa::avx512_vnni.with(IsaFeature::vbmi))
+        isas.insert(isas.end(), {Isa::avx512_fp16, Isa::avx512_vnni});
+    for (const Isa isa : isas) {
+        for (const std::string& cpu : {key.cpu, brand}) {
+            WisdomKey other = key;
+            other.isa = isa;
+            other.cpu = cpu;
+            if (const WisdomEntry* const entry = wisdom.find(other)) return entry;
+        }
     }
-    return entry;
+    return nullptr;
 }
 
 }  // namespace
@@ -68,7 +74,8 @@ PlanChoice Planner::choose(const Problem& problem, const Machine& machine, int t
 bool Planner::look_up(const Problem& problem, const Machine& machine, int threads, Effort effort,
                       PlanChoice& choice) {
     const std::lock_guard lock(mutex_);
-    const WisdomEntry* const entry = find_entry(wisdom_, wisdom_key(problem, machine, threads));
+    const WisdomEntry* const entry =
+        find_entry(wisdom_, wisdom_key(problem, machine, threads), machine.cpu_name);
     if (!entry || entry->effort < effort) return false;
     Plan plan = entry->plan;
     plan.isa = machine.isa;

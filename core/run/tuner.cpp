@@ -165,7 +165,7 @@ std::vector<Plan> promising_first(const Problem& problem, const Machine& machine
                                   const Plan& rules) {
     std::vector<Plan> plans{rules};
     for (const RankedPlan& ranked :
-         rank_plans(problem, candidate_plans(problem, machine, threads), default_rates(machine), threads))
+         rank_plans(problem, candidate_plans(problem, machine, threads), rates_of(machine), threads))
         if (ranked.plan != rules) plans.push_back(ranked.plan);
     return plans;
 }

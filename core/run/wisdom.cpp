@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "core/run/cache_directory.hpp"
 #include "core/run/plan_json.hpp"
 
 namespace tandem {
@@ -35,7 +36,7 @@ Json entry_to_json(const WisdomEntry& entry) {
     return {{"problem", key.problem},
             {"isa", to_string(key.isa)},
             {"threads", key.threads},
-            {"cpu", key.cpu_name},
+            {"cpu", key.cpu},
             {"core_kind", key.core_kind},
             {"l1", key.l1},
             {"l2", key.l2},
@@ -68,7 +69,7 @@ Result<WisdomEntry> entry_from_json(const Json& json) {
     WisdomKey& key = entry.key;
     json.at("problem").get_to(key.problem);
     json.at("threads").get_to(key.threads);
-    json.at("cpu").get_to(key.cpu_name);
+    json.at("cpu").get_to(key.cpu);
     json.at("core_kind").get_to(key.core_kind);
     json.at("l1").get_to(key.l1);
     json.at("l2").get_to(key.l2);
@@ -124,10 +125,16 @@ std::string cache_text(std::size_t l1, std::size_t l2, std::size_t l3) {
 
 }  // namespace
 
+std::string cpu_text(const Machine& machine) {
+    const CpuIdentity& cpu = machine.identity;
+    return fmt::format("{} family {} model {} stepping {}, {}", cpu.vendor, cpu.family, cpu.model,
+                       cpu.stepping, to_string(machine.features));
+}
+
 WisdomKey wisdom_key(const Problem& problem, const Machine& machine, int threads) {
     Problem one = problem;
     one.input.n = 1;
-    return {one.name(),        machine.isa,       threads,           machine.cpu_name, machine.core_kind,
+    return {one.name(),        machine.isa,       threads,           cpu_text(machine), machine.core_kind,
             machine.caches.l1, machine.caches.l2, machine.caches.l3, emitter_version};
 }
 
@@ -136,8 +143,8 @@ std::optional<std::string> why_unused(const WisdomEntry& entry, const Machine& m
     const CacheSizes& caches = machine.caches;
     if (key.emitter != emitter_version)
         return fmt::format("stale: emitter version {}, this is {}", key.emitter, emitter_version);
-    if (key.cpu_name != machine.cpu_name)
-        return fmt::format("foreign: measured on '{}', this is '{}'", key.cpu_name, machine.cpu_name);
+    if (key.cpu != cpu_text(machine) && key.cpu != machine.cpu_name)
+        return fmt::format("foreign: measured on '{}', this is '{}'", key.cpu, cpu_text(machine));
     if (key.core_kind != machine.core_kind)
         return fmt::format("foreign: core kind '{}', this is '{}'", key.core_kind, machine.core_kind);
     if (std::tuple(key.l1, key.l2, key.l3) != std::tuple(caches.l1, caches.l2, caches.l3))
@@ -217,16 +224,9 @@ std::vector<std::string> Wisdom::unused(const Machine& machine) const {
 std::string utc_date() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
 
 std::string default_wisdom_path() {
-    const auto variable = [](const char* name) -> std::string {
-        const char* value = std::getenv(name);
-        return value ? value : "";
-    };
     if (const char* path = std::getenv("TANDEM_WISDOM")) return path;
-    if (const std::string cache = variable("XDG_CACHE_HOME"); cache.starts_with('/'))
-        return cache + "/tandem/wisdom.json";
-    if (const std::string home = variable("HOME"); home.starts_with('/'))
-        return home + "/.cache/tandem/wisdom.json";
-    return {};
+    const std::string directory = cache_directory();
+    return directory.empty() ? "" : directory + "/wisdom.json";
 }
 
 }  // namespace tandem

@@ -22,11 +22,14 @@ struct WisdomKey {
     std::string problem{};  // Problem::name() at batch 1
     Isa isa = Isa::avx2;    // the least one of the problem's data type
     int threads = 1;
-    std::string cpu_name{}, core_kind{};  // of the machine it was measured on, as in Machine
+    std::string cpu{};  // of the machine it was measured on: cpu_text(), in older files the brand string
+    std::string core_kind{};  // as in Machine
     std::size_t l1 = 0, l2 = 0, l3 = 0;
     int emitter = emitter_version;
     auto operator<=>(const WisdomKey&) const = default;
 };
+/// Vendor, family, model, stepping and features: two generations may have one brand string.
+std::string cpu_text(const Machine& machine);
 /// machine.isa: as dispatch has it, the least of the problem's data type (least_isa() in
 /// core/plan/machine.hpp).
 WisdomKey wisdom_key(const Problem& problem, const Machine& machine, int threads);

@@ -12,6 +12,7 @@
 #include "tandem/descriptor.hpp"
 #include "tandem/isa.hpp"
 #include "tandem/kernel.hpp"
+#include "tandem/machine_profile.hpp"
 
 namespace tandem {
 
@@ -42,6 +43,11 @@ struct CacheStats {
 struct ContextOptions {
     std::size_t cache_capacity = 0;            // kernels kept; 0: TANDEM_CACHE_CAPACITY, else 4096
     std::shared_ptr<CodeObserver> observer{};  // told of the code of this context's kernels
+    /// What to plan with; default: MachineProfile::of_this_machine(), or, where `measure_machine`, measured
+    /// by the first dispatch that has to plan, once a process. A profile changes plans, and with them speed,
+    /// but no bit of any result: arithmetic follows from descriptor, ISA and the kind of CPU.
+    std::optional<MachineProfile> profile{};
+    bool measure_machine = false;
 };
 
 /// Thread-safe: any number of threads may dispatch at once; a key is compiled once however many ask.

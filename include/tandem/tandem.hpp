@@ -6,6 +6,7 @@
 #include "tandem/descriptor.hpp"
 #include "tandem/kernel.hpp"
 #include "tandem/layout.hpp"
+#include "tandem/machine_profile.hpp"
 #include "tandem/reference.hpp"
 #include "tandem/result.hpp"
 #include "tandem/thread_pool.hpp"

@@ -1,0 +1,41 @@
+#include "core/run/known_machines.hpp"
+
+#include "core/run/machine_json.hpp"
+
+namespace tandem {
+namespace {
+
+struct KnownFile {
+    const char *name, *text;
+};
+constexpr KnownFile files[] = {
+#include "known_machines.inc"
+    {nullptr, nullptr}};
+
+}  // namespace
+
+const std::vector<Machine>& known_machines() {
+    static const std::vector<Machine> machines = [] {
+        std::vector<Machine> read;
+        for (const KnownFile& file : files)
+            if (file.name != nullptr)
+                if (Result<Machine> machine = machine_from_text(file.text, file.name))
+                    read.push_back(std::move(*machine));
+        return read;
+    }();
+    return machines;
+}
+
+std::shared_ptr<const MeasuredRates> known_rates(const Machine& machine) {
+    const auto same_family = [&](const Machine& known) {
+        return known.identity.vendor == machine.identity.vendor &&
+               known.identity.family == machine.identity.family;
+    };
+    for (const Machine& known : known_machines())
+        if (same_family(known) && known.identity.model == machine.identity.model) return known.measured;
+    for (const Machine& known : known_machines())
+        if (same_family(known) && known.features == machine.features) return known.measured;
+    return nullptr;
+}
+
+}  // namespace tandem

@@ -1,0 +1,39 @@
+#include "tandem/machine_profile.hpp"
+
+#include "core/run/host_profile.hpp"
+#include "core/run/machine_json.hpp"
+#include "core/run/profile_measurement.hpp"
+
+namespace tandem {
+namespace {
+
+std::shared_ptr<const Machine> shared(Machine machine) {
+    return std::make_shared<const Machine>(std::move(machine));
+}
+
+}  // namespace
+
+Result<MachineProfile> MachineProfile::of_this_machine() {
+    Result<Machine> machine = profiled_machine();
+    if (!machine) return machine.error();
+    return MachineProfile(shared(std::move(*machine)));
+}
+
+Result<MachineProfile> MachineProfile::measure() {
+    Result<Machine> machine = host_machine();
+    if (!machine) return machine.error();
+    machine->measured = std::make_shared<const MeasuredRates>(measure_machine(*machine, 1));
+    return MachineProfile(shared(std::move(*machine)));
+}
+
+Result<MachineProfile> MachineProfile::load(const std::string& path) {
+    Result<Machine> machine = read_machine(path);
+    if (!machine) return machine.error();
+    return MachineProfile(shared(std::move(*machine)));
+}
+
+Status MachineProfile::save(const std::string& path) const { return save_machine(path, *machine_); }
+
+std::string MachineProfile::source() const { return rates_source(*machine_); }
+
+}  // namespace tandem
