@@ -87,11 +87,21 @@ TEST_CASE("profile: errors name the member, its value and what is accepted") {
         return error_of(other);
     };
     CHECK(changed("/rates/zmm/port/fma", 0) ==
-          "p.json: machine.rates.zmm.port.fma is 0; a positive number is accepted.");
+          "p.json: machine.rates.zmm.port.fma is 0; 1e-06 to 1000000000000 is accepted.");
     CHECK(changed("/rates/zmm/tile", -1) ==
-          "p.json: machine.rates.zmm.tile is -1; 0 or a positive number is accepted.");
+          "p.json: machine.rates.zmm.tile is -1; 0 or 1e-06 to 1000000000000 is accepted.");
+    CHECK(changed("/rates/zmm/exposed/near/rows", 2) ==
+          "p.json: machine.rates.zmm.exposed.near.rows is 2.0; 0 to 1 is accepted.");
+    CHECK(changed("/rates/zmm/gb_per_s/L2", 1e300) != "");
     CHECK(changed("/rates/ymm/dense/0/embedded", 3) ==
           "p.json: machine.rates.ymm.dense[0].embedded is 3; true or false is accepted.");
+    CHECK(changed("/rates/ymm/dense/1/step", 0) ==
+          "p.json: machine.rates.ymm.dense[1] has vectors 2, pixels 14 and "
+          "step 0; positive ones are accepted.");
+    CHECK(changed("/rates/zmm/depthwise/0/ports", 0) ==
+          "p.json: machine.rates.zmm.depthwise[0] has kernel 3, stride 1, rows 2, output 2.5 and ports 0; "
+          "positive "
+          "ones are accepted.");
     CHECK(changed("/rates/ymm/dense", 3) == "p.json: machine.rates.ymm.dense is 3; a list is accepted.");
     CHECK(changed("/rates/source", 3) == "p.json: machine.rates.source is 3; a text is accepted.");
     CHECK(changed("/report", 3) == "");  // tandem cpu's own
@@ -142,6 +152,32 @@ TEST_CASE("profile: the named file comes first, then the saved one, then what is
     const auto missing = find_rates({.named = "/nowhere/p.json", .saved = ""}, machine);
     REQUIRE_FALSE(missing.ok());
     CHECK(missing.error().message.starts_with("TANDEM_MACHINE: /nowhere/p.json cannot be read: "));
+    CHECK(find_rates({.named = "/", .saved = ""}, machine)
+              .error()
+              .message.starts_with("TANDEM_MACHINE: / cannot be read"));
+}
+
+TEST_CASE("profile: widths that a file lacks are those of the kind; a file without any is refused") {
+    Machine machine = known_machines().front();
+    const MeasuredRates whole = *machine.measured;
+    REQUIRE((whole.ymm && whole.zmm));
+    MeasuredRates narrow{.ymm = sample_rates(Isa::avx2), .zmm = std::nullopt, .source = "narrow"};
+    machine.measured = std::make_shared<const MeasuredRates>(narrow);
+    const test::TemporaryFile file("profile_narrow.json");
+    for (const bool named : {true, false}) {
+        REQUIRE(save_machine(file.path(), machine).ok());
+        const auto rates = find_rates(named ? ProfileSearch{.named = file.path(), .saved = ""}
+                                            : ProfileSearch{.named = std::nullopt, .saved = file.path()},
+                                      machine);
+        REQUIRE(rates.ok());
+        CHECK((*rates)->source == "narrow");
+        CHECK((*rates)->ymm->port == narrow.ymm->port);
+        CHECK((*rates)->zmm->port == whole.zmm->port);
+    }
+    machine.measured = nullptr;
+    REQUIRE(save_machine(file.path(), machine).ok());
+    CHECK(find_rates({.named = file.path(), .saved = ""}, machine).error().message.find("has no \"rates\"") !=
+          std::string::npos);
 }
 
 TEST_CASE("profile: every file of docs/machines is built in") {
@@ -224,5 +260,8 @@ TEST_CASE("profile: explain() says whose rates it plans with") {
     Context context({.profile = *profile});
     const auto kernel = context.dispatch(*ConvChain::parse("1x16x14x14:dw3+bias:conv1o32"));
     REQUIRE(kernel.ok());
-    CHECK(kernel->explain().find("with rates measured by a test") != std::string::npos);
+    CHECK(kernel->explain().find("Fuse or not: with rates measured by a test ") != std::string::npos);
+    const auto single = context.dispatch(*ConvChain::parse("1x16x14x14:conv3o32"));
+    REQUIRE(single.ok());
+    CHECK(single->explain().find("Predicted with rates measured by a test: ") != std::string::npos);
 }

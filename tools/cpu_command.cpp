@@ -1,6 +1,9 @@
 // tandem cpu: measures this CPU; tandem machine: the short form of the same.
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -28,9 +31,14 @@ namespace {
 // Of the progress bar, what the layers take in a full run.
 constexpr double layers_share = 0.1, layer_seconds = 0.06;
 
-// Over the planner's kernels in a full run, some ten seconds: what others do meanwhile spoils few of them
-// all.
-constexpr int profile_passes = 15;
+constexpr double profile_share = 0.25;  // of a full run
+// Over the planner's kernels, twice in a full run, some five seconds each.
+constexpr int profile_passes = 7;
+
+struct Profiled {
+    MeasuredRates rates{};
+    double difference = 0;  // between two measurements; 0: there was one
+};
 
 struct CpuCommand {
     CommonOptions common{};
@@ -46,6 +54,10 @@ Result<MeasuredMachine> read_measured(const std::string& path) {
     std::ostringstream text;
     text << file.rdbuf();
     return measured_machine_from_text(text.str(), path);
+}
+
+bool has_report(const std::string& path) {
+    return nlohmann::json::parse(std::ifstream(path, std::ios::binary), nullptr, false).contains("report");
 }
 
 std::string placement_text(int threads) {
@@ -65,10 +77,32 @@ std::string placement_text(int threads) {
     return text;
 }
 
-Result<CpuReport> measure(const Machine& machine, CpuEffort effort, int threads) {
+/// The median over dense blocks of how much longer one of two measurements has them take.
+double disagreement(const MeasuredRates& a, const MeasuredRates& b) {
+    std::vector<double> ratios;
+    for (const auto width : {&MeasuredRates::ymm, &MeasuredRates::zmm}) {
+        const auto &one = a.*width, &other = b.*width;
+        for (std::size_t i = 0; one && other && i < std::min(one->dense.size(), other->dense.size()); ++i)
+            ratios.push_back(std::abs(one->dense[i].step / other->dense[i].step - 1));
+    }
+    return quantile(std::move(ratios), 0.5);
+}
+
+double fma_ns(const MeasuredRates& rates) { return (rates.zmm ? *rates.zmm : *rates.ymm).port.fma; }
+
+/// Full: twice, of which the faster counts, as others only ever add; whether the two agree is told.
+Profiled profile_of(const Machine& machine, CpuEffort effort) {
+    if (effort != CpuEffort::full) return {measure_machine(machine, 1), 0};
+    MeasuredRates a = measure_machine(machine, profile_passes, Widths::all),
+                  b = measure_machine(machine, profile_passes, Widths::all);
+    const double difference = disagreement(a, b);
+    return {fma_ns(a) < fma_ns(b) ? std::move(a) : std::move(b), difference};
+}
+
+Result<MeasuredMachine> measure(const Machine& machine, CpuEffort effort, int threads, double& difference) {
     ProgressBar bar;
     const bool full = effort == CpuEffort::full;
-    const double first = full ? 1 - layers_share : 1, start = now_seconds();
+    const double first = full ? 1 - layers_share - profile_share : 1, start = now_seconds();
     CpuOptions options;
     options.effort = effort;
     options.threads = threads;
@@ -76,26 +110,51 @@ Result<CpuReport> measure(const Machine& machine, CpuEffort effort, int threads)
         bar.show(fraction * first, what);
     };
     Result<CpuReport> report = measure_cpu(machine, options);
-    if (!report || !full) return report;
-    Result<ReportTable> layers = time_layers(machine, layer_seconds, [&](double fraction) {
-        bar.show(first + fraction * layers_share, "layers");
-    });
-    if (!layers) return layers.error();
-    report->tables.push_back(std::move(*layers));
-    report->seconds = now_seconds() - start;
-    return report;
+    if (!report) return report.error();
+    MeasuredMachine measured{machine, std::move(*report)};
+    if (effort == CpuEffort::brief) return measured;
+    bar.show(first, "the planner's profile");
+    Profiled profiled = profile_of(machine, effort);
+    difference = profiled.difference;
+    measured.machine.measured = std::make_shared<const MeasuredRates>(std::move(profiled.rates));
+    if (full) {
+        Result<ReportTable> layers = time_layers(measured.machine, layer_seconds, [&](double fraction) {
+            bar.show(1 - layers_share * (1 - fraction), "layers");
+        });
+        if (!layers) return layers.error();
+        measured.report.tables.push_back(std::move(*layers));
+    }
+    measured.report.seconds = now_seconds() - start;
+    return measured;
 }
 
 /// A profile without a report has its plans compared, and no figures.
 Result<MeasuredMachine> read_any(const std::string& path) {
     Result<Machine> machine = read_machine(path);
     if (!machine) return machine.error();
-    Result<MeasuredMachine> measured = read_measured(path);
-    return measured ? std::move(measured) : MeasuredMachine{std::move(*machine), {}};
+    if (has_report(path)) return read_measured(path);
+    return MeasuredMachine{std::move(*machine), {}};
+}
+
+/// The same, planning for --isa where that is given.
+Result<MeasuredMachine> read_for_isa(const std::string& path, const std::string& isa_text) {
+    Result<MeasuredMachine> measured = read_any(path);
+    if (!measured || isa_text.empty()) return measured;
+    const Result<Isa> isa = parse_isa(isa_text);
+    if (!isa) return Error{isa.error().code, "--isa: " + isa.error().message};
+    Machine& machine = measured->machine;
+    if (!machine.features.includes(*isa))
+        return Error{ErrorCode::unsupported,
+                     fmt::format("--isa is '{}', which the machine of {} does not offer; it has {}.",
+                                 isa_text, path, to_string(machine.features))};
+    machine.isa = *isa;
+    return measured;
 }
 
 int run_compare(const CpuCommand& options) {
-    const Result<MeasuredMachine> a = read_any(options.compare[0]), b = read_any(options.compare[1]);
+    const std::string& isa = options.common.isa;
+    const Result<MeasuredMachine> a = read_for_isa(options.compare[0], isa),
+                                  b = read_for_isa(options.compare[1], isa);
     for (const Result<MeasuredMachine>* const machine : {&a, &b})
         if (!*machine) return complain("--compare: " + machine->error().message, exit_failed);
     const Result<std::string> text = compare_machines(*a, *b);
@@ -105,62 +164,81 @@ int run_compare(const CpuCommand& options) {
 }
 
 /// For the plans of this user's programs from now on. Not being able to is no failure of the measurement.
-std::string save_profile(const Machine& machine) {
+std::string save_profile(const Machine& machine, double difference) {
+    constexpr double most = 0.05;
     const std::string path = saved_profile_path(machine);
-    if (path.empty()) return "Not kept for plans: there is no cache directory, or TANDEM_MACHINE is empty.\n";
+    if (path.empty())
+        return "profile     not kept for plans: there is no cache directory, or TANDEM_MACHINE is empty\n";
+    if (difference > most)
+        return fmt::format(
+            "profile     not kept for plans: its two measurements differ by {:.0f} %, the machine "
+            "is busy\n",
+            difference * 100);
     std::error_code error;
     std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
     const Status saved = save_machine(path, machine);
-    return saved ? fmt::format("Plans on this machine go by it from now on: {}\n", path)
-                 : fmt::format("Not kept for plans: {}\n", saved.error().message);
+    if (!saved) return fmt::format("profile     not kept for plans: {}\n", saved.error().message);
+    const char* const named = std::getenv("TANDEM_MACHINE");
+    return fmt::format("profile     kept in {}; plans on this machine go by {}\n", path,
+                       named ? "the file that TANDEM_MACHINE names" : "it from now on");
 }
 
-/// What is measured here, or was in a file.
-Result<MeasuredMachine> measured(const CpuCommand& options, const Machine& host, CpuEffort effort) {
-    if (!options.from.empty()) return read_measured(options.from);
-    Result<CpuReport> report = measure(host, effort, options.threads);
-    if (!report) return report.error();
-    Machine machine = host;
-    machine.measured = std::make_shared<const MeasuredRates>(
-        effort == CpuEffort::full ? measure_machine(machine, profile_passes, Widths::all)
-                                  : measure_machine(machine, 1));
-    return MeasuredMachine{std::move(machine), std::move(*report)};
-}
-
-int run_cpu(const CpuCommand& options) {
-    if (!options.compare.empty()) return run_compare(options);
-    const Result<Machine> host = chosen_machine(options.common);
-    if (!host) return complain(host.error().message, exit_usage);
-    const Result<MeasuredMachine> found =
-        measured(options, *host, options.quick ? CpuEffort::quick : CpuEffort::full);
-    if (!found) return complain(found.error().message, exit_failed);
-    const std::string text = identity_text(found->machine, found->report,
-                                           options.from.empty() ? placement_text(options.threads) : "") +
-                             peaks_text(found->machine, found->report) + details_text(found->report);
+int show_measured(const CpuCommand& options, const MeasuredMachine& found, const std::string& placement) {
+    const std::string text = identity_text(found.machine, found.report, placement) +
+                             peaks_text(found.machine, found.report) + details_text(found.report);
     if (!options.json.empty())
         if (const Status saved =
-                write_file("--json", options.json, measured_machine_to_text(found->machine, found->report));
+                write_file("--json", options.json, measured_machine_to_text(found.machine, found.report));
             !saved)
             return complain(saved.error().message, exit_failed);
     if (!options.html.empty())
         if (const Status saved =
-                write_file("--html", options.html, cpu_page(found->machine, found->report, text));
+                write_file("--html", options.html, cpu_page(found.machine, found.report, text));
             !saved)
             return complain(saved.error().message, exit_failed);
     fmt::print("{}", text);
-    if (options.from.empty() && !options.quick) fmt::print("{}", save_profile(found->machine));
     return exit_ok;
 }
 
+/// The host as it is, whatever TANDEM_MACHINE says of it.
+Result<Machine> bare_host(const CpuCommand& options) {
+    if (options.common.isa.empty()) return host_machine();
+    const Result<Isa> isa = parse_isa(options.common.isa);
+    if (!isa) return Error{isa.error().code, "--isa: " + isa.error().message};
+    return host_machine(*isa);
+}
+
+int run_cpu(const CpuCommand& options) {
+    if (!options.compare.empty()) return run_compare(options);
+    if (!options.from.empty()) {
+        const Result<MeasuredMachine> found = read_measured(options.from);
+        return found ? show_measured(options, *found, "") : complain(found.error().message, exit_failed);
+    }
+    const Result<Machine> host = bare_host(options);
+    if (!host) return complain(host.error().message, exit_usage);
+    double difference = 0;
+    const Result<MeasuredMachine> found =
+        measure(*host, options.quick ? CpuEffort::quick : CpuEffort::full, options.threads, difference);
+    if (!found) return complain(found.error().message, exit_failed);
+    const int code = show_measured(options, *found, placement_text(options.threads));
+    if (code == exit_ok && !options.quick) fmt::print("{}", save_profile(found->machine, difference));
+    return code;
+}
+
 int run_machine(const CpuCommand& options) {
-    const Result<Machine> machine = chosen_machine(options.common);
+    const Result<Machine> machine = bare_host(options);
     if (!machine) return complain(machine.error().message, exit_usage);
-    if (!options.json.empty())
-        if (const Status saved = save_machine(options.json, *machine); !saved)
+    if (!options.json.empty()) {
+        const Result<Machine> known = profiled_machine(machine->isa);  // with the rates that plans here go by
+        if (!known) return complain(known.error().message, exit_usage);
+        if (const Status saved = save_machine(options.json, *known); !saved)
             return complain("--json: " + saved.error().message, exit_failed);
-    const Result<CpuReport> report = measure(*machine, CpuEffort::brief, 0);
-    if (!report) return complain(report.error().message, exit_failed);
-    fmt::print("{}{}", identity_text(*machine, *report, placement_text(0)), peaks_text(*machine, *report));
+    }
+    double difference = 0;
+    const Result<MeasuredMachine> found = measure(*machine, CpuEffort::brief, 0, difference);
+    if (!found) return complain(found.error().message, exit_failed);
+    fmt::print("{}{}", identity_text(found->machine, found->report, placement_text(0)),
+               peaks_text(found->machine, found->report));
     return exit_ok;
 }
 
@@ -172,8 +250,10 @@ void add_cpu(CLI::App& app, int& exit_code) {
                                                  "what Tandem makes of them; below a minute");
     command->footer("Example: tandem cpu --json here.json --html here.html");
     const auto options = std::make_shared<CpuCommand>();
-    command->add_option("--isa", options->common.isa,
-                        "Instruction set to measure with (default: TANDEM_ISA, else the best here)");
+    command->add_option(
+        "--isa", options->common.isa,
+        "Instruction set to measure with (default: TANDEM_ISA, else the best here); with --compare: "
+        "to plan for (default: the best of each)");
     command->add_option("--threads", options->threads, "Most threads to measure with (0: one a core)")
         ->check(CLI::Range(0, 1024))
         ->capture_default_str();

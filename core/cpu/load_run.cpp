@@ -117,19 +117,20 @@ ThreadBinding::~ThreadBinding() { bind_to(before_); }
 
 Status run_pinned(std::span<const int> cpus, const std::function<void(int part)>& work) {
     std::atomic<std::size_t> ready{0};
+    std::atomic<bool> abandoned{false};
     std::vector<std::jthread> threads;
     const auto body = [&](std::size_t part) {
         bind_thread(cpus[part]);
         ++ready;
-        while (ready.load() < cpus.size())
+        while (ready.load() < cpus.size() && !abandoned.load())
             std::this_thread::yield();
-        work(static_cast<int>(part));
+        if (!abandoned.load()) work(static_cast<int>(part));
     };
     try {
         for (std::size_t i = 0; i < cpus.size(); ++i)
             threads.emplace_back(body, i);
     } catch (const std::system_error& error) {
-        ready = cpus.size();  // those that exist need not wait for the rest
+        abandoned = true;  // their work may wait for the others'
         return Error{ErrorCode::system, std::string("The system gave no thread: ") + error.what()};
     }
     return {};

@@ -1,7 +1,6 @@
 #include "core/cpu/measure_cpu.hpp"
 
 #include <algorithm>
-#include <ctime>
 #include <optional>
 
 #include <fmt/format.h>
@@ -13,20 +12,12 @@
 #include "core/cpu/memory_timing.hpp"
 #include "core/cpu/runtime_timing.hpp"
 #include "core/run/amx_permission.hpp"
+#include "core/run/wisdom.hpp"
 
 namespace tandem {
 namespace {
 
 constexpr std::size_t most_pairs = 24;
-
-std::string date_text() {
-    const std::time_t now = std::time(nullptr);
-    std::tm utc{};
-    gmtime_r(&now, &utc);
-    char text[32];
-    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return text;
-}
 
 /// 1, 2, and then up to `most` in at most two further steps: time must not grow with the cores.
 std::vector<int> thread_counts(int most) {
@@ -194,7 +185,7 @@ private:
 
 CpuReport describe_cpu(const CpuQueries& cpu) {
     CpuReport report;
-    report.date = date_text();
+    report.date = utc_date();
     report.hypervisor = detect_hypervisor(cpu);
     report.l1_instructions = detect_l1_instructions(cpu);
     report.xcr0 = detect_saved_state(cpu);

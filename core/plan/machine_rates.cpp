@@ -31,7 +31,7 @@ double lerp_at(double x, double x0, double y0, double x1, double y1) {
 }
 
 // What `value` says of the measured bodies of this form at `pixels`: between the two nearest on a line,
-// beyond the last ones what these say. 0 where there are none.
+// beyond the last ones what these say. nullopt where there are none.
 template <class Value>
 std::optional<double> interpolate(const MachineRates& rates, double pixels, int vectors, bool embedded,
                                   const Value& value) {

@@ -62,7 +62,10 @@ struct Context::Impl {
     CodeCache cache;
     Planner planner;
 
-    Result<std::shared_ptr<const KernelCode>> compile(const CacheKey& key, const Machine& machine) {
+    Result<std::shared_ptr<const KernelCode>> compile(const CacheKey& key, Machine machine) {
+        const Result<std::shared_ptr<const MeasuredRates>> known =
+            key.plan && measures ? std::shared_ptr<const MeasuredRates>() : rates();
+        if (known) machine.measured = *known;
         if (key.plan) {
             if (auto status = check_plan(key.problem, *key.plan); !status) return status.error();
             if (uses_amx(key.problem, *key.plan))
@@ -70,6 +73,7 @@ struct Context::Impl {
             return KernelCode::create(key.problem, *key.plan, "the caller's plan",
                                       code_options(key, machine));
         }
+        if (!known) return known.error();
         PlanChoice choice = planner.choose(key.problem, machine, key.threads, key.effort);
         choice.reason += amx_note(key.problem);
         if (choice.tuned) forget_estimate(key);
@@ -97,19 +101,18 @@ struct Context::Impl {
         return Kernel(std::move(found->kernel));
     }
 
-    // The host, as plans are to see it.
-    Result<Machine> machine_for(std::optional<Isa> isa) const {
-        if (!profile && !measures) return profiled_machine(isa);
-        Result<Machine> machine = host_machine(isa);
-        if (!machine) return machine;
-        machine->measured = profile ? profile->machine().measured : measured_host();
-        if (profile) machine->caches = profile->machine().caches;
-        return machine;
+    // What is known of the host, for plans.
+    Result<std::shared_ptr<const MeasuredRates>> rates() const {
+        if (profile) return profile->machine().measured;
+        if (measures) return measured_host();
+        const Result<Machine> host = profiled_machine();
+        if (!host) return host.error();
+        return host->measured;
     }
 
     Result<CodeCache::Found> find_or_compile(const Result<Problem>& problem, const DispatchOptions& options) {
         if (!problem) return problem.error();
-        auto machine = machine_for(options.plan ? std::optional(options.plan->isa) : options.isa);
+        auto machine = host_machine(options.plan ? std::optional(options.plan->isa) : options.isa);
         if (!machine) return machine.error();
         if (options.threads < 1)
             return Error{ErrorCode::invalid_argument,

@@ -232,12 +232,15 @@ std::string time_lines(const Subject& subject, std::optional<double> measured) {
                   cost.at(Level::dram).intermediate),
         size_text(cost.at(Level::l2).weights + cost.at(Level::l3).weights + cost.at(Level::dram).weights),
         size_text(cost.at(Level::l2).output + cost.at(Level::l3).output + cost.at(Level::dram).output));
-    text += fmt::format("Predicted: {}, mostly {}. Roofline: {} ({}); the prediction is {:.0f} % of it.\n",
-                        time_text(cost.seconds), to_string(cost.bound), time_text(roof.seconds),
-                        roof.compute_bound ? dot_instruction(main_dot(subject.problem(), subject.plan())) +
-                                                 std::string(" peak")
-                                           : to_string(roof.home),
-                        100 * roof.seconds / cost.seconds);
+    text += fmt::format(
+        "Predicted with rates {}: {}, mostly {}. Roofline: {} ({}); the prediction is {:.0f} % of "
+        "it.\n",
+        rates_source(subject.machine), time_text(cost.seconds), to_string(cost.bound),
+        time_text(roof.seconds),
+        roof.compute_bound
+            ? dot_instruction(main_dot(subject.problem(), subject.plan())) + std::string(" peak")
+            : to_string(roof.home),
+        100 * roof.seconds / cost.seconds);
     if (measured && *measured > 0)
         text += fmt::format(
             "Measured: {}, {:.2f} times the prediction, {:.0f} % of the roofline, {:.1f} GFLOP/s.\n",

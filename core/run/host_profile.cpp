@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <filesystem>
 
 #include "core/run/cache_directory.hpp"
 #include "core/run/known_machines.hpp"
@@ -20,16 +19,27 @@ std::optional<std::string> named_file() {
 }
 
 FoundRates rates_of_host() {
-    const Result<Machine> host = host_machine();
+    if (host_isas().empty()) return std::shared_ptr<const MeasuredRates>();
+    const Result<Machine> host = host_machine(host_isas().back());  // whatever TANDEM_ISA says
     if (!host) return std::shared_ptr<const MeasuredRates>();
     return find_rates({.named = named_file(), .saved = saved_profile_path(*host)}, *host);
+}
+
+// Widths that were not measured are filled in from what is known of the kind.
+std::shared_ptr<const MeasuredRates> completed(const std::shared_ptr<const MeasuredRates>& rates,
+                                               const std::shared_ptr<const MeasuredRates>& known) {
+    if (!rates || !known || (rates->ymm && rates->zmm)) return rates ? rates : known;
+    MeasuredRates both = *rates;
+    if (!both.ymm) both.ymm = known->ymm;
+    if (!both.zmm) both.zmm = known->zmm;
+    return std::make_shared<const MeasuredRates>(std::move(both));
 }
 
 }  // namespace
 
 bool same_kind(const Machine& a, const Machine& b) {
     return a.identity == b.identity && a.features == b.features && a.caches.l1 == b.caches.l1 &&
-           a.caches.l2 == b.caches.l2 && a.core_kind == b.core_kind;
+           a.caches.l2 == b.caches.l2 && a.caches.l3 == b.caches.l3 && a.core_kind == b.core_kind;
 }
 
 std::string saved_profile_path(const Machine& machine) {
@@ -37,21 +47,26 @@ std::string saved_profile_path(const Machine& machine) {
     const std::string directory = cache_directory();
     if (directory.empty()) return {};
     const CpuIdentity& cpu = machine.identity;
-    return fmt::format("{}/machine-{}-{}-{}-{}.json", directory, cpu.vendor, cpu.family, cpu.model,
-                       cpu.stepping);
+    return fmt::format("{}/machine-{}-{}-{}-{}{}{}.json", directory, cpu.vendor, cpu.family, cpu.model,
+                       cpu.stepping, machine.core_kind.empty() ? "" : "-", machine.core_kind);
 }
 
 FoundRates find_rates(const ProfileSearch& search, const Machine& machine) {
+    const std::shared_ptr<const MeasuredRates> known = known_rates(machine);
     if (search.named && !search.named->empty()) {
         const Result<Machine> named = read_machine(*search.named);
         if (!named) return Error{named.error().code, "TANDEM_MACHINE: " + named.error().message};
-        return named->measured;
+        if (!named->measured || !(named->measured->ymm || named->measured->zmm))
+            return Error{
+                ErrorCode::invalid_argument,
+                fmt::format("TANDEM_MACHINE: {} has no \"rates\"; a file as tandem cpu --json writes it is "
+                            "accepted.",
+                            *search.named)};
+        return completed(named->measured, known);
     }
-    if (!search.saved.empty() && std::filesystem::exists(search.saved)) {
-        const Result<Machine> saved = read_machine(search.saved);
-        if (saved && saved->measured && same_kind(*saved, machine)) return saved->measured;
-    }
-    return known_rates(machine);
+    if (search.saved.empty()) return known;
+    const Result<Machine> saved = read_machine(search.saved);
+    return saved && same_kind(*saved, machine) ? completed(saved->measured, known) : known;
 }
 
 Result<Machine> profiled_machine(std::optional<Isa> isa) {

@@ -29,12 +29,14 @@ const std::vector<Machine>& known_machines() {
 std::shared_ptr<const MeasuredRates> known_rates(const Machine& machine) {
     const auto same_family = [&](const Machine& known) {
         return known.identity.vendor == machine.identity.vendor &&
-               known.identity.family == machine.identity.family;
+               known.identity.family == machine.identity.family && known.core_kind == machine.core_kind;
     };
     for (const Machine& known : known_machines())
         if (same_family(known) && known.identity.model == machine.identity.model) return known.measured;
     for (const Machine& known : known_machines())
-        if (same_family(known) && known.features == machine.features) return known.measured;
+        if (same_family(known) && known.features == machine.features &&
+            known.caches.l1 == machine.caches.l1 && known.caches.l2 == machine.caches.l2)
+            return known.measured;
     return nullptr;
 }
 

@@ -12,7 +12,8 @@ namespace tandem {
 const std::vector<Machine>& known_machines();
 
 /// The rates of a known machine of the same vendor, family and model, else of one of the same family with the
-/// same features: cores of one design. Null where there is none.
+/// same features, L1 and L2: cores of one design, most likely. Of hybrid processors the same kind of core.
+/// Null where there is none.
 std::shared_ptr<const MeasuredRates> known_rates(const Machine& machine);
 
 }  // namespace tandem

@@ -9,6 +9,7 @@
 
 #include "core/plan/isa_text.hpp"
 #include "core/run/rates_json.hpp"
+#include "core/run/whole_file.hpp"
 
 namespace tandem {
 namespace {
@@ -138,10 +139,6 @@ Result<Machine> machine_from_json(const Json& json) {
     return machine;
 }
 
-Error file_error(const std::string& path, const char* what) {
-    return {ErrorCode::system, fmt::format("{} cannot be {}: {}.", path, what, std::strerror(errno))};
-}
-
 }  // namespace
 
 Json machine_to_json(const Machine& machine) {
@@ -165,17 +162,18 @@ Result<Machine> machine_from_text(std::string_view text, const std::string& sour
 }
 
 Status save_machine(const std::string& path, const Machine& machine) {
-    std::ofstream file(path, std::ios::binary);
-    file << machine_to_text(machine);
-    file.close();
-    return file ? Status() : Status(file_error(path, "written"));
+    return replace_file("machine file", path, machine_to_text(machine));
 }
 
 Result<Machine> read_machine(const std::string& path) {
+    const auto unreadable = [&] {
+        return Error{ErrorCode::system, fmt::format("{} cannot be read: {}.", path, std::strerror(errno))};
+    };
     std::ifstream file(path, std::ios::binary);
-    if (!file) return file_error(path, "read");
+    if (!file) return unreadable();
     std::ostringstream text;
     text << file.rdbuf();
+    if (!file || !text) return unreadable();  // a directory, say
     return machine_from_text(text.str(), path);
 }
 

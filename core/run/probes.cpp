@@ -185,6 +185,23 @@ double dot_peak_gflops(Dot dot, Isa isa, int threads, const ParallelFor& paralle
     return best * 1e-9;
 }
 
+double cycle_seconds() {
+    constexpr std::int64_t iterations = 5000, adds = 8;
+    double best = 1;
+    for (int i = 0; i < bursts; ++i) {
+        std::int64_t sum = 0, left = iterations;
+        const double start = now_seconds();
+        asm volatile(
+            "1:\n\t"
+            "add %0, %0\n\tadd %0, %0\n\tadd %0, %0\n\tadd %0, %0\n\t"
+            "add %0, %0\n\tadd %0, %0\n\tadd %0, %0\n\tadd %0, %0\n\t"
+            "dec %1\n\tjnz 1b"
+            : "+r"(sum), "+r"(left)::"cc");
+        best = std::min(best, (now_seconds() - start) / static_cast<double>(iterations * adds));
+    }
+    return best;
+}
+
 double read_bandwidth(Isa isa, std::size_t bytes) {
     bytes = std::max(block_bytes, bytes / block_bytes * block_bytes);
     void* const memory = std::aligned_alloc(page_bytes, (bytes + page_bytes - 1) / page_bytes * page_bytes);

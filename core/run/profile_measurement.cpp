@@ -22,6 +22,7 @@ constexpr std::size_t largest_probe = std::size_t{1} << 27;  // 128 MB: filling 
 struct Probes {
     std::array<double, all_dots.size()> dot_gflops{};
     double narrow_gflops = 0;  // of f32 FMAs on half of the registers' width
+    double cycle = 1;          // seconds
     std::array<double, level_count> gb_per_s{};
 };
 
@@ -33,6 +34,7 @@ void probe(const Machine& machine, Probes& probes) {
         if (has_dot(machine.isa, dot))
             keep_best(probes.dot_gflops[static_cast<std::size_t>(dot)], dot_peak_gflops(dot, machine.isa));
     if (is_avx512(machine.isa)) keep_best(probes.narrow_gflops, dot_peak_gflops(Dot::f32, Isa::avx2));
+    probes.cycle = std::min(probes.cycle, cycle_seconds());
     const CacheSizes& caches = machine.caches;
     const std::size_t bytes[level_count] = {caches.l1 / 2, caches.l2 / 2,
                                             std::min(caches.l2 * 4, caches.l3 / 2),
@@ -52,8 +54,9 @@ void take(const Probes& probes, MachineRates& rates) {
     }
 }
 
-// From two probes: what multiplies and what loads. The rest stands in the same relation to them on every core
-// that was ever measured: a store takes two loads' time, a FMA's latency is four cycles.
+// From probes of what multiplies, what loads, and of a cycle. The rest stands in the same relation to these
+// on every core that was ever measured: a store takes two loads' time, a FMA's latency is four cycles.
+// Broadcasts count as loads; where their forms differ, the measured blocks show it.
 void derive_ports(const Machine& machine, const Probes& probes, MachineRates& rates) {
     const double lanes = is_avx512(machine.isa) ? 16 : 8;
     PortRates& port = rates.port;
@@ -61,6 +64,9 @@ void derive_ports(const Machine& machine, const Probes& probes, MachineRates& ra
     port.narrow_fma = probes.narrow_gflops > 0 ? std::min(port.fma, lanes / probes.narrow_gflops) : port.fma;
     port.load = port.broadcast = port.embedded = 4 * lanes / rates.bandwidth(Level::l1);
     port.store = 2 * port.load;
+    constexpr double latency_cycles = 4, typical_issue = 5;
+    port.fma_latency = latency_cycles * probes.cycle * 1e9;
+    port.instruction = probes.cycle * 1e9 / typical_issue;
 }
 
 std::int64_t channels_for(double bytes, double pixels) {
@@ -134,10 +140,6 @@ void calibrate_all(KernelClock& clock, MachineRates& rates) {
     for (const Calibration& calibration : all)
         calibrate(clock, rates, calibration);
 }
-
-}  // namespace
-
-namespace {
 
 MachineRates rates_by(KernelClock& clock, const Probes& probes) {
     const Machine& machine = clock.machine();

@@ -104,14 +104,20 @@ Json width_to_json(const MachineRates& rates) {
 
 enum class Zero { refused, accepted };
 
+// Rates from a thousandth of a thousandth up to a million million, in whichever of the file's units.
 Status read_number(const std::string& name, const Json& json, double& value, Zero zero) {
-    const char* const accepted =
-        zero == Zero::accepted ? "0 or a positive number is" : "a positive number is";
+    constexpr double least = 1e-6, most = 1e12;
+    const std::string accepted =
+        fmt::format("{}{} to {} is", zero == Zero::accepted ? "0 or " : "", least, most);
     if (!json.is_number()) return wrong(name, json, accepted);
     value = json.get<double>();
-    if (!(value >= 0) || !std::isfinite(value) || (value == 0 && zero == Zero::refused))
-        return wrong(name, json, accepted);
+    const bool none = value == 0 && zero == Zero::accepted;
+    if (!none && !(value >= least && value <= most)) return wrong(name, json, accepted);
     return {};
+}
+
+Status check_share(const std::string& name, double share) {
+    return share <= 1 ? Status() : wrong(name, Json(share), "0 to 1 is");
 }
 
 Status read_field(const std::string& name, const Json& json, double& value, Zero zero) {
@@ -132,14 +138,33 @@ Status read_object(const std::string& name, const Json& json, Item& item, Each e
     return reader.finish();
 }
 
+// Blocks of nothing, or that take no time, are no measurements.
+Status check_body(const std::string& name, const DenseBodyRate& body) {
+    if (body.vectors < 1 || body.pixels < 1 || !(body.step > 0))
+        return Error{ErrorCode::parse_error,
+                     fmt::format("{} has vectors {}, pixels {} and step {}; positive ones are accepted.",
+                                 name, body.vectors, body.pixels, body.step)};
+    return {};
+}
+Status check_body(const std::string& name, const DepthwiseBodyRate& body) {
+    if (body.kernel < 1 || body.stride < 1 || body.rows < 1 || !(body.output > 0) || !(body.ports > 0))
+        return Error{
+            ErrorCode::parse_error,
+            fmt::format("{} has kernel {}, stride {}, rows {}, output {} and ports {}; positive ones are "
+                        "accepted.",
+                        name, body.kernel, body.stride, body.rows, body.output, body.ports)};
+    return {};
+}
+
 template <class Item, class Each>
 Status read_list(const std::string& name, const Json& json, std::vector<Item>& items, Each each) {
     if (!json.is_array()) return wrong(name, json, "a list is");
-    for (std::size_t i = 0; i < json.size(); ++i)
-        if (Status status = read_object(fmt::format("{}[{}]", name, i), json[i], items.emplace_back(), each,
-                                        Zero::accepted);
-            !status)
-            return status;
+    for (std::size_t i = 0; i < json.size(); ++i) {
+        const std::string at = fmt::format("{}[{}]", name, i);
+        Status status = read_object(at, json[i], items.emplace_back(), each, Zero::accepted);
+        if (status) status = check_body(at, items.back());
+        if (!status) return status;
+    }
     return {};
 }
 
@@ -176,8 +201,12 @@ Result<MachineRates> width_from_json(const std::string& name, const Json& json) 
     part("exposed", [&](Text at, const Json& found) {
         ObjectReader both(found, at);
         for (auto& [member, shares] : {std::pair{"near", &rates.near}, std::pair{"far", &rates.far}})
-            if (const Json* const one = both.member(member))
+            if (const Json* const one = both.member(member)) {
                 both.fail(read_object(both.path(member), *one, *shares, visit_shares, Zero::accepted));
+                each_share(*shares, [&](const char* name, double share) {
+                    both.fail(check_share(both.path(member) + "." + name, share));
+                });
+            }
         return both.finish();
     });
     part("transform",

@@ -7,10 +7,11 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+
+#include "core/run/whole_file.hpp"
 
 namespace tandem {
 namespace {
@@ -19,66 +20,16 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t max_bytes = 64u << 20;  // some 100,000 entries; a larger file is not ours
 
+constexpr const char* kind = "wisdom file";
+
 Error failed(const char* action, const std::string& path, const std::string& why) {
-    return {ErrorCode::system, fmt::format("{} wisdom file {} failed: {}.", action, path, why)};
+    return file_error(action, kind, path, why);
 }
 Error failed(const char* action, const std::string& path) {
     return failed(action, path, std::strerror(errno));
 }
 
 constexpr int max_links = 40;  // as many as Linux follows
-
-class File {
-public:
-    File(const std::string& path, int flags) : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {}
-    ~File() {
-        if (descriptor_ >= 0) ::close(descriptor_);
-    }
-    File(const File&) = delete;
-    File& operator=(const File&) = delete;
-    int get() const noexcept { return descriptor_; }
-    explicit operator bool() const noexcept { return descriptor_ >= 0; }
-
-private:
-    int descriptor_;
-};
-
-// Repeats a call that a signal interrupted.
-template <class Call>
-auto uninterrupted(Call call) {
-    for (;;)
-        if (const auto result = call(); result != -1 || errno != EINTR) return result;
-}
-
-Status write_all(const std::string& path, std::string_view text) {
-    const File file(path, O_CREAT | O_EXCL | O_WRONLY);
-    if (!file) return failed("Creating", path);
-    while (!text.empty()) {
-        const ssize_t written = uninterrupted([&] { return ::write(file.get(), text.data(), text.size()); });
-        if (written < 0) return failed("Writing", path);
-        text.remove_prefix(static_cast<std::size_t>(written));
-    }
-    if (uninterrupted([&] { return ::fsync(file.get()); }) != 0) return failed("Writing", path);
-    return {};
-}
-
-// So that the renaming itself survives a crash. Not every file system can; the file is whole either way.
-void sync_directory(const fs::path& directory) {
-    const File file(directory.string(), O_RDONLY | O_DIRECTORY);
-    if (file) static_cast<void>(::fsync(file.get()));
-}
-
-Status replace(const std::string& path, const std::string& text) {
-    static std::atomic<unsigned> counter{0};
-    const std::string temporary = fmt::format("{}.{}.{}.tmp", path, ::getpid(), counter.fetch_add(1));
-    Status status = write_all(temporary, text);
-    if (status && ::rename(temporary.c_str(), path.c_str()) != 0) status = failed("Replacing", path);
-    if (status)
-        sync_directory(fs::path(path).parent_path());
-    else
-        ::unlink(temporary.c_str());
-    return status;
-}
 
 // Renaming would replace a file that its owner protected, and a symbolic link instead of what it points at.
 Result<std::string> writable_target(const std::string& path) {
@@ -106,7 +57,7 @@ Status save(const std::string& path, const Wisdom& wisdom) {
     Result<Wisdom> merged = read_wisdom(*target);
     if (!merged) return merged.error();
     merged->merge(wisdom);
-    return replace(*target, merged->to_text());
+    return replace_file(kind, *target, merged->to_text());
 }
 
 }  // namespace

@@ -43,9 +43,10 @@ struct CacheStats {
 struct ContextOptions {
     std::size_t cache_capacity = 0;            // kernels kept; 0: TANDEM_CACHE_CAPACITY, else 4096
     std::shared_ptr<CodeObserver> observer{};  // told of the code of this context's kernels
-    /// What to plan with; default: MachineProfile::of_this_machine(), or, where `measure_machine`, measured
-    /// by the first dispatch that has to plan, once a process. A profile changes plans, and with them speed,
-    /// but no bit of any result: arithmetic follows from descriptor, ISA and the kind of CPU.
+    /// What to plan with, of the profile its rates; default: MachineProfile::of_this_machine(), or, where
+    /// `measure_machine`, measured by the first dispatch that compiles under no plan of the caller's, once a
+    /// process. A profile changes plans, and with them speed, but no bit of any result: arithmetic follows
+    /// from descriptor, ISA and the kind of CPU.
     std::optional<MachineProfile> profile{};
     bool measure_machine = false;
 };
