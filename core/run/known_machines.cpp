@@ -1,5 +1,7 @@
 #include "core/run/known_machines.hpp"
 
+#include <fmt/format.h>
+
 #include "core/run/machine_json.hpp"
 
 namespace tandem {
@@ -19,8 +21,12 @@ const std::vector<Machine>& known_machines() {
         std::vector<Machine> read;
         for (const KnownFile& file : files)
             if (file.name != nullptr)
-                if (Result<Machine> machine = machine_from_text(file.text, file.name))
+                if (Result<Machine> machine = machine_from_text(file.text, file.name)) {
+                    MeasuredRates rates = machine->measured ? *machine->measured : MeasuredRates{};
+                    rates.source = fmt::format("built in for {}: {}", file.name, rates.source);
+                    machine->measured = std::make_shared<const MeasuredRates>(std::move(rates));
                     read.push_back(std::move(*machine));
+                }
         return read;
     }();
     return machines;
