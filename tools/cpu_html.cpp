@@ -16,7 +16,7 @@ constexpr const char* head = R"(<!DOCTYPE html>
 <meta charset="utf-8"/>
 <title>{}</title>
 <style>
-body {{ font-family: sans-serif; margin: 2em; max-width: 1340px; }}
+body {{ font-family: sans-serif; margin: 2em; max-width: 1600px; }}
 table {{ border-collapse: collapse; }}
 th, td {{ padding: 0.1em 0.7em; text-align: right; border-bottom: 1px solid #ddd; }}
 th:first-child, td:first-child {{ text-align: left; font-family: monospace; }}

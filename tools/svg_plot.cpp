@@ -10,7 +10,7 @@
 namespace tandem::tool {
 namespace {
 
-constexpr double width = 640, height = 360, left = 70, right = 20, top = 34, bottom = 48;
+constexpr double width = 760, height = 360, left = 70, right = 140, top = 34, bottom = 48;
 // Okabe and Ito's colours, which the colour-blind tell apart.
 constexpr const char* colours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
 
@@ -133,13 +133,14 @@ private:
             add("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.6\"/>\n", line, colour);
     }
 
+    // To the right of the plot, where it hides nothing.
     void draw_legend() {
         double at = top + 14;
         for (std::size_t i = 0; i < plot_.series.size(); ++i) {
             if (!plot_.series[i].in_legend) continue;
-            add("<rect x=\"{}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{}\"/>\n", left + 8, at - 9,
-                colours[i % std::size(colours)]);
-            add("<text x=\"{}\" y=\"{}\" font-size=\"11\">{}</text>\n", left + 23, at,
+            add("<rect x=\"{}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{}\"/>\n", width - right + 10,
+                at - 9, colours[i % std::size(colours)]);
+            add("<text x=\"{}\" y=\"{}\" font-size=\"11\">{}</text>\n", width - right + 25, at,
                 escaped(plot_.series[i].name));
             at += 14;
         }
