@@ -244,7 +244,8 @@ TEST_CASE("profile: it changes plans, but no arithmetic and no bit") {
             CHECK(test::bitwise_difference(one.output(), other.output()) == "");
         }
     }
-    CHECK(different > 0);
+    // Of ymm registers only one of the known machines has rates.
+    if (is_avx512(host_isas().back())) CHECK(different > 0);
 }
 
 TEST_CASE("profile: explain() says whose rates it plans with") {
