@@ -105,6 +105,11 @@ TEST_CASE("profile: errors name the member, its value and what is accepted") {
     CHECK(changed("/rates/ymm/dense", 3) == "p.json: machine.rates.ymm.dense is 3; a list is accepted.");
     CHECK(changed("/rates/source", 3) == "p.json: machine.rates.source is 3; a text is accepted.");
     CHECK(changed("/report", 3) == "");  // tandem cpu's own
+    // What measuring may find to cost nothing is read again.
+    CHECK(changed("/rates/zmm/transform", 0) == "");
+    CHECK(changed("/rates/zmm/tile", 0) == "");
+    CHECK(changed("/rates/zmm/exposed/far/rows", 0) == "");
+    CHECK(changed("/rates/zmm/dense/0/fixed", 0) == "");
 }
 
 TEST_CASE("profile: bodies are interpolated, and stand for what is beyond them") {

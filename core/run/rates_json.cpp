@@ -61,7 +61,8 @@ constexpr auto visit_shares = [](auto& shares, auto&& visit) {
 
 // Four digits: more than any measurement is good for.
 double rounded(double value) {
-    if (value == 0 || !std::isfinite(value)) return 0;
+    constexpr double least = 1e-5;  // below, nothing was measured
+    if (!std::isfinite(value) || std::abs(value) < least) return 0;
     const double unit = std::pow(10, std::floor(std::log10(std::abs(value))) - 3);
     return std::round(value / unit) * unit;
 }
@@ -210,7 +211,7 @@ Result<MachineRates> width_from_json(const std::string& name, const Json& json) 
         return both.finish();
     });
     part("transform",
-         [&](Text at, const Json& found) { return read_number(at, found, rates.transform, Zero::refused); });
+         [&](Text at, const Json& found) { return read_number(at, found, rates.transform, Zero::accepted); });
     part("tile", [&](Text at, const Json& found) {
         return read_number(at, found, rates.tile_seconds, Zero::accepted);
     });
