@@ -9,6 +9,7 @@
 
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/choice.hpp"
+#include "core/plan/register_budget.hpp"
 #include "core/run/host_profile.hpp"
 #include "core/run/known_machines.hpp"
 #include "core/run/machine_json.hpp"
@@ -202,22 +203,49 @@ TEST_CASE("profile: every file of docs/machines is built in") {
     CHECK(known_rates(sample_machine()) == nullptr);
 }
 
-TEST_CASE("profile: measuring fills in every rate") {
+namespace {
+
+/// Every measured block is found again by what plans of this ISA say of their form.
+void check_bodies(const MachineRates& rates, Isa isa) {
+    CHECK(rates.dense.size() >= 10);
+    for (const DenseBodyRate& body : rates.dense) {
+        StagePlan stage{.block_pixels = body.pixels, .block_vectors = body.vectors};
+        stage.broadcast =
+            body.embedded || !can_embed_broadcast(isa, Dot::f32) ? Broadcast::embedded : Broadcast::registers;
+        const bool embedded = embeds_broadcast(isa, stage);
+        CHECK(embedded == body.embedded);
+        CHECK(dense_step(rates, body.pixels, body.vectors, embedded, 1) == doctest::Approx(body.step));
+        CHECK(dense_fixed(rates, body.pixels, body.vectors, embedded) == doctest::Approx(body.fixed));
+    }
+}
+
+}  // namespace
+
+TEST_CASE("profile: measuring fills in every rate, of both widths") {
     const Result<Machine> host = host_machine();
     if (!host) return;
-    const MachineRates rates = measure_rates(*host, 1);
-    CHECK(rates.measured);
-    CHECK(rates.port.fma > 0);
-    CHECK(rates.transform >= 0);
-    CHECK(rates.dense.size() >= 10);
-    CHECK(rates.depthwise.size() >= 8);
-    for (const DenseBodyRate& body : rates.dense)
-        CHECK((body.step > 0 && body.fixed >= 0));
-    for (const DepthwiseBodyRate& body : rates.depthwise)
-        CHECK((body.output >= body.ports && body.ports > 0));
-    for (const ExposedShares& shares : {rates.near, rates.far})
-        for (const double share : {shares.rows, shares.pixels, shares.weights, shares.output})
-            CHECK((share >= 0 && share <= 1));
+    const MeasuredRates all = measure_machine(*host, 1, Widths::all);
+    REQUIRE(all.ymm);
+    check_bodies(*all.ymm, Isa::avx2);
+    CHECK(all.zmm.has_value() == is_avx512(host->isa));
+    if (all.zmm) check_bodies(*all.zmm, Isa::avx512);
+    for (const auto& width : {all.ymm, all.zmm}) {
+        if (!width) continue;
+        const MachineRates& rates = *width;
+        CHECK(rates.measured);
+        CHECK(rates.port.fma > 0);
+        CHECK(rates.transform >= 0);
+        CHECK(rates.depthwise.size() >= 8);
+        for (const DepthwiseBodyRate& body : rates.depthwise)
+            CHECK((body.output >= body.ports && body.ports > 0));
+        for (const ExposedShares& shares : {rates.near, rates.far})
+            for (const double share : {shares.rows, shares.pixels, shares.weights, shares.output})
+                CHECK((share >= 0 && share <= 1));
+    }
+    for (const Machine& machine : known_machines()) {
+        if (machine.measured->ymm) check_bodies(*machine.measured->ymm, Isa::avx2);
+        if (machine.measured->zmm) check_bodies(*machine.measured->zmm, Isa::avx512);
+    }
 }
 
 TEST_CASE("profile: it changes plans, but no arithmetic and no bit") {

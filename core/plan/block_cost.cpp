@@ -22,8 +22,6 @@ constexpr double pair_sum_fmas = 8;
 // Where a depthwise block finds its rows: a load, an addition and a compare-and-branch a pointer, and what it
 // takes until the load's address is there.
 constexpr double pointer_instructions = 6;
-// A call of a block: its arguments, and what returns.
-constexpr double call_instructions = 20;
 
 double post_op_instructions(const Conv& conv) {
     double sum = 0;
@@ -93,7 +91,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
                                  (accumulators * post_ops + pair_sums) * port.fma;
             const double parked = std::max(0.0, passes - 1) * accumulators;
             const double parking = parked * (port.store + port.load) * parking_exposed +
-                                   std::max(0.0, passes - 1) * call_instructions * port.instruction;
+                                   std::max(0.0, passes - 1) * block_call(port);
             const double all = static_cast<double>(count * share.rows * run.count);
             const double broadcasts = k * w * (embedded ? run.vectors : 1);
             work.seconds += all * (k * step + fixed + parking) * ns;
@@ -182,8 +180,7 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
                 work.l1_stores += all * one.outputs * lanes * 4;
                 work.blocks += all;
             });
-            if (!block.channels_inner)
-                work.seconds += pointers + groups * call_instructions * port.instruction * ns;
+            if (!block.channels_inner) work.seconds += pointers + groups * block_call(port) * ns;
         }
     }
     work.fma_seconds = work.flops / (rates.peak(block.dot) * 1e9);

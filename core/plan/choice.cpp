@@ -1,7 +1,6 @@
 #include "core/plan/choice.hpp"
 
 #include <algorithm>
-#include <array>
 #include <iterator>
 #include <limits>
 #include <span>

@@ -9,23 +9,6 @@ namespace {
 // A level holds a working set up to this share of its size: the rest goes to what streams through it.
 constexpr double usable_share = 0.75;
 
-// Clock of a server core that multiplies, and the instructions it starts in a cycle.
-constexpr double typical_ghz = 3.5, typical_issue = 5;
-
-// Two FMAs a cycle, two loads and a store of the widest registers, as all cores with AVX2 have them; those
-// that execute 512 bits in halves take two cycles for what is as wide.
-PortRates typical_ports() {
-    const double cycle = 1 / typical_ghz;
-    return {.fma = cycle / 2,
-            .narrow_fma = cycle / 2,
-            .fma_latency = 4 * cycle,
-            .load = cycle / 2,
-            .broadcast = cycle / 2,
-            .embedded = cycle / 2,
-            .store = cycle,
-            .instruction = cycle / typical_issue};
-}
-
 double lerp_at(double x, double x0, double y0, double x1, double y1) {
     return x1 > x0 ? y0 + (y1 - y0) * (x - x0) / (x1 - x0) : y0;
 }
@@ -68,12 +51,31 @@ const char* to_string(Level level) noexcept {
     return "?";
 }
 
+PortRates ports_of(double fma, double load, double cycle) noexcept {
+    return {.fma = fma,
+            .narrow_fma = fma,
+            .fma_latency = 4 * cycle,
+            .load = load,
+            .broadcast = load,
+            .embedded = load,
+            .store = 2 * load,
+            .instruction = cycle / 5};
+}
+
+double block_call(const PortRates& port) noexcept {
+    constexpr double instructions = 20;
+    return instructions * port.instruction;
+}
+
 MachineRates default_rates(const Machine& machine) {
     const bool wide = is_avx512(machine.isa);
     const double lanes = wide ? 16 : 8;
     MachineRates rates;
     rates.caches = machine.caches;
-    rates.port = typical_ports();
+    // Two FMAs and two loads a cycle at the clock of a server core that multiplies; of 512 bits, too, on all
+    // but those that are known to take two cycles for them (docs/machines).
+    constexpr double cycle = 1 / 3.5;
+    rates.port = ports_of(cycle / 2, cycle / 2, cycle);
     const double gflops = 2 * lanes / rates.port.fma;
     for (const Dot dot : all_dots)
         rates.dot_gflops[static_cast<std::size_t>(dot)] = gflops * dot_speed(dot);
@@ -116,11 +118,10 @@ double dense_step(const MachineRates& rates, double pixels, double vectors, bool
 }
 
 double dense_fixed(const MachineRates& rates, double pixels, int vectors, bool embedded) {
-    constexpr double call_instructions = 20;  // and what surrounds it
     const std::optional<double> measured =
         interpolate(rates, pixels, vectors, embedded, [](const DenseBodyRate& body) { return body.fixed; });
     if (measured) return *measured;
-    return pixels * vectors * rates.port.store + call_instructions * rates.port.instruction;
+    return pixels * vectors * rates.port.store + block_call(rates.port);
 }
 
 bool has_depthwise_body(const MachineRates& rates, int kernel, int stride, int rows) noexcept {

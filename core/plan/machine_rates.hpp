@@ -39,7 +39,7 @@ struct PortRates {
 /// A dense block as measured, its operands in L1.
 struct DenseBodyRate {
     int vectors = 0, pixels = 0;
-    bool embedded = false;  // broadcasts (Broadcast::embedded)
+    bool embedded = false;  // broadcasts, as embeds_broadcast() has it (register_budget.hpp)
     double step = 0;        // ns, by f32 FMAs
     double fixed = 0;       // ns: start, stores and call
     bool operator==(const DenseBodyRate&) const = default;
@@ -89,6 +89,13 @@ struct MeasuredRates {
     std::string source{};  // where they are from, for explain(): "measured 2026-11-28 by tandem cpu"
     bool operator==(const MeasuredRates&) const = default;
 };
+
+/// What follows from three numbers on every core that was ever measured: a store takes two loads' time, a
+/// FMA's latency is four cycles, five instructions start in one. Broadcasts count as loads: where their forms
+/// differ, measured blocks show it. All in ns.
+PortRates ports_of(double fma, double load, double cycle) noexcept;
+/// ns of calling a block: its arguments, and what returns.
+double block_call(const PortRates& port) noexcept;
 
 /// Rates that a server core with these features typically has; sizes are the machine's own.
 MachineRates default_rates(const Machine& machine);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <span>
 
+#include "core/plan/register_budget.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/plan_timer.hpp"
 
@@ -37,7 +38,9 @@ std::optional<double> time_blocks(KernelClock& clock, Shape shape, bool embedded
         stage.block_pixels = shape.pixels;
         stage.block_vectors = shape.vectors;
         stage.block_channels = 0;
-        stage.broadcast = embedded ? Broadcast::embedded : Broadcast::registers;
+        const bool chosen =
+            can_embed_broadcast(plan.isa, stage.dot);  // else registers it is, which plans call embedded
+        stage.broadcast = embedded || !chosen ? Broadcast::embedded : Broadcast::registers;
         plan.tile_h = static_cast<int>(problem.last().out_h);
     });
 }
@@ -77,7 +80,7 @@ void KernelClock::again() {
 
 double call_ns(KernelClock& clock, const PortRates& port) {
     constexpr int channels = 16;
-    const std::optional<double> seconds = time_blocks(clock, {1, 1}, true, channels, 1);
+    const std::optional<double> seconds = time_blocks(clock, {1, 1}, false, channels, 1);
     return seconds ? std::max(0.0, *seconds * 1e9 - channels * port.fma_latency) : 0;
 }
 
@@ -88,6 +91,7 @@ std::vector<DenseBodyRate> time_dense_bodies(KernelClock& clock, double call_ns)
         is_avx512(clock.machine().isa) ? std::span<const Shape>(zmm_shapes) : ymm_shapes;
     for (const Shape& shape : shapes) {
         for (const bool embedded : {true, false}) {
+            if (embedded && !can_embed_broadcast(clock.machine().isa, Dot::f32)) continue;
             const int blocks = pixels_at_once / shape.pixels;
             const std::optional<double> longer = time_blocks(clock, shape, embedded, many, blocks),
                                         shorter = time_blocks(clock, shape, embedded, few, blocks);

@@ -54,19 +54,12 @@ void take(const Probes& probes, MachineRates& rates) {
     }
 }
 
-// From probes of what multiplies, what loads, and of a cycle. The rest stands in the same relation to these
-// on every core that was ever measured: a store takes two loads' time, a FMA's latency is four cycles.
-// Broadcasts count as loads; where their forms differ, the measured blocks show it.
 void derive_ports(const Machine& machine, const Probes& probes, MachineRates& rates) {
     const double lanes = is_avx512(machine.isa) ? 16 : 8;
-    PortRates& port = rates.port;
-    port.fma = 2 * lanes / rates.gflops();
-    port.narrow_fma = probes.narrow_gflops > 0 ? std::min(port.fma, lanes / probes.narrow_gflops) : port.fma;
-    port.load = port.broadcast = port.embedded = 4 * lanes / rates.bandwidth(Level::l1);
-    port.store = 2 * port.load;
-    constexpr double latency_cycles = 4, typical_issue = 5;
-    port.fma_latency = latency_cycles * probes.cycle * 1e9;
-    port.instruction = probes.cycle * 1e9 / typical_issue;
+    rates.port =
+        ports_of(2 * lanes / rates.gflops(), 4 * lanes / rates.bandwidth(Level::l1), probes.cycle * 1e9);
+    if (probes.narrow_gflops > 0)
+        rates.port.narrow_fma = std::min(rates.port.fma, lanes / probes.narrow_gflops);
 }
 
 std::int64_t channels_for(double bytes, double pixels) {
@@ -130,7 +123,7 @@ void calibrate_all(KernelClock& clock, MachineRates& rates) {
         {fmt::format("1x{0}x1x28:conv1o{0}/{1}", far_square, layout), &rates.far.weights, 1, whole},
         {fmt::format("1x{}x28x28:conv1o16/{}", channels_for(0.3 * l2, 28 * 28), layout), &rates.near.pixels,
          1, whole},
-        {fmt::format("1x256x56x56:conv1o{}/{}", 32, layout), &rates.far.pixels, 1},
+        {fmt::format("1x256x56x56:conv1o32/{}", layout), &rates.far.pixels, 1},
         {fmt::format("1x{}x28x28:dw3/{}", channels_for(0.2 * l2, 28 * 28), layout), &rates.near.rows, 1,
          whole},
         {fmt::format("1x{}x56x56:dw3/{}", channels_for(2 * l2, 56 * 56), layout), &rates.far.rows, 1, whole},
