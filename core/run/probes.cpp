@@ -9,6 +9,7 @@
 #include "core/plan/arithmetic.hpp"
 #include "core/run/amx_permission.hpp"
 #include "core/run/measure.hpp"
+#include "jit/probe_loop.hpp"
 
 namespace tandem {
 
@@ -186,18 +187,14 @@ double dot_peak_gflops(Dot dot, Isa isa, int threads, const ParallelFor& paralle
 }
 
 double cycle_seconds() {
-    constexpr std::int64_t iterations = 5000, adds = 8;
-    double best = 1;
-    for (int i = 0; i < bursts; ++i) {
-        std::int64_t sum = 0, left = iterations;
+    constexpr std::int64_t iterations = 1000;
+    const Result<jit::ProbeLoop> chain = jit::add_chain_loop();
+    double best = 0;
+    for (int i = 0; chain && i < bursts; ++i) {
         const double start = now_seconds();
-        asm volatile(
-            "1:\n\t"
-            "add %0, %0\n\tadd %0, %0\n\tadd %0, %0\n\tadd %0, %0\n\t"
-            "add %0, %0\n\tadd %0, %0\n\tadd %0, %0\n\tadd %0, %0\n\t"
-            "dec %1\n\tjnz 1b"
-            : "+r"(sum), "+r"(left)::"cc");
-        best = std::min(best, (now_seconds() - start) / static_cast<double>(iterations * adds));
+        chain->run(iterations, nullptr);
+        const double cycle = (now_seconds() - start) / (static_cast<double>(iterations) * chain->units());
+        best = i == 0 ? cycle : std::min(best, cycle);
     }
     return best;
 }

@@ -29,7 +29,7 @@ const char* dot_instruction(Dot dot) noexcept;
 double dot_peak_gflops(Dot dot, Isa isa);
 double dot_peak_gflops(Dot dot, Isa isa, int threads, const ParallelFor& parallel);
 
-/// Seconds of a cycle: of an addition that waits for the one before it.
+/// Seconds of a cycle: of an addition that waits for the one before it. 0: there is no memory for code.
 double cycle_seconds();
 
 /// GB/s (1e9 bytes) of one thread that reads a buffer of `bytes` bytes (rounded to whole blocks of 1 KB)

@@ -22,7 +22,7 @@ constexpr std::size_t largest_probe = std::size_t{1} << 27;  // 128 MB: filling 
 struct Probes {
     std::array<double, all_dots.size()> dot_gflops{};
     double narrow_gflops = 0;  // of f32 FMAs on half of the registers' width
-    double cycle = 1;          // seconds
+    double cycle = 0;          // seconds; 0: not known
     std::array<double, level_count> gb_per_s{};
 };
 
@@ -34,7 +34,8 @@ void probe(const Machine& machine, Probes& probes) {
         if (has_dot(machine.isa, dot))
             keep_best(probes.dot_gflops[static_cast<std::size_t>(dot)], dot_peak_gflops(dot, machine.isa));
     if (is_avx512(machine.isa)) keep_best(probes.narrow_gflops, dot_peak_gflops(Dot::f32, Isa::avx2));
-    probes.cycle = std::min(probes.cycle, cycle_seconds());
+    const double cycle = cycle_seconds();
+    probes.cycle = probes.cycle > 0 ? std::min(probes.cycle, cycle) : cycle;
     const CacheSizes& caches = machine.caches;
     const std::size_t bytes[level_count] = {caches.l1 / 2, caches.l2 / 2,
                                             std::min(caches.l2 * 4, caches.l3 / 2),
@@ -56,8 +57,9 @@ void take(const Probes& probes, MachineRates& rates) {
 
 void derive_ports(const Machine& machine, const Probes& probes, MachineRates& rates) {
     const double lanes = is_avx512(machine.isa) ? 16 : 8;
-    rates.port =
-        ports_of(2 * lanes / rates.gflops(), 4 * lanes / rates.bandwidth(Level::l1), probes.cycle * 1e9);
+    const double fma = 2 * lanes / rates.gflops();
+    const double cycle = probes.cycle > 0 ? probes.cycle * 1e9 : 2 * fma;  // where it is not known: two FMAs
+    rates.port = ports_of(fma, 4 * lanes / rates.bandwidth(Level::l1), cycle);
     if (probes.narrow_gflops > 0)
         rates.port.narrow_fma = std::min(rates.port.fma, lanes / probes.narrow_gflops);
 }
