@@ -13,10 +13,24 @@
 namespace tandem::jit {
 namespace {
 
-constexpr int first_pixels = 4, first_weights = 6;  // tiles; the sums come first
+constexpr int first_pixels = 4, first_weights = 6;  // tile registers; the sums come first
 
-// Pixels of each tile of a row of `width`: all alike.
-std::int64_t tile_pixels(std::int64_t width) noexcept { return ceil_div(width, ceil_div(width, amx_rows)); }
+// The products of an operand in several parts, in the order of the sum: each part of the pixels meets the
+// weights' parts that make the largest products with it, first the part that the products before have
+// loaded, then the small ones.
+struct PartProduct {
+    std::int64_t pixels, weights;
+};
+std::vector<PartProduct> part_products(std::int64_t parts) {
+    std::vector<PartProduct> products;
+    for (std::int64_t part = parts - 1; part >= 0; --part) {
+        const std::int64_t loaded = products.empty() ? -1 : products.back().weights;
+        if (loaded >= 0) products.push_back({part, loaded});
+        for (std::int64_t weights = parts - 1 - part; weights >= 0; --weights)
+            if (weights != loaded) products.push_back({part, weights});
+    }
+    return products;
+}
 
 // Palette 1: bytes of a row, and rows, of each tile.
 std::array<std::uint32_t, 16> tile_configuration(std::int64_t pixels) {
@@ -32,7 +46,10 @@ std::array<std::uint32_t, 16> tile_configuration(std::int64_t pixels) {
     return words;
 }
 
-Xbyak::Tmm sums(std::int64_t tile, int vector) { return Xbyak::Tmm(static_cast<int>(tile) * 2 + vector); }
+// The tile of sums of a tile of pixels and a vector.
+int sum_register(std::int64_t tile, int vectors, int vector) {
+    return static_cast<int>(tile) * vectors + vector;
+}
 
 }  // namespace
 
@@ -51,7 +68,7 @@ void AmxDenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> ru
         fmt::format("{}: GEMM, {} rows of {} pixels", context_.name(), tile.taps.size(), tile.segment.width));
     code_.mov(group, code_.ptr[args_ + context_.panel_at]);
     emit_add(code_, group, runs.front().offset);
-    code_.ldtilecfg(code_.constant_line(tile_configuration(tile_pixels(tile.segment.width))));
+    code_.ldtilecfg(code_.constant_line(tile_configuration(amx_tile_pixels(tile.segment.width))));
     emit_parking();
     code_.mov(Gpr(pixel_step_), immediate(context_.stage->conv.stride.w * context_.in.pixel));
     for (const GroupRun& run : runs) {
@@ -64,43 +81,80 @@ void AmxDenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> ru
     }
 }
 
-// All rows of the tile for one group of output vectors; neighbouring rows with equal taps are one loop. Where
-// all columns are padding, no kernel row matters.
+// All rows of the tile for one group of output vectors.
 void AmxDenseBody::emit_group(const StageTile& tile, const GroupRun& group, std::int64_t first_row) {
-    rows_.emit_begin(tile, first_row);
-    const auto taps_of = [&](std::size_t row) {
-        return tile.segment.columns.size() > 0 ? tile.taps[row] : Span{};
-    };
-    for (std::size_t row = 0; row < tile.taps.size();) {
-        const Span taps = taps_of(row);
-        std::size_t end = row + 1;
-        while (end < tile.taps.size() && taps_of(end) == taps)
-            ++end;
-        emit_loop(code_, local(Local::rows), static_cast<std::int64_t>(end - row), [&] {
-            emit_row(tile, group, taps);
-            rows_.emit_advance(1);
-        });
-        row = end;
+    for (const KBlockRun& k : k_block_runs(*context_.stage, context_.plan)) {
+        const std::vector<DenseRowRun> runs = dense_row_runs(*context_.stage, tile, k.first);
+        if (runs.empty()) continue;
+        if (has_k_blocks())
+            emit_k_blocks(tile, group, k, first_row, runs);
+        else
+            emit_rows(tile, group, first_row, runs, 0);
     }
 }
 
-void AmxDenseBody::emit_row(const StageTile& tile, const GroupRun& group, const Span& taps) {
-    rows_.emit_first_pixel(group_);
-    if (taps.size() == 0) return emit_empty_row(group, tile.segment.width);
-    code_.mov(Gpr(column_), column_bias(context_) + tile.shift * context_.in.pixel);
-    std::optional<TileRun> before;
-    for (const TileRun& run : tile_runs(tile.segment.width)) {
-        emit_sums_call(run, group, taps);
-        if (before) emit_finish_calls(*before, group, taps);
-        emit_other_parking();
-        emit_loop(code_, local(Local::blocks), run.count - 1, [&] {
-            emit_sums_call(run, group, taps);
-            emit_finish_calls(run, group, taps);
-            emit_other_parking();
+// A run of K blocks. Where the current one begins in the weights and in the input is kept in locals.
+void AmxDenseBody::emit_k_blocks(const StageTile& tile, const GroupRun& group, const KBlockRun& k,
+                                 std::int64_t first_row, std::span<const DenseRowRun> runs) {
+    const Gpr panel = group_, ahead = weights_;
+    const auto weight_bytes = [&](std::int64_t channels) {
+        return ceil_div(channels, context_.in.block) * amx_rows * group_bytes(group.vectors);
+    };
+    const std::int64_t channels = k.first.channels.size(), begin = k.first.channels.begin,
+                       bytes = weight_bytes(channels);
+    std::int64_t calls = 0;
+    for (const AmxCall& call : amx_calls(tile.segment.width, group.vectors))
+        for (const DenseRowRun& run : runs)
+            calls += run.pass.kernel_rows.size() > 0 ? call.count * run.count : 0;
+    code_.mov(local(Local::k_weights),
+              immediate(k.first.kernel_rows.begin * row_bytes(group.vectors) + weight_bytes(begin)));
+    code_.mov(local(Local::k_input), immediate(context_.in.channel(begin)));
+    emit_loop(code_, local(Local::k_blocks), k.count, [&] {
+        // The next K block's weights follow this one's, and the next group's its last one's.
+        code_.lea(ahead, code_.ptr[panel + immediate(context_.panel.weights_offset(group.vectors) + bytes)]);
+        code_.add(ahead, local(Local::k_weights));
+        code_.mov(local(Local::k_ahead), ahead);
+        emit_rows(tile, group, first_row, runs, calls > 0 ? ceil_div(ceil_div(bytes, line_bytes), calls) : 0);
+        if (k.count == 1) return;
+        code_.add(local(Local::k_weights), immediate(bytes));
+        code_.add(local(Local::k_input), immediate(context_.in.channel(channels)));
+    });
+}
+
+void AmxDenseBody::emit_rows(const StageTile& tile, const GroupRun& group, std::int64_t first_row,
+                             std::span<const DenseRowRun> runs, std::int64_t ahead_lines) {
+    rows_.emit_begin(tile, first_row);
+    std::int64_t at = 0;
+    for (const DenseRowRun& run : runs) {
+        rows_.emit_advance(run.row - at);
+        if (has_k_blocks()) emit_row_parking(run.row, tile.segment.width, group.vectors);
+        emit_loop(code_, local(Local::rows), run.count, [&] {
+            emit_row(tile, group, run.pass, ahead_lines);
+            rows_.emit_advance(1);
         });
-        before = run;
+        at = run.row + run.count;
     }
-    emit_finish_calls(*before, group, taps);
+}
+
+void AmxDenseBody::emit_row(const StageTile& tile, const GroupRun& group, const DensePass& pass,
+                            std::int64_t ahead_lines) {
+    const Gpr column = column_;
+    rows_.emit_first_pixel(group_);
+    if (pass.kernel_rows.size() == 0) return emit_empty_row(group, tile.segment.width);
+    code_.mov(column, column_bias(context_) + tile.shift * context_.in.pixel);
+    if (has_k_blocks()) code_.add(column, local(Local::k_input));
+    std::optional<AmxCall> before;
+    for (const AmxCall& call : amx_calls(tile.segment.width, group.vectors)) {
+        const auto emit_call = [&](const std::optional<AmxCall>& finished) {
+            emit_sums_call({call, group.vectors, pass, ahead_lines});
+            if (finished && pass.ends) emit_finish_calls(*finished, group, pass.kernel_rows);
+            emit_next_parking(call, group.vectors);
+        };
+        emit_call(before);
+        emit_loop(code_, local(Local::blocks), call.count - 1, [&] { emit_call(call); });
+        before = call;
+    }
+    if (pass.ends) emit_finish_calls(*before, group, pass.kernel_rows);
 }
 
 // A row whose taps are all padding.
@@ -116,79 +170,69 @@ void AmxDenseBody::emit_empty_row(const GroupRun& group, std::int64_t width) {
     }
 }
 
-// The calls for a row of pixels: equal ones, one after the other, are one run.
-std::vector<AmxDenseBody::TileRun> AmxDenseBody::tile_runs(std::int64_t width) {
-    const std::int64_t pixels = tile_pixels(width), tiles = ceil_div(width, pixels);
-    const auto start = [&](std::int64_t tile) {
-        return tile < tiles ? std::min(tile * pixels, width - pixels) : width;
-    };
-    std::vector<TileRun> runs;
-    for (std::int64_t tile = 0; tile < tiles; tile += amx_tiles) {
-        TileRun run{.tiles = std::min(amx_tiles, tiles - tile),
-                    .second = 0,
-                    .pixels = pixels,
-                    .step = start(tile + amx_tiles) - start(tile),
-                    .finished = tile > 0 ? start(tile - 1) + pixels - start(tile) : 0,
-                    .count = 1};
-        if (run.tiles == amx_tiles) run.second = start(tile + 1) - start(tile);
-        run.pixels += run.second;
-        const auto like = [&](const TileRun& other) {
-            return other.tiles == run.tiles && other.second == run.second && other.step == run.step &&
-                   other.finished == run.finished;
-        };
-        if (!runs.empty() && like(runs.back()))
-            ++runs.back().count;
-        else
-            runs.push_back(run);
-    }
-    return runs;
-}
-
-// Sums are parked in two places by turns.
+// Without K blocks sums are parked in two places by turns.
 void AmxDenseBody::emit_parking() {
     const Gpr place = input_;
     code_.mov(place, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
     code_.mov(local(Local::park_next), place);
-    emit_add(code_, place, amx_parked_bytes(context_.plan));
+    emit_add(code_, place, amx_parked_bytes);
     code_.mov(local(Local::parked), place);
 }
 
-void AmxDenseBody::emit_other_parking() {
+// With them every call has a place of its own.
+void AmxDenseBody::emit_row_parking(std::int64_t row, std::int64_t width, int vectors) {
+    const Gpr place = input_;
+    code_.mov(place, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
+    emit_add(code_, place, row * amx_parked_pixels(width, vectors) * vectors * context_.panel.vector_bytes);
+    code_.mov(local(Local::park_next), place);
+}
+
+void AmxDenseBody::emit_next_parking(const AmxCall& call, int vectors) {
     const Gpr next = weights_, parked = input_;
-    code_.mov(next, local(Local::park_next));
-    code_.mov(parked, local(Local::parked));
-    code_.mov(local(Local::park_next), parked);
-    code_.mov(local(Local::parked), next);
+    code_.mov(parked, local(Local::park_next));
+    if (has_k_blocks())
+        code_.lea(next, code_.ptr[parked + immediate(call.pixels * vectors * context_.panel.vector_bytes)]);
+    else
+        code_.mov(next, local(Local::parked));
+    code_.mov(local(Local::park_next), next);
+    code_.mov(local(Local::parked), parked);
 }
 
-void AmxDenseBody::emit_sums_call(const TileRun& run, const GroupRun& group, const Span& taps) {
+std::string AmxDenseBody::Sums::key() const {
+    return fmt::format("tiles {} x{} c{}{} a{}", fmt::join(std::span(call.first).first(call.tiles), "+"),
+                       vectors, pass.channels, pass.starts ? " from zero" : "", ahead_lines);
+}
+
+void AmxDenseBody::emit_sums_call(const Sums& sums) {
     const Gpr panel = group_, weights = weights_;
-    const int vectors = group.vectors;
+    const Span& taps = sums.pass.kernel_rows;
+    const std::int64_t first = context_.panel.weights_offset(sums.vectors) +
+                               (has_k_blocks() ? 0 : taps.begin * row_bytes(sums.vectors));
     code_.lea(Gpr(table_), code_.ptr[rows_.input_row(taps.begin)]);
-    code_.lea(weights, code_.ptr[panel + static_cast<std::size_t>(context_.panel.weights_offset(vectors) +
-                                                                  taps.begin * row_bytes(vectors))]);
+    code_.lea(weights, code_.ptr[panel + static_cast<std::size_t>(first)]);
+    if (has_k_blocks()) code_.add(weights, local(Local::k_weights));
     code_.mov(Gpr(taps_left_).cvt32(), static_cast<std::uint32_t>(taps.size()));
-    code_.call(routines_.get(fmt::format("tiles {}+{} x{}", run.tiles, run.second, vectors),
-                             [=, this] { emit_sums(run, vectors); }));
-    emit_add(code_, column_, run.step * context_.stage->conv.stride.w * context_.in.pixel);
+    code_.call(routines_.get(sums.key(), [=, this] { emit_sums(sums); }));
+    emit_add(code_, column_, sums.call.step * context_.stage->conv.stride.w * context_.in.pixel);
 }
 
-void AmxDenseBody::emit_finish_calls(const TileRun& run, const GroupRun& group, const Span& taps) {
+void AmxDenseBody::emit_finish_calls(const AmxCall& call, const GroupRun& group, const Span& taps) {
     const Gpr parked = parked_;
     // Which kernel rows' zero points a finish adds.
     const std::string zero_points =
         context_.panel.zero_point_taps > 0 ? fmt::format(" z{}-{}", taps.begin, taps.end) : "";
     code_.mov(parked, local(Local::parked));
-    emit_add(code_, parked, DenseSums{context_, group, run.pixels}.bytes(run.finished));
-    rows_.emit_step(run.finished);
-    for (const std::int64_t pixels : balanced_split(run.pixels - run.finished, context_.plan.block_pixels)) {
+    emit_add(code_, parked, DenseSums{context_, group, call.pixels}.bytes(call.finished));
+    rows_.emit_step(call.finished);
+    for (const std::int64_t pixels :
+         balanced_split(call.pixels - call.finished, context_.plan.block_pixels)) {
         const DenseSums sums{context_, group, pixels};
         code_.call(routines_.get("finish " + sums.key() + zero_points,
                                  [this, sums, taps] { emit_finish(sums, taps); }));
         rows_.emit_step(pixels);
         emit_add(code_, parked, sums.bytes(pixels));
     }
-    rows_.emit_step(run.step - run.pixels);
+    rows_.emit_step(call.step - call.pixels);
 }
 
 std::int64_t AmxDenseBody::group_bytes(int vectors) const {
@@ -196,98 +240,131 @@ std::int64_t AmxDenseBody::group_bytes(int vectors) const {
            context_.panel.vector_bytes;
 }
 
-// Sums of all products of one or two tiles of pixels, parked [pixel][vector].
-void AmxDenseBody::emit_sums(const TileRun& run, int vectors) {
-    code_.note(fmt::format("{}: AMX sums of {} px x {} vectors", context_.name(), run.pixels, vectors));
-    const Gpr table = table_, input = input_, taps_left = taps_left_, parked = parked_;
-    const std::int64_t vector_bytes = context_.panel.vector_bytes;
-    for (std::int64_t t = 0; t < run.tiles; ++t)
-        for (int v = 0; v < vectors; ++v)
-            code_.tilezero(sums(t, v));
-    const bool looped = context_.stage->conv.kernel.h > 1;
+// Sums of products of one call's pixels, parked [pixel][vector].
+void AmxDenseBody::emit_sums(const Sums& sums) {
+    code_.note(
+        fmt::format("{}: AMX sums of {} px x {} vectors", context_.name(), sums.call.pixels, sums.vectors));
+    const Gpr table = table_, input = input_, taps_left = taps_left_, ahead = parked_;
+    if (sums.pass.starts)
+        for (int i = 0; i < sums.call.tiles * sums.vectors; ++i)
+            code_.tilezero(Xbyak::Tmm(i));
+    else
+        for_each_parked(sums, [&](const Xbyak::Tmm& tile, const Address& at) { code_.tileloadd(tile, at); });
+    if (sums.ahead_lines > 0) code_.mov(ahead, local(Local::k_ahead));
+    const bool looped = context_.stage->conv.kernel.h > 1 && !has_k_blocks();
     Label next_tap;
     if (looped) code_.L(next_tap);
     code_.mov(input, code_.ptr[table]);
     code_.add(input, column_);
-    emit_channels(run, vectors);
+    emit_channels(sums);
     if (looped) {
         emit_add(code_, table, context_.stage->conv.dilation.h * 8);
         code_.dec(taps_left.cvt32());
         code_.jnz(next_tap, CodeBlock::T_NEAR);
     }
-    const Gpr parked_step = input_;
-    code_.mov(parked, local(Local::park_next));
-    code_.mov(parked_step, immediate(vectors * vector_bytes));
-    for (std::int64_t t = 0; t < run.tiles; ++t)
-        for (int v = 0; v < vectors; ++v)
-            code_.tilestored(
-                code_.ptr[parked + parked_step +
-                          static_cast<std::size_t>((t * run.second * vectors + v) * vector_bytes)],
-                sums(t, v));
+    if (sums.ahead_lines > 0) code_.mov(local(Local::k_ahead), ahead);
+    for_each_parked(sums, [&](const Xbyak::Tmm& tile, const Address& at) { code_.tilestored(at, tile); });
 }
 
-// All channels of one kernel row.
-void AmxDenseBody::emit_channels(const TileRun& run, int vectors) {
-    const Gpr input = input_, weights = weights_;
-    emit_add(code_, weights, context_.panel.zero_point_taps * vectors * context_.panel.vector_bytes);
-    emit_loop(code_, local(Local::channels), ceil_div(context_.stage->in_channels, context_.in.block), [&] {
-        for (std::int64_t kw = 0; kw < context_.stage->conv.kernel.w; ++kw)
-            emit_products_of(run, vectors, kw);
+void AmxDenseBody::for_each_parked(const Sums& sums,
+                                   const std::function<void(const Xbyak::Tmm&, const Address&)>& with) {
+    const Gpr parked = parked_, parked_step = input_;
+    const std::int64_t vector_bytes = context_.panel.vector_bytes;
+    code_.mov(parked, local(Local::park_next));
+    code_.mov(parked_step, immediate(sums.vectors * vector_bytes));
+    for (std::int64_t t = 0; t < sums.call.tiles; ++t) {
+        const std::int64_t first = sums.call.first[static_cast<std::size_t>(t)] * sums.vectors;
+        for (int v = 0; v < sums.vectors; ++v)
+            with(Xbyak::Tmm(sum_register(t, sums.vectors, v)),
+                 code_.ptr[parked + parked_step + static_cast<std::size_t>((first + v) * vector_bytes)]);
+    }
+}
+
+// All channels of one kernel row or of a K block.
+void AmxDenseBody::emit_channels(const Sums& sums) {
+    const Gpr input = input_, weights = weights_, ahead = parked_;
+    const std::int64_t blocks = ceil_div(sums.pass.channels, context_.in.block);
+    const std::int64_t lines = ceil_div(sums.ahead_lines, blocks);
+    emit_add(code_, weights, context_.panel.zero_point_taps * sums.vectors * context_.panel.vector_bytes);
+    emit_loop(code_, local(Local::channels), blocks, [&] {
+        for (std::int64_t kw = 0; kw < context_.stage->conv.kernel.w; ++kw) {
+            if (sums.vectors == 1)
+                emit_products_of_vector(sums, kw);
+            else
+                emit_products_of_vectors(sums, kw);
+        }
+        for (std::int64_t line = 0; line < lines; ++line)
+            code_.prefetcht0(code_.ptr[ahead + static_cast<std::size_t>(line * line_bytes)]);
+        emit_add(code_, ahead, lines * line_bytes);
         emit_add(code_, input, context_.in.block_stride);
-        emit_add(code_, weights, amx_rows * group_bytes(vectors));
+        emit_add(code_, weights, amx_rows * group_bytes(sums.vectors));
     });
 }
 
-// One kernel column of one block of channels. Operands in several parts: each part of the pixels meets the
-// weights' parts that make the largest products with it, first the part that is loaded already, then the
-// small ones.
-void AmxDenseBody::emit_products_of(const TileRun& run, int vectors, std::int64_t kw) {
+// One kernel column of one block of channels: up to two tiles of pixels by two vectors of weights.
+void AmxDenseBody::emit_products_of_vectors(const Sums& sums, std::int64_t kw) {
     const std::int64_t parts = dot_parts(context_.plan.dot);
-    std::int64_t loaded = -1;
-    for (std::int64_t part = parts - 1; part >= 0; --part) {
-        emit_pixel_tiles(run, kw, part);
-        if (loaded >= 0) emit_products(run, vectors);
-        const std::int64_t here = loaded;
-        for (std::int64_t weight_part = parts - 1 - part; weight_part >= 0; --weight_part) {
-            if (weight_part == here) continue;
-            emit_weight_tiles(vectors, kw * parts + weight_part);
-            emit_products(run, vectors);
-            loaded = weight_part;
+    PartProduct loaded{-1, -1};
+    for (const PartProduct& product : part_products(parts)) {
+        for (int t = 0; product.pixels != loaded.pixels && t < sums.call.tiles; ++t)
+            emit_pixels(first_pixels + t, sums.call.first[static_cast<std::size_t>(t)], kw, product.pixels);
+        for (int v = 0; product.weights != loaded.weights && v < sums.vectors; ++v)
+            emit_weights(first_weights + v, sums.vectors, kw * parts + product.weights, v);
+        for (int t = 0; t < sums.call.tiles; ++t)
+            for (int v = 0; v < sums.vectors; ++v)
+                emit_product(sum_register(t, sums.vectors, v), first_pixels + t, first_weights + v);
+        loaded = product;
+    }
+}
+
+// The same for one vector: tiles of pixels pass by its weights, of which two parts stay.
+void AmxDenseBody::emit_products_of_vector(const Sums& sums, std::int64_t kw) {
+    const std::int64_t parts = dot_parts(context_.plan.dot);
+    std::array<std::int64_t, 2> held{-1, -1};
+    std::size_t oldest = 0;
+    const auto weights_register = [&](std::int64_t part) {
+        if (const auto it = std::ranges::find(held, part); it != held.end())
+            return first_weights + static_cast<int>(it - held.begin());
+        held[oldest] = part;
+        const int tile = first_weights + static_cast<int>(oldest);
+        oldest ^= 1;
+        emit_weights(tile, 1, kw * parts + part, 0);
+        return tile;
+    };
+    int pixels = first_pixels;
+    for (int t = 0; t < sums.call.tiles; ++t) {
+        std::int64_t loaded = -1;
+        for (const PartProduct& product : part_products(parts)) {
+            if (product.pixels != loaded) {
+                pixels = pixels == first_pixels ? first_pixels + 1 : first_pixels;
+                emit_pixels(pixels, sums.call.first[static_cast<std::size_t>(t)], kw, product.pixels);
+            }
+            loaded = product.pixels;
+            emit_product(sum_register(t, 1, 0), pixels, weights_register(product.weights));
         }
     }
 }
 
-void AmxDenseBody::emit_pixel_tiles(const TileRun& run, std::int64_t kw, std::int64_t part) {
+// A tile of pixels from the `first` of the call on.
+void AmxDenseBody::emit_pixels(int tile, std::int64_t first, std::int64_t kw, std::int64_t part) {
     const Gpr pixel_step = pixel_step_, input = input_;
     const Conv& conv = context_.stage->conv;
-    for (std::int64_t t = 0; t < run.tiles; ++t) {
-        const std::int64_t at = (kw * conv.dilation.w + t * run.second * conv.stride.w) * context_.in.pixel -
-                                column_bias(context_) + part * context_.in.part;
-        code_.tileloadd(Xbyak::Tmm(first_pixels + static_cast<int>(t)),
-                        code_.ptr[input + pixel_step + static_cast<int>(at)]);
-    }
+    const std::int64_t at = (kw * conv.dilation.w + first * conv.stride.w) * context_.in.pixel -
+                            column_bias(context_) + part * context_.in.part;
+    code_.tileloadd(Xbyak::Tmm(tile), code_.ptr[input + pixel_step + static_cast<int>(at)]);
 }
 
-void AmxDenseBody::emit_weight_tiles(int vectors, std::int64_t column_part) {
+void AmxDenseBody::emit_weights(int tile, int vectors, std::int64_t column_part, int vector) {
     const Gpr weight_step = weight_step_, weights = weights_;
-    for (int v = 0; v < vectors; ++v) {
-        const std::int64_t at = (column_part * vectors + v) * context_.panel.vector_bytes;
-        code_.tileloadd(Xbyak::Tmm(first_weights + v),
-                        code_.ptr[weights + weight_step + static_cast<std::size_t>(at)]);
-    }
+    const std::int64_t at = (column_part * vectors + vector) * context_.panel.vector_bytes;
+    code_.tileloadd(Xbyak::Tmm(tile), code_.ptr[weights + weight_step + static_cast<std::size_t>(at)]);
 }
 
-// The pixel tiles that are loaded by the weights that are.
-void AmxDenseBody::emit_products(const TileRun& run, int vectors) {
-    for (std::int64_t t = 0; t < run.tiles; ++t) {
-        for (int v = 0; v < vectors; ++v) {
-            const Xbyak::Tmm pixels(first_pixels + static_cast<int>(t)), weight(first_weights + v);
-            if (context_.plan.dot == Dot::amx_int8)
-                code_.tdpbusd(sums(t, v), pixels, weight);
-            else
-                code_.tdpbf16ps(sums(t, v), pixels, weight);
-        }
-    }
+void AmxDenseBody::emit_product(int sum, int pixels, int weights) {
+    if (context_.plan.dot == Dot::amx_int8)
+        code_.tdpbusd(Xbyak::Tmm(sum), Xbyak::Tmm(pixels), Xbyak::Tmm(weights));
+    else
+        code_.tdpbf16ps(Xbyak::Tmm(sum), Xbyak::Tmm(pixels), Xbyak::Tmm(weights));
 }
 
 // From parked sums to the output.

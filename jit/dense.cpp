@@ -46,37 +46,10 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
     }
 }
 
-// What rows with these kernel rows inside the image get of their sum in a K block. A row without any gets
-// its bias in the first one.
-std::optional<DenseBody::Pass> DenseBody::pass_of(const Span& taps, const KBlock& k) const {
-    const bool first_channels = k.channels.begin == 0,
-               last_channels = k.channels.end == context_.stage->in_channels;
-    if (taps.size() == 0)
-        return k.kernel_rows.begin == 0 && first_channels ? std::optional(Pass{}) : std::nullopt;
-    const Span rows{std::max(taps.begin, k.kernel_rows.begin), std::min(taps.end, k.kernel_rows.end)};
-    if (rows.size() <= 0) return std::nullopt;
-    return Pass{rows, k.channels.size(), first_channels && rows.begin == taps.begin,
-                last_channels && rows.end == taps.end};
-}
-
-// The rows that a K block contributes to. Where all columns are padding, no kernel row matters.
-std::vector<DenseBody::RowRun> DenseBody::row_runs(const StageTile& tile, const KBlock& k) const {
-    std::vector<RowRun> runs;
-    for (std::size_t i = 0; i < tile.taps.size(); ++i) {
-        const auto row = static_cast<std::int64_t>(i);
-        const std::optional<Pass> pass = pass_of(tile.segment.columns.size() > 0 ? tile.taps[i] : Span{}, k);
-        if (!pass) continue;
-        if (runs.empty() || runs.back().row + runs.back().count != row || runs.back().pass != *pass)
-            runs.push_back({row, 0, *pass});
-        ++runs.back().count;
-    }
-    return runs;
-}
-
 // All rows of the tile for one group of output vectors.
 void DenseBody::emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row) {
     for (const KBlockRun& k : k_block_runs(*context_.stage, context_.plan)) {
-        const std::vector<RowRun> rows = row_runs(tile, k.first);
+        const std::vector<RowRun> rows = dense_row_runs(*context_.stage, tile, k.first);
         if (rows.empty()) continue;
         if (has_k_blocks()) {
             emit_k_blocks(tile, run, k, first_row, rows);

@@ -29,8 +29,6 @@
 
 namespace tandem::jit {
 
-inline constexpr std::int64_t line_bytes = 64;  // of a cache line
-
 class DenseBody final : public StageBody {
 public:
     /// Registers are leased for the lifetime of the body.
@@ -38,16 +36,8 @@ public:
     void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
 
 private:
-    struct Pass {            // what of its sum an output row gets at once
-        Span kernel_rows{};  // inside the image; may be empty
-        std::int64_t channels = 0;
-        bool starts = true, ends = true;  // with the first, with the last of its products
-        bool operator==(const Pass&) const = default;
-    };
-    struct RowRun {  // neighbouring rows with equal passes
-        std::int64_t row = 0, count = 0;
-        Pass pass{};
-    };
+    using Pass = DensePass;
+    using RowRun = DenseRowRun;
     struct Block {  // what an inner routine is generated for
         BlockRun run;
         GroupRun group;
@@ -57,8 +47,6 @@ private:
         std::string sum_key() const;
     };
     bool has_k_blocks() const { return parked_.has_value(); }
-    std::optional<Pass> pass_of(const Span& taps, const KBlock& k) const;
-    std::vector<RowRun> row_runs(const StageTile& tile, const KBlock& k) const;
     std::int64_t block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const;
     void emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row);
     void emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k, std::int64_t first_row,

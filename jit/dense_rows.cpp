@@ -5,6 +5,36 @@
 #include <fmt/format.h>
 
 namespace tandem::jit {
+namespace {
+
+// What rows with these kernel rows inside the image get of their sum in a K block. A row without any gets
+// its bias in the first one.
+std::optional<DensePass> pass_of(const Stage& stage, const Span& taps, const KBlock& k) {
+    const bool first_channels = k.channels.begin == 0, last_channels = k.channels.end == stage.in_channels;
+    if (taps.size() == 0)
+        return k.kernel_rows.begin == 0 && first_channels ? std::optional(DensePass{}) : std::nullopt;
+    const Span rows{std::max(taps.begin, k.kernel_rows.begin), std::min(taps.end, k.kernel_rows.end)};
+    if (rows.size() <= 0) return std::nullopt;
+    return DensePass{rows, k.channels.size(), first_channels && rows.begin == taps.begin,
+                     last_channels && rows.end == taps.end};
+}
+
+}  // namespace
+
+// Where all columns are padding, no kernel row matters.
+std::vector<DenseRowRun> dense_row_runs(const Stage& stage, const StageTile& tile, const KBlock& k) {
+    std::vector<DenseRowRun> runs;
+    for (std::size_t i = 0; i < tile.taps.size(); ++i) {
+        const auto row = static_cast<std::int64_t>(i);
+        const std::optional<DensePass> pass =
+            pass_of(stage, tile.segment.columns.size() > 0 ? tile.taps[i] : Span{}, k);
+        if (!pass) continue;
+        if (runs.empty() || runs.back().row + runs.back().count != row || runs.back().pass != *pass)
+            runs.push_back({row, 0, *pass});
+        ++runs.back().count;
+    }
+    return runs;
+}
 
 DenseRows::DenseRows(const StageContext& context, const Gpr& args, RegPool& gprs)
     : context_(context), code_(context.simd.code), args_(args),

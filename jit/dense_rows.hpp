@@ -2,10 +2,16 @@
 // current pixel, and blocks of pixels by output vectors in registers.
 #pragma once
 
+#include <optional>
+#include <vector>
+
+#include "core/plan/k_blocks.hpp"
 #include "jit/epilogue.hpp"
 #include "jit/stage_body.hpp"
 
 namespace tandem::jit {
+
+inline constexpr std::int64_t line_bytes = 64;  // of a cache line
 
 /// Row tables and the current pixel of a dense stage. Registers are leased for its lifetime.
 class DenseRows {
@@ -71,6 +77,23 @@ struct DenseSums {
 private:
     Address parked(const Gpr& base, std::int64_t pixel, int vector) const;
 };
+
+/// What of its sum an output row gets at once.
+struct DensePass {
+    Span kernel_rows{};  // inside the image; may be empty
+    std::int64_t channels = 0;
+    bool starts = true, ends = true;  // with the first, with the last of its products
+    bool operator==(const DensePass&) const = default;
+};
+
+/// Neighbouring rows with equal passes.
+struct DenseRowRun {
+    std::int64_t row = 0, count = 0;
+    DensePass pass{};
+};
+
+/// The rows that a K block contributes to.
+std::vector<DenseRowRun> dense_row_runs(const Stage& stage, const StageTile& tile, const KBlock& k);
 
 /// Added to the column register and taken off every address, so that more of them fit an 8-bit displacement.
 std::int64_t column_bias(const StageContext& context);

@@ -23,6 +23,7 @@ enum class Local {
     k_blocks,
     k_weights,
     k_input,
+    k_ahead,
     park_next,
     parked,
     mxcsr,

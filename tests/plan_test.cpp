@@ -51,9 +51,11 @@ void randomise_blocks(const Stage& stage, Isa isa, StagePlan& plan, std::mt19937
     plan.channels_inner = engine() % 2;
     const bool winograd = plan.algorithm != Algorithm::direct;
     plan.weights_ahead = winograd && engine() % 2 ? pick(engine, 0, 100000) : point_ahead;
-    const int k_steps = amx ? 0 : static_cast<int>(max_block_channels(stage) / block_channels_step);
+    const std::int64_t k_step = block_channels_step(plan.dot);
+    const int k_steps =
+        has_zero_point_sums(plan.dot) ? 0 : static_cast<int>(max_block_channels(stage, plan.dot) / k_step);
     plan.block_channels = engine() % 2 ? 0
-                                       : static_cast<int>(block_channels_step) *
+                                       : static_cast<int>(k_step) *
                                              pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
 }
 

@@ -78,8 +78,8 @@ constexpr std::int64_t element_parts(Element element) noexcept {
 }
 /// Rows of an AMX tile, and bytes of each: pixels or dot groups.
 inline constexpr std::int64_t amx_rows = 16, amx_row_bytes = 64;
-/// Tiles of pixels that a call of AMX's inner routine multiplies at most.
-inline constexpr std::int64_t amx_tiles = 2;
+/// Tiles of sums of a call of AMX's inner routine: tiles of pixels by output vectors.
+inline constexpr std::int64_t amx_sums = 4;
 /// Some stage of the plan runs on AMX; on operands in several parts; adds up in f16.
 bool uses_amx(const Problem& problem, const Plan& plan) noexcept;
 bool splits_operands(const Problem& problem, const Plan& plan) noexcept;

@@ -276,7 +276,7 @@ private:
     void vary_k_blocks(const Plan& plan) {
         for (int i = 0; i < problem_.stage_count; ++i) {
             const Stage& stage = problem_.stage(i);
-            if (stage.depthwise() || has_zero_point_sums(plan.stage(i).dot) || uses_amx(plan.stage(i).dot) ||
+            if (stage.depthwise() || has_zero_point_sums(plan.stage(i).dot) ||
                 stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w < least_blocked_products)
                 continue;
             for (const int channels : {0, 64, 128, 256}) {

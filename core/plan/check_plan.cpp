@@ -30,21 +30,21 @@ int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
 std::int64_t most_block_channels(const Problem& problem, const Plan& plan, int i) {
     const StagePlan& stage = plan.stage(i);
     return plan.backend == Backend::tandem && stage.algorithm == Algorithm::direct &&
-                   !has_zero_point_sums(stage.dot) && !uses_amx(stage.dot)
-               ? max_block_channels(problem.stage(i))
+                   !has_zero_point_sums(stage.dot)
+               ? max_block_channels(problem.stage(i), stage.dot)
                : 0;
 }
 
 bool block_channels_apply(const Problem& problem, const Plan& plan, int i) {
     const int channels = plan.stage(i).block_channels;
     return channels >= 0 && channels <= most_block_channels(problem, plan, i) &&
-           channels % block_channels_step == 0;
+           channels % block_channels_step(plan.stage(i).dot) == 0;
 }
 
 std::string accepted_block_channels(const Problem& problem, const Plan& plan, int i) {
     const std::int64_t most = most_block_channels(problem, plan, i);
     return most > 0 ? fmt::format("0 (the whole sum at once) and multiples of {} up to {} are",
-                                  block_channels_step, most)
+                                  block_channels_step(plan.stage(i).dot), most)
                     : "0 (the whole sum at once) is";
 }
 

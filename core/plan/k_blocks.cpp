@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/panel.hpp"
 
 namespace tandem {
@@ -23,8 +24,11 @@ void add_kernel_row(std::vector<KBlockRun>& runs, std::int64_t kernel_row, std::
 
 }  // namespace
 
-std::int64_t max_block_channels(const Stage& stage) noexcept {
-    return stage.depthwise() ? 0 : (stage.in_channels - 1) / block_channels_step * block_channels_step;
+std::int64_t block_channels_step(Dot dot) noexcept { return uses_amx(dot) ? source_block(dot, 0) : 16; }
+
+std::int64_t max_block_channels(const Stage& stage, Dot dot) noexcept {
+    const std::int64_t step = block_channels_step(dot);
+    return stage.depthwise() ? 0 : (stage.in_channels - 1) / step * step;
 }
 
 std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan) {
@@ -35,14 +39,46 @@ std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan) {
     return runs;
 }
 
-std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept {
-    return amx_tiles * amx_rows * plan.block_vectors * amx_row_bytes;
+std::int64_t amx_tile_pixels(std::int64_t width) noexcept {
+    return ceil_div(width, ceil_div(width, amx_rows));
+}
+
+std::vector<AmxCall> amx_calls(std::int64_t width, int vectors) {
+    const std::int64_t pixels = amx_tile_pixels(width), tiles = ceil_div(width, pixels),
+                       at_once = amx_sums / vectors;
+    const auto start = [&](std::int64_t tile) {
+        return tile < tiles ? std::min(tile * pixels, width - pixels) : width;
+    };
+    std::vector<AmxCall> calls;
+    for (std::int64_t tile = 0; tile < tiles; tile += at_once) {
+        AmxCall call{.tiles = std::min(at_once, tiles - tile),
+                     .step = start(tile + at_once) - start(tile),
+                     .finished = tile > 0 ? start(tile - 1) + pixels - start(tile) : 0};
+        for (std::int64_t t = 0; t < call.tiles; ++t)
+            call.first[static_cast<std::size_t>(t)] = start(tile + t) - start(tile);
+        call.pixels = call.first[static_cast<std::size_t>(call.tiles - 1)] + pixels;
+        const auto like = [&](const AmxCall& other) {
+            return other.tiles == call.tiles && other.first == call.first && other.step == call.step &&
+                   other.finished == call.finished;
+        };
+        if (!calls.empty() && like(calls.back()))
+            ++calls.back().count;
+        else
+            calls.push_back(call);
+    }
+    return calls;
+}
+
+std::int64_t amx_parked_pixels(std::int64_t width, int vectors) {
+    std::int64_t pixels = 0;
+    for (const AmxCall& call : amx_calls(width, vectors))
+        pixels += call.count * call.pixels;
+    return pixels;
 }
 
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
     const StagePlan& stage = plan.stage(i);
-    if (uses_amx(stage.dot)) return 2 * amx_parked_bytes(stage);
-    if (!has_k_blocks(stage)) return 0;
+    if (!has_k_blocks(stage)) return uses_amx(stage.dot) ? 2 * amx_parked_bytes : 0;
     const TileGrid grid = tile_grid(problem, plan);
     std::int64_t rows = 0, columns = 0;
     const auto cover = [&](const TileSpans& spans) {
@@ -57,6 +93,7 @@ std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
     std::int64_t vectors = 0;
     for (const GroupRun& run : panel.runs)
         vectors = std::max<std::int64_t>(vectors, run.vectors);
+    if (uses_amx(stage.dot)) columns += ceil_div(columns, amx_rows);  // most of amx_parked_pixels()
     return rows * columns * vectors * panel.vector_bytes;
 }
 

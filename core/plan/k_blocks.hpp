@@ -7,6 +7,7 @@
 // they are, [pixel][vector], in the workspace.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -15,11 +16,11 @@
 namespace tandem {
 
 /// StagePlan::block_channels counts in these: whole channel blocks of every layout, whole groups of small
-/// data types.
-inline constexpr std::int64_t block_channels_step = 16;
+/// data types, whole tiles of AMX.
+std::int64_t block_channels_step(Dot dot) noexcept;
 
-/// The largest block_channels a stage takes; 0 where there is nothing to cut.
-std::int64_t max_block_channels(const Stage& stage) noexcept;
+/// The largest block_channels a stage takes with a dot; 0 where there is nothing to cut.
+std::int64_t max_block_channels(const Stage& stage, Dot dot) noexcept;
 
 /// The stage's sum is cut into K blocks.
 inline bool has_k_blocks(const StagePlan& plan) noexcept { return plan.block_channels > 0; }
@@ -41,11 +42,26 @@ struct KBlockRun {
 /// runs of their own; the last may have fewer channels.
 std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan);
 
+/// The calls of AMX's inner routine for a row of `width` pixels: each covers one or more tiles of equally
+/// many pixels; the last tile of a row overlaps the one before it rather than being shorter.
+struct AmxCall {
+    std::int64_t tiles = 0;
+    std::array<std::int64_t, amx_sums> first{};  // pixel of each tile, from the call's first
+    std::int64_t pixels = 0, step = 0;           // covered by it, and from it to the next call
+    std::int64_t finished = 0;                   // of its pixels, those that the call before covers too
+    std::int64_t count = 1;                      // equal ones, one after the other
+};
+std::vector<AmxCall> amx_calls(std::int64_t width, int vectors);
+/// Pixels of each of its tiles.
+std::int64_t amx_tile_pixels(std::int64_t width) noexcept;
+/// Pixels of all calls together, those counted twice that two calls cover.
+std::int64_t amx_parked_pixels(std::int64_t width, int vectors);
+
 /// Bytes of the sums of one call with AMX.
-std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept;
+inline constexpr std::int64_t amx_parked_bytes = amx_sums * amx_rows * amx_row_bytes;
 
 /// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks;
-/// with AMX those of two calls, as one is finished while the next one multiplies.
+/// else with AMX those of two calls, as one is finished while the next one multiplies.
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i);
 
 }  // namespace tandem
