@@ -71,9 +71,9 @@ void AmxDenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> ru
     code_.ldtilecfg(code_.constant_line(tile_configuration(amx_tile_pixels(tile.segment.width))));
     emit_parking();
     code_.mov(Gpr(pixel_step_), immediate(context_.stage->conv.stride.w * context_.in.pixel));
+    code_.mov(Gpr(weight_step_), immediate(context_.panel.vector_bytes));
     for (const GroupRun& run : runs) {
         epilogue_.emit_opmasks(run, input_);
-        code_.mov(Gpr(weight_step_), immediate(group_bytes(run.vectors)));
         emit_loop(code_, local(Local::groups), run.count, [&] {
             emit_group(tile, run, first_row);
             emit_add(code_, group, context_.panel.group_bytes(run.vectors));
@@ -306,13 +306,16 @@ void AmxDenseBody::emit_products_of_vectors(const Sums& sums, std::int64_t kw) {
     const std::int64_t parts = dot_parts(context_.plan.dot);
     PartProduct loaded{-1, -1};
     for (const PartProduct& product : part_products(parts)) {
-        for (int t = 0; product.pixels != loaded.pixels && t < sums.call.tiles; ++t)
-            emit_pixels(first_pixels + t, sums.call.first[static_cast<std::size_t>(t)], kw, product.pixels);
-        for (int v = 0; product.weights != loaded.weights && v < sums.vectors; ++v)
-            emit_weights(first_weights + v, sums.vectors, kw * parts + product.weights, v);
-        for (int t = 0; t < sums.call.tiles; ++t)
-            for (int v = 0; v < sums.vectors; ++v)
+        for (int t = 0; t < sums.call.tiles; ++t) {
+            if (product.pixels != loaded.pixels)
+                emit_pixels(first_pixels + t, sums.call.first[static_cast<std::size_t>(t)], kw,
+                            product.pixels);
+            for (int v = 0; v < sums.vectors; ++v) {
+                if (t == 0 && product.weights != loaded.weights)
+                    emit_weights(first_weights + v, sums.vectors, kw * parts + product.weights, v);
                 emit_product(sum_register(t, sums.vectors, v), first_pixels + t, first_weights + v);
+            }
+        }
         loaded = product;
     }
 }
@@ -356,7 +359,7 @@ void AmxDenseBody::emit_pixels(int tile, std::int64_t first, std::int64_t kw, st
 
 void AmxDenseBody::emit_weights(int tile, int vectors, std::int64_t column_part, int vector) {
     const Gpr weight_step = weight_step_, weights = weights_;
-    const std::int64_t at = (column_part * vectors + vector) * context_.panel.vector_bytes;
+    const std::int64_t at = (column_part * vectors + vector) * amx_rows * context_.panel.vector_bytes;
     code_.tileloadd(Xbyak::Tmm(tile), code_.ptr[weights + weight_step + static_cast<std::size_t>(at)]);
 }
 

@@ -90,9 +90,9 @@ double dot_speed(Dot dot) noexcept {
 }
 
 void set_amx_shape(StagePlan& stage) noexcept {
-    constexpr int most_vectors = 2, most_pixels = 14;
+    constexpr int most_vectors = 2, finished = 28;  // accumulators, as many as registers hold
     stage.block_vectors = std::min(stage.block_vectors, most_vectors);
-    stage.block_pixels = std::min(stage.block_pixels, most_pixels);
+    stage.block_pixels = finished / stage.block_vectors;
     stage.broadcast = Broadcast::embedded;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "core/plan/register_budget.hpp"
@@ -38,11 +39,9 @@ double last_vector_cost(const GroupRun& run, int lanes, const PortRates& port) {
     return half ? port.narrow_fma / port.fma : 1;
 }
 
-// ns of a step; tiles of AMX multiply a block's pixels at once.
-double step_ns(const MachineRates& rates, double pixels, double vectors, bool embedded, Dot dot) {
-    const double slowness = rates.gflops() * dot_speed(dot) / rates.peak(dot);
-    if (uses_amx(dot)) return pixels * vectors * rates.port.fma * slowness;
-    return dense_step(rates, pixels, vectors, embedded, slowness);
+// How much longer an instruction of this dot takes than its products over an FMA's would be.
+double slowness(const MachineRates& rates, Dot dot) {
+    return rates.gflops() * dot_speed(dot) / rates.peak(dot);
 }
 
 // Runs of equal pieces of a balanced split.
@@ -61,8 +60,56 @@ double real_channels(const Stage& stage, const GroupRun& run, int lanes) {
 
 }  // namespace
 
+namespace {
+
+// Products of tiles, or their loads where these take longer; then every sum is parked, resumed and finished
+// by vectors.
+BlockWork amx_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs,
+                   const StageShare& share, const MachineRates& rates) {
+    const Stage& stage = problem.stage(i);
+    const StagePlan& block = plan.stage(i);
+    const PortRates& port = rates.port;
+    const double lanes = vector_lanes(plan.isa, problem.layout), parts = dot_parts(block.dot),
+                 row_taps = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows)),
+                 channels = static_cast<double>(stage.in_channels),
+                 passes = has_k_blocks(block) ? row_taps * std::ceil(channels / block.block_channels) : 1,
+                 post_ops = post_op_instructions(stage.conv);
+    const double tile_steps =
+        static_cast<double>(ceil_div(stage.in_channels, source_block(block.dot, 0)) * stage.conv.kernel.w) *
+        row_taps;
+    const double product =
+        port.fma * slowness(rates, block.dot) * amx_rows * dot_channels(block.dot) / dot_speed(block.dot);
+    BlockWork work;
+    for (const GroupRun& run : runs) {
+        work.flops += 2 * real_channels(stage, run, static_cast<int>(lanes)) * channels * share.row_taps *
+                      share.column_taps;
+        const auto tile_pixels = static_cast<double>(amx_tile_pixels(share.width));
+        for (const AmxCall& call : amx_calls(share.width, run.vectors)) {
+            const double rows = static_cast<double>(call.tiles) * tile_pixels, sums = rows * run.vectors,
+                         lines = parts * (rows + run.vectors * amx_rows);
+            const double step = std::max(sums * product, lines * port.load);
+            const double parking = passes * sums * (port.store + port.load);
+            const double fixed = dense_fixed(rates, rows, run.vectors, false) + sums * post_ops * port.fma;
+            const double all = static_cast<double>(call.count * share.rows * run.count);
+            const double weights = tile_steps * parts * run.vectors * amx_rows * amx_row_bytes;
+            work.seconds += all * (tile_steps * step + parking + fixed) * ns;
+            work.parked += all * (passes - 1) * sums * lanes * 4;
+            work.blocks += all;
+            work.l1_weights += all * weights;
+            work.l1_loads += all * tile_steps * lines * amx_row_bytes;
+            work.l1_stores += all * sums * lanes * 4;
+        }
+    }
+    work.fma_seconds = work.flops / (rates.peak(block.dot) * 1e9);
+    work.seconds = std::max(work.seconds, work.fma_seconds);
+    return work;
+}
+
+}  // namespace
+
 BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs,
                      const StageShare& share, const MachineRates& rates) {
+    if (uses_amx(plan.stage(i).dot)) return amx_work(problem, plan, i, runs, share, rates);
     const Stage& stage = problem.stage(i);
     const int lanes = vector_lanes(plan.isa, problem.layout);
     const PortRates& port = rates.port;
@@ -85,7 +132,7 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
         const bool embedded = embeds_broadcast(plan.isa, block);
         for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
             const double w = static_cast<double>(width), accumulators = w * run.vectors;
-            const double step = step_ns(rates, w, vectors, embedded, block.dot);
+            const double step = dense_step(rates, w, vectors, embedded, slowness(rates, block.dot));
             const double pair_sums = sums_f16_pairs(block.dot) ? accumulators * pair_sum_fmas : 0;
             const double fixed = dense_fixed(rates, w, run.vectors, embedded) +
                                  (accumulators * post_ops + pair_sums) * port.fma;

@@ -84,14 +84,24 @@ private:
     // Stage by stage the register blocks that the model thinks fastest.
     Predicted best_blocks(Predicted best) const {
         for (int i = 0; i < problem_.stage_count; ++i) {
-            if (uses_amx(best.plan.stage(i).dot)) continue;  // tiles leave no choice
             const Plan start = best.plan;
-            if (problem_.stage(i).depthwise())
+            if (uses_amx(start.stage(i).dot))
+                try_vectors(best, start, i);
+            else if (problem_.stage(i).depthwise())
                 try_rows(best, start, i);
             else
                 try_shapes(best, start, i);
         }
         return best;
+    }
+
+    // With AMX: two tiles of pixels by two vectors, or four by one.
+    void try_vectors(Predicted& best, Plan plan, int i) const {
+        for (const int vectors : {1, 2}) {
+            plan.stage(i).block_vectors = vectors;
+            set_amx_shape(plan.stage(i));
+            keep_faster(best, plan);
+        }
     }
 
     // Only where they were measured: ports alone do not tell blocks of few and of many rows apart. Of those

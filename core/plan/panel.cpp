@@ -123,6 +123,7 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
                      (by_windows ? window_row_vectors(stage) : columns * groups * dot_parts(panel.dot));
     panel.taps = stage.conv.kernel.h * panel.row_taps + (by_windows ? 1 : 0);
     if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
+    if (uses_amx(panel.dot)) panel.order = WeightOrder::tiles;
     const std::int64_t at_most = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);
     // LIBXSMM's groups are the channel blocks of the intermediate (mid_buffer).
     const bool balanced =

@@ -71,6 +71,7 @@ inline constexpr std::size_t quant_number_count = 9;
 enum class WeightOrder : std::uint8_t {
     channel_column,  // [ic][kw]
     column_channel,  // [kw][ic]
+    tiles,           // [16 groups of ic][kw][part][vector], each an AMX tile: 16 groups of ic by a vector
 };
 
 struct PanelLayout {

@@ -192,8 +192,13 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
             ? 1
             : reach.share.row_taps /
                   static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
-    const double block_input = source_bytes(i) * static_cast<double>(plan_.stage(i).block_pixels *
-                                                                     stage.in_channels * stage.conv.kernel.h);
+    const StagePlan& block = plan_.stage(i);
+    const bool amx = uses_amx(block.dot);
+    const std::int64_t pixels_at_once =
+        amx ? std::min(reach.share.width, amx_sums / block.block_vectors * amx_rows) : block.block_pixels;
+    const double block_input =
+        source_bytes(i) * static_cast<double>(pixels_at_once * stage.in_channels * stage.conv.kernel.h) +
+        (amx ? 2.0 * amx_parked_bytes : 0);
     add_weights(phase, i, groups, panels, use, block_input);
     const auto element = static_cast<double>(element_bytes(output_element(problem_, plan_, i)));
     const double written =

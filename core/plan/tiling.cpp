@@ -98,10 +98,13 @@ void limit_error(const Problem& problem, Plan& plan) {
     }
 }
 
-StagePlan plan_dense(const Stage& stage, Isa isa, int lanes) {
+StagePlan plan_dense(const Stage& stage, Isa isa, int lanes, Dot dot) {
     StagePlan plan;
-    // Two vectors use each broadcast twice and leave long rows of pixels per weight load.
-    const std::int64_t at_most = 2;
+    // Two vectors use each broadcast twice and leave long rows of pixels per weight load. Rows of three
+    // tiles of AMX and more read a vector's weights half as often (docs/performance.md).
+    const bool wide = uses_amx(dot) && !stage.pointwise() && stage.out_w > 2 * amx_rows;
+    const std::int64_t at_most = wide ? 1 : 2;
+    plan.dot = dot;
     plan.block_vectors = static_cast<int>(std::min(vectors_of(stage, lanes), at_most));
     plan.block_pixels = accumulator_budget(isa) / plan.block_vectors;
     return plan;
@@ -134,10 +137,14 @@ void fit_tile(const Problem& problem, Plan& plan, std::int64_t budget, int least
 
 // Output rows of a fused tile. Two rows are what a depthwise block computes at once, and they keep the
 // intermediate near; tiny images take more, so that a tile still fills whole pixel blocks of the GEMM
-// (measured: docs/performance.md).
-int fused_rows(const Stage& last, int tile_w) {
-    constexpr std::int64_t least_rows = 2, least_pixels = 28;
-    const std::int64_t rows = std::max(least_rows, (least_pixels + tile_w - 1) / tile_w);
+// (measured: docs/performance.md). AMX computes a row of k x k sums so fast that the weights' way to L1, once
+// a tile, is worth eight rows.
+int fused_rows(const Problem& problem, const Plan& plan) {
+    constexpr std::int64_t least_pixels = 28;
+    const Stage& last = problem.last();
+    const bool tall = uses_amx(plan.stage(problem.stage_count - 1).dot) && !last.pointwise();
+    const std::int64_t least_rows = tall ? 8 : 2;
+    const std::int64_t rows = std::max(least_rows, (least_pixels + plan.tile_w - 1) / plan.tile_w);
     return static_cast<int>(std::min(rows, last.out_h));
 }
 
@@ -164,11 +171,12 @@ int chain_rows(const Problem& problem, Plan plan, std::int64_t l2) {
 // at 4 MB and no loss at 1 and 2 MB (docs/performance.md). More threads and other shapes are left to the
 // tuner.
 void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
-    constexpr int channels = 256;  // of a K block: smaller ones park too often
     const Stage& last = problem.last();
     const int i = problem.stage_count - 1;
+    // Of a K block: smaller ones park too often.
+    const int channels = uses_amx(plan.stage(i).dot) ? 128 : 256;
     if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels ||
-        has_zero_point_sums(plan.stage(i).dot) || uses_amx(plan.stage(i).dot))
+        has_zero_point_sums(plan.stage(i).dot))
         return;
     const bool few_tiles = tile_grid(problem, plan).tiles_y <= 2;
     if (panel_bytes(problem, plan, i) <= (few_tiles ? l2 / 2 : l2)) return;
@@ -363,12 +371,12 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     const int lanes = vector_lanes(machine.isa, problem.layout);
     for (int i = 0; i < problem.stage_count; ++i) {
         const Stage& stage = problem.stage(i);
-        plan.stage(i) = stage.depthwise()
-                            ? plan_depthwise(stage, machine.isa, choose_dot(problem, machine, i),
-                                             problem.input_view.layout, i == 0 && !problem.input.factors)
-                            : plan_dense(stage, machine.isa, lanes);
-        plan.stage(i).algorithm = choose_algorithm(problem, machine.isa, i);
-        if (plan.stage(i).algorithm == Algorithm::direct) plan.stage(i).dot = choose_dot(problem, machine, i);
+        const Algorithm algorithm = choose_algorithm(problem, machine.isa, i);
+        const Dot dot = algorithm == Algorithm::direct ? choose_dot(problem, machine, i) : Dot::f32;
+        plan.stage(i) = stage.depthwise() ? plan_depthwise(stage, machine.isa, dot, problem.input_view.layout,
+                                                           i == 0 && !problem.input.factors)
+                                          : plan_dense(stage, machine.isa, lanes, dot);
+        plan.stage(i).algorithm = algorithm;
     }
     limit_error(problem, plan);
     for (StagePlan& stage : plan.stages)
@@ -378,7 +386,7 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     const auto budget = static_cast<std::int64_t>(machine.caches.l2);
     set_rings(problem, plan);
     plan.tile_h = problem.stage_count == 1   ? single_rows(last)
-                  : problem.stage_count == 2 ? fused_rows(last, plan.tile_w)
+                  : problem.stage_count == 2 ? fused_rows(problem, plan)
                                              : chain_rows(problem, plan, budget);
     const int rows = winograd_rows(problem, plan);
     plan.tile_h = std::max(plan.tile_h, rows);

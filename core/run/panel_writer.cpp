@@ -173,29 +173,39 @@ private:
                 static_cast<std::int32_t>((first_channel_ + lane) / stage_.conv.multiplier % layout_.lanes);
     }
 
-    // Weight vector of input channel `ic` and kernel position `k`, its first part, counted from the first.
-    std::int64_t vector_of(std::int64_t ic, std::int64_t k) const {
-        const std::int64_t columns = stage_.conv.kernel.w;
-        if (layout_.order == WeightOrder::column_channel) return k * inputs() + ic;
-        return k / columns * layout_.row_taps + layout_.zero_point_taps +
-               (ic / dot_channels(layout_.dot) * columns + k % columns) * dot_parts(layout_.dot);
+    // Where the first part of a weight is, in numbers from the first weight on.
+    std::int64_t number_of(std::int64_t ic, std::int64_t k, std::int64_t c) const {
+        const std::int64_t columns = stage_.conv.kernel.w, kh = k / columns, kw = k % columns,
+                           per_group = dot_channels(layout_.dot), group = ic / per_group,
+                           row = kh * layout_.row_taps + layout_.zero_point_taps,
+                           parts = dot_parts(layout_.dot);
+        const auto number = [&](std::int64_t vector, std::int64_t lane) {
+            return (vector * layout_.lanes + lane) * per_group + ic % per_group;
+        };
+        switch (layout_.order) {
+            case WeightOrder::column_channel: return number((k * inputs() + ic) * vectors_, c);
+            case WeightOrder::channel_column:
+                return number((row + (group * columns + kw) * parts) * vectors_, c);
+            case WeightOrder::tiles: break;
+        }
+        const std::int64_t tile = (group / amx_rows * columns + kw) * parts * vectors_ + c / layout_.lanes;
+        return number(row * vectors_ + tile * amx_rows + group % amx_rows, c % layout_.lanes);
     }
 
     void write_weights() {
-        const std::int64_t kernel = stage_.conv.kernel.h * stage_.conv.kernel.w,
-                           per_group = dot_channels(layout_.dot);
+        const std::int64_t kernel = stage_.conv.kernel.h * stage_.conv.kernel.w;
         for (std::int64_t ic = 0; ic < inputs(); ++ic)
             for (std::int64_t k = 0; k < kernel; ++k)
                 for (std::int64_t c = 0; c < channels(); ++c)
-                    write_parts(
-                        (vector_of(ic, k) * vectors_ * layout_.lanes + c) * per_group + ic % per_group,
-                        weight_(first_channel_ + c, ic, k));
+                    write_parts(number_of(ic, k, c), weight_(first_channel_ + c, ic, k));
     }
 
     // Each part is the nearest bf16 to what the parts before it leave.
     void write_parts(std::int64_t at, float value) {
+        const std::int64_t rows = layout_.order == WeightOrder::tiles ? amx_rows : 1,
+                           step = rows * vectors_ * layout_.lanes * dot_channels(layout_.dot);
         for (std::int64_t part = 0; part < dot_parts(layout_.dot); ++part) {
-            write_weight(at + part * vectors_ * layout_.lanes * dot_channels(layout_.dot), value);
+            write_weight(at + part * step, value);
             value -= rounded(DataType::bf16, value);
         }
     }
