@@ -9,6 +9,7 @@
 
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/choice.hpp"
+#include "core/plan/k_blocks.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/kernel_code.hpp"
 #include "core/run/verification.hpp"
@@ -40,8 +41,13 @@ ConvPair pair_of(const Case& c) {
     return pair;
 }
 
+// Of dense stages; K blocks where the stage and its dot can have them.
+struct Blocks {
+    int vectors = 2, channels = 0;
+};
+
 // A plan for AMX, whatever the host has: with `dot` in dense stages, else what is usual for the data type.
-Plan amx_plan(const Problem& image, std::optional<Dot> dot) {
+Plan amx_plan(const Problem& image, std::optional<Dot> dot, const Blocks& blocks) {
     Machine machine;
     machine.isa = Isa::amx;
     Plan plan = choose_plan(image, machine, 1);
@@ -53,17 +59,21 @@ Plan amx_plan(const Problem& image, std::optional<Dot> dot) {
         StagePlan& stage = plan.stage(i);
         stage.dot = *dot;
         stage.algorithm = Algorithm::direct;
-        stage.block_channels = 0;
+        stage.block_channels = !has_zero_point_sums(*dot) && uses_amx(*dot) &&
+                                       blocks.channels <= max_block_channels(image.stage(i), *dot)
+                                   ? blocks.channels
+                                   : 0;
+        stage.block_vectors = blocks.vectors;
         set_amx_shape(stage);
     }
     return plan;
 }
 
 // Dispatch would refuse it where the host has none.
-Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot) {
+Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot, const Blocks& blocks) {
     Problem image = problem;
     image.input.n = 1;
-    const Plan plan = amx_plan(image, dot);
+    const Plan plan = amx_plan(image, dot, blocks);
     if (Status status = check_plan(image, plan); !status) return status.error();
     REQUIRE(uses_amx(image, plan));
     auto code = KernelCode::create(image, plan, "a test", {});
@@ -71,9 +81,11 @@ Result<Kernel> amx_kernel(const Problem& problem, std::optional<Dot> dot) {
     return Kernel(KernelImpl::create(problem, std::move(*code)));
 }
 
-void check(const ConvPair& pair, std::optional<Dot> dot, DataKind data) {
+void check(const ConvPair& pair, std::optional<Dot> dot, DataKind data, const Blocks& blocks = {}) {
     CAPTURE(to_string(pair));
-    const Result<Kernel> kernel = amx_kernel(*make_problem(pair), dot);
+    CAPTURE(blocks.vectors);
+    CAPTURE(blocks.channels);
+    const Result<Kernel> kernel = amx_kernel(*make_problem(pair), dot, blocks);
     REQUIRE_MESSAGE(kernel.ok(), (kernel ? "" : kernel.error().message));
     Context context;
     VerifyOptions options;
@@ -124,6 +136,7 @@ TEST_CASE("AMX kernels agree with the reference") {
         {"1x3x9x9:conv3o16s2p0x0x1x1+bias:dw3+bias+relu6", u8, Layout::nhwc},
         {"1x65x4x4:conv1o130+bias+relu:conv3o17d2p2+sum", bf16},
         {"1x65x4x4:conv1o130+bias+relu:conv3o17d2p2+sum", u8},
+        {"1x72x3x75:conv3o40+bias+relu:conv3o24+bias", bf16},
         {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", f32, Layout::nhwc, {}, {}, Math::fast, Dot::amx_x3},
         {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", f32, Layout::nhwc, {}, {}, Math::strict, Dot::amx_x6},
         {"1x40x5x7:dw3s2+bias:conv1o20+bias+relu", f32, Layout::nhwc, {}, {}, Math::bf16},
@@ -139,7 +152,8 @@ TEST_CASE("AMX kernels agree with the reference") {
     };
     for (const Case& c : cases)
         for (const DataKind data : {DataKind::integers, DataKind::random})
-            check(pair_of(c), c.dot, data);
+            for (const Blocks& blocks : {Blocks{2, 0}, Blocks{1, 32}})
+                check(pair_of(c), c.dot, data, blocks);
     if (AmxEmulator::needed()) {
         CHECK(AmxEmulator::executed(AmxInstruction::tdpbf16ps) > 0);
         CHECK(AmxEmulator::executed(AmxInstruction::tdpbusd) > 0);
@@ -171,7 +185,8 @@ TEST_CASE("AMX kernels of random pairs") {
             const bool random = i % 2 == 1;
             if (random && dot == Dot::amx_x3 && has_short_sum(*make_problem(pair))) continue;
             if (dtype == DataType::f32) pair.math = dot == Dot::amx_x3 ? Math::fast : Math::strict;
-            check(pair, dot, random ? DataKind::random : DataKind::integers);
+            const Blocks blocks{.vectors = 1 + i / 2 % 2, .channels = 32 * (i / 4 % 3)};
+            check(pair, dot, random ? DataKind::random : DataKind::integers, blocks);
             ++i;
         }
     }
@@ -286,7 +301,7 @@ TEST_CASE(
     std::mt19937_64 engine(1);
     for (const Dot dot : {Dot::amx_x3, Dot::amx_x6}) {
         single.math = dot == Dot::amx_x3 ? Math::fast : Math::strict;
-        const Result<Kernel> kernel = amx_kernel(*make_problem(single), dot);
+        const Result<Kernel> kernel = amx_kernel(*make_problem(single), dot, {});
         REQUIRE_MESSAGE(kernel.ok(), (kernel ? "" : kernel.error().message));
         for (const SplitCase& c : split_cases()) {
             CAPTURE(to_string(dot));

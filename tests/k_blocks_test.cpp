@@ -1,5 +1,6 @@
 // K blocks: they cover every sum in its order, and stages that park their accumulators equal the reference
 // to the bit.
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
 
 #include "support/doctest.hpp"
@@ -98,6 +99,35 @@ std::string verify_case(const Case& c) {
 }
 
 }  // namespace
+
+TEST_CASE("k blocks: calls of AMX cover a row, each pixel finished once") {
+    for (const int vectors : {1, 2}) {
+        for (std::int64_t width = 1; width <= 300; ++width) {
+            CAPTURE(vectors);
+            CAPTURE(width);
+            const std::int64_t pixels = amx_tile_pixels(width);
+            std::int64_t at = 0, finished = 0, parked = 0;
+            for (const AmxCall& call : amx_calls(width, vectors)) {
+                for (std::int64_t i = 0; i < call.count; ++i) {
+                    REQUIRE(call.tiles * vectors <= amx_sums);
+                    REQUIRE(call.first[0] == 0);
+                    for (std::size_t t = 1; t < static_cast<std::size_t>(call.tiles); ++t)
+                        REQUIRE(call.first[t] - call.first[t - 1] <= pixels);
+                    REQUIRE(call.pixels == call.first[static_cast<std::size_t>(call.tiles - 1)] + pixels);
+                    REQUIRE(at + call.finished == finished);
+                    REQUIRE(at + call.pixels <= width);
+                    finished = at + call.pixels;
+                    parked += call.pixels;
+                    at += call.step;
+                }
+            }
+            CHECK(finished == width);
+            CHECK(at == width);
+            CHECK(parked == amx_parked_pixels(width, vectors));
+            CHECK(parked <= width + ceil_div(width, amx_rows));  // what parked_bytes() reserves
+        }
+    }
+}
 
 TEST_CASE("k blocks: without block_channels all of the sum is one") {
     const auto blocks = blocks_of(stage_of("1x257x9x9:conv3o16"), 0);
