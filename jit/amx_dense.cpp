@@ -228,13 +228,18 @@ void AmxDenseBody::emit_sums(const TileRun& run, int vectors) {
 
 // All channels of one kernel row.
 void AmxDenseBody::emit_channels(const TileRun& run, int vectors) {
+    constexpr std::int64_t product_cycles = 16;
     const Gpr input = input_, weights = weights_;
+    const std::int64_t parts = dot_parts(context_.plan.dot),
+                       products =
+                           context_.stage->conv.kernel.w * parts * (parts + 1) / 2 * run.tiles * vectors;
     emit_add(code_, weights, context_.panel.zero_point_taps * vectors * context_.panel.vector_bytes);
     emit_loop(code_, local(Local::channels), ceil_div(context_.stage->in_channels, context_.in.block), [&] {
         for (std::int64_t kw = 0; kw < context_.stage->conv.kernel.w; ++kw)
             emit_products_of(run, vectors, kw);
         emit_add(code_, input, context_.in.block_stride);
         emit_add(code_, weights, amx_rows * group_bytes(vectors));
+        emit_prefetch_upcoming(code_, args_, parked_, products * product_cycles);
     });
 }
 

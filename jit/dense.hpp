@@ -29,8 +29,6 @@
 
 namespace tandem::jit {
 
-inline constexpr std::int64_t line_bytes = 64;  // of a cache line
-
 class DenseBody final : public StageBody {
 public:
     /// Registers are leased for the lifetime of the body.
@@ -100,7 +98,7 @@ private:
     std::optional<RegPool::Lease> table_, parked_;  // without K blocks, with them
     RegPool::Lease input_, weights_;
     std::optional<RegPool::Lease> taps_left_, ahead_;  // the same
-    RegPool::Lease count_, blocks_, next_;
+    RegPool::Lease count_, upcoming_, next_;
 };
 
 }  // namespace tandem::jit
