@@ -282,7 +282,12 @@ void AmxDenseBody::for_each_parked(const Sums& sums,
 
 // All channels of one kernel row or of a K block.
 void AmxDenseBody::emit_channels(const Sums& sums) {
-    const Gpr input = input_, weights = weights_, ahead = parked_;
+    constexpr std::int64_t product_cycles = 16;
+    const Gpr input = input_, weights = weights_, ahead = parked_,
+              scratch = has_k_blocks() ? table_ : parked_;
+    const std::int64_t parts = dot_parts(context_.plan.dot);
+    const std::int64_t products =
+        context_.stage->conv.kernel.w * parts * (parts + 1) / 2 * sums.call.tiles * sums.vectors;
     const std::int64_t blocks = ceil_div(sums.pass.channels, context_.in.block);
     const std::int64_t lines = ceil_div(sums.ahead_lines, blocks);
     emit_add(code_, weights, context_.panel.zero_point_taps * sums.vectors * context_.panel.vector_bytes);
@@ -298,6 +303,7 @@ void AmxDenseBody::emit_channels(const Sums& sums) {
         emit_add(code_, ahead, lines * line_bytes);
         emit_add(code_, input, context_.in.block_stride);
         emit_add(code_, weights, amx_rows * group_bytes(sums.vectors));
+        emit_prefetch_upcoming(code_, args_, scratch, products * product_cycles);
     });
 }
 

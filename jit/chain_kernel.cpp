@@ -57,8 +57,8 @@ public:
         for (int i = 0; i + 1 < problem.stage_count; ++i)
             mids_.push_back(mid_buffer(problem, plan, i).strides);
         for (int i = 0; i < problem.stage_count; ++i) {
-            panels_.push_back(uses_winograd(i) ? post_op_panel(problem, plan, i)
-                                               : panel_layout(problem, plan, i));
+            winograd_.push_back(uses_winograd(i) ? winograd_layout(problem, plan, i) : WinogradLayout{});
+            panels_.push_back(uses_winograd(i) ? winograd_.back().post_ops : panel_layout(problem, plan, i));
             pools_.push_back(RegPool::general_purpose());
             args_.push_back(pools_.back().lease("arguments"));
         }
@@ -77,9 +77,9 @@ public:
         if (staging_ && first == 0) staging_->emit_tile(shape.stages[0]);
         for (int i = first; i <= last; ++i) {
             const auto s = static_cast<std::size_t>(i);
+            const PanelLayout& panel = uses_winograd(i) ? winograd_[s].gemm : panels_[s];
             const std::vector<GroupRun> runs =
-                i == last ? split_runs(panels_[s], static_cast<int>(split), plan_.channel_splits)
-                          : panels_[s].runs;
+                i == last ? split_runs(panel, static_cast<int>(split), plan_.channel_splits) : panel.runs;
             if (bodies_[s])
                 bodies_[s]->emit_tile(shape.stages[s], runs, i == last ? 0 : shape.stages[s].first_row);
             if (planes_ && i == last) planes_->emit_tile(shape.stages[s], channels_of(i, runs));
@@ -159,7 +159,7 @@ private:
         if (problem_.stage(i).depthwise())
             return std::make_unique<DepthwiseBody>(stage_context(i), args, pool);
         if (uses_winograd(i))
-            return std::make_unique<WinogradBody>(stage_context(i), winograd_layout(problem_, plan_, i),
+            return std::make_unique<WinogradBody>(stage_context(i), winograd_[static_cast<std::size_t>(i)],
                                                   args);
         if (uses_amx(plan_.stage(i).dot)) return std::make_unique<AmxDenseBody>(stage_context(i), args, pool);
         return std::make_unique<DenseBody>(stage_context(i), args, pool, input_prefetch(problem_, plan_, i));
@@ -198,6 +198,7 @@ private:
     const Problem& problem_;
     const Plan& plan_;
     std::vector<TensorStrides> mids_;  // of each stage's output but the last's
+    std::vector<WinogradLayout> winograd_;
     std::vector<PanelLayout> panels_;
     std::deque<RegPool> pools_;
     std::deque<RegPool::Lease> args_;

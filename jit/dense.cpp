@@ -26,7 +26,7 @@ DenseBody::DenseBody(StageContext context, const Gpr& args, RegPool& gprs, Input
       parked_(lease_if(blocked(context_), gprs, "parked pixel")), input_(gprs.lease("input pixel")),
       weights_(gprs.lease("weights")), taps_left_(lease_if(!blocked(context_), gprs, "taps left")),
       ahead_(lease_if(blocked(context_), gprs, "weights ahead")), count_(gprs.lease("channel loop")),
-      blocks_(gprs.lease("block loop")), next_(gprs.lease("prefetch")) {}
+      upcoming_(gprs.lease("prefetch for the next kernel")), next_(gprs.lease("prefetch")) {}
 
 void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
     if (runs.empty() || tile.taps.empty() || tile.segment.width == 0) return;
@@ -128,14 +128,14 @@ void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64
 // One output row: calls the inner routine for each block of pixels.
 void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass& pass,
                          std::int64_t ahead_lines) {
-    const Gpr column = column_, blocks = blocks_;
+    const Gpr column = column_;
     const Axis axis = column_axis(*context_.stage);
     rows_.emit_first_pixel(group_);
     code_.mov(column, column_bias(context_) + tile.shift * context_.in.pixel);
     if (has_k_blocks()) code_.add(column, code_.qword[args_ + local_offset(Local::k_input)]);
     for (const BlockRun& blocks_run : block_runs(axis, tile.segment, context_.plan.block_pixels)) {
         const Block block{blocks_run, run, pass, ahead_lines};
-        emit_loop(code_, blocks, blocks_run.count, [&] {
+        emit_loop(code_, code_.qword[args_ + local_offset(Local::blocks)], blocks_run.count, [&] {
             if (pass.kernel_rows.size() > 0) emit_operands(block);
             code_.call(routines_.get(block.key(), [this, block] { emit_block(block); }));
             emit_add(code_, column, block.run.width * axis.stride * context_.in.pixel);

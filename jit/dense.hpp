@@ -88,7 +88,7 @@ private:
     std::optional<RegPool::Lease> table_, parked_;  // without K blocks, with them
     RegPool::Lease input_, weights_;
     std::optional<RegPool::Lease> taps_left_, ahead_;  // the same
-    RegPool::Lease count_, blocks_, next_;
+    RegPool::Lease count_, upcoming_, next_;
 };
 
 }  // namespace tandem::jit

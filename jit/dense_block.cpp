@@ -14,6 +14,7 @@ namespace {
 // FMAs unrolled in one loop iteration: long enough to hide the loop, short enough that the variants of a
 // kernel share L1i.
 constexpr std::int64_t unrolled_fmas = 512;
+constexpr std::int64_t fmas_a_cycle = 2;
 
 }  // namespace
 
@@ -168,6 +169,7 @@ void DenseBody::emit_channels(const Block& block) {
         });
         emit_add(code_, input, block_stride - per_block * 4);
         emit_add(code_, next, prefetch_step);
+        emit_prefetch_upcoming(code_, args_, upcoming_, per_block * fmas(block) / fmas_a_cycle);
     });
     for (std::int64_t done = 0; done < rest; done += chunk) {
         const int now = static_cast<int>(std::min<std::int64_t>(chunk, rest - done));

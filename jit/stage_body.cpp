@@ -74,6 +74,22 @@ void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t coun
     code.jnz(again, CodeBlock::T_NEAR);
 }
 
+void emit_prefetch_upcoming(CodeBlock& code, const Gpr& args, const Gpr& scratch, std::int64_t cycles) {
+    // A 7x7 layer has 25 cycles of FMAs for each line of its weights, and the next one's are as many. Twice
+    // the lines gained less: they hold up the kernel's own (docs/performance.md).
+    constexpr std::int64_t cycles_a_line = 28, most_lines = 8;
+    const std::int64_t lines = std::clamp<std::int64_t>(cycles / cycles_a_line, 1, most_lines);
+    const Address upcoming = code.qword[args + offsetof(TileArgs, upcoming)];
+    Label done;
+    code.mov(scratch, upcoming);
+    code.cmp(scratch, code.qword[args + offsetof(TileArgs, upcoming_end)]);
+    code.jae(done);
+    for (std::int64_t line = 0; line < lines; ++line)
+        code.prefetcht1(code.ptr[scratch + static_cast<std::size_t>(line * line_bytes)]);
+    code.add(upcoming, immediate(lines * line_bytes));
+    code.L(done);
+}
+
 std::uint32_t immediate(std::int64_t value) {
     if (value < 0 || value > std::numeric_limits<std::int32_t>::max())
         throw std::overflow_error(

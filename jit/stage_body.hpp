@@ -23,6 +23,8 @@
 
 namespace tandem::jit {
 
+inline constexpr std::int64_t line_bytes = 64;  // of a cache line
+
 /// The register that `lanes` valid channels take: half a register where that is enough, with the lanes of
 /// it to touch.
 struct TailVector {
@@ -121,6 +123,9 @@ inline std::size_t residual_offset(int stage) {
 /// loop.
 void emit_loop(CodeBlock& code, const Xbyak::Operand& counter, std::int64_t count,
                const std::function<void()>& body);
+/// Emits the prefetch to L2 of the next lines of TileArgs::upcoming, as many as fit into `cycles` of
+/// computing, or nothing once the end is reached. `scratch`: clobbered.
+void emit_prefetch_upcoming(CodeBlock& code, const Gpr& args, const Gpr& scratch, std::int64_t cycles);
 /// `value` as an immediate operand, which instructions sign-extend: 0 to 2^31 - 1. Throws
 /// std::overflow_error (an Error once it leaves emit_code) for any other, as wrapped it would be a wrong
 /// address.

@@ -52,6 +52,8 @@ struct TileArgs {
     void* const* gemm_outputs = &gemm_output;
     const float* factors = nullptr;  // of the image's channels, where its input has them
     const void* prefetch = nullptr;  // first input row that the next tile needs and this one does not
+    // What the kernel to come reads (Args::next), from the first line not yet prefetched; the code moves it.
+    std::uintptr_t upcoming = 0, upcoming_end = 0;  // the latter: of this tile's share
 
     TileArgs() = default;
     TileArgs(const TileArgs&) = delete;  // it points into itself

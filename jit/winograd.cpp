@@ -47,11 +47,13 @@ WinogradBody::WinogradBody(StageContext context, const WinogradLayout& layout, c
         rows_.push_back(registers_.lease(fmt::format("row {}", i)));
 }
 
-void WinogradBody::emit_tile(const StageTile& tile, std::span<const GroupRun>, std::int64_t first_row) {
-    if (tile.rows.size() <= 0 || tile.cols.size() <= 0) return;
+void WinogradBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
+    if (runs.empty() || tile.rows.size() <= 0 || tile.cols.size() <= 0) return;
     emit_input_transforms(tile);
-    emit_gemms(tile.grid_rows.size() / layout_.m * ceil_div(tile.cols.size(), layout_.m));
-    emit_output_transforms(tile, first_row);
+    emit_gemms(tile.grid_rows.size() / layout_.m * ceil_div(tile.cols.size(), layout_.m), runs);
+    const GroupRun& last = runs.back();
+    emit_output_transforms(tile, {runs.front().first_vector, last.first_vector + last.count * last.vectors},
+                           first_row);
 }
 
 void WinogradBody::emit_routines(CodeBlock& code) {
@@ -202,7 +204,7 @@ void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::i
     }
 }
 
-void WinogradBody::emit_gemms(std::int64_t tiles) {
+void WinogradBody::emit_gemms(std::int64_t tiles, std::span<const GroupRun> runs) {
     const Gpr scratch = data_;
     const auto field = [&](std::size_t offset) {
         return code_.qword[args_ + offset];
@@ -222,14 +224,15 @@ void WinogradBody::emit_gemms(std::int64_t tiles) {
     gemm.segment = {tiles, {0, tiles}};
     gemm.taps = {{0, 1}};
     emit_loop(code_, local(Local::points), layout_.points, [&] {
-        gemm_->emit_tile(gemm, layout_.gemm.runs, 0);
+        gemm_->emit_tile(gemm, runs, 0);
         code_.add(field(offsetof(TileArgs, gemm_source)), immediate(layout_.inputs.row));
         code_.add(field(offsetof(TileArgs, gemm_output)), immediate(layout_.products.row));
         code_.add(field(panel_offset(max_stages)), immediate(layout_.gemm.bytes));
     });
 }
 
-void WinogradBody::emit_output_transforms(const StageTile& tile, std::int64_t first_row) {
+void WinogradBody::emit_output_transforms(const StageTile& tile, const Span& vectors,
+                                          std::int64_t first_row) {
     const Gpr panel = panel_, temporary = temporary_, channel = channel_;
     code_.note(fmt::format("{}: Winograd output transform", context_.name()));
     code_.mov(temporary, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
@@ -237,10 +240,14 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, std::int64_t fi
     code_.mov(panel, code_.ptr[args_ + context_.panel_at]);
     code_.mov(channel,
               code_.ptr[args_ + offsetof(TileArgs, workspace)]);  // products of the current output vector
-    emit_add(code_, channel, layout_.products_offset);
+    emit_add(code_, panel, vectors.begin * layout_.post_ops.group_bytes(1));
+    emit_add(code_, channel, layout_.products_offset + vectors.begin * layout_.products.block_stride);
     for (const GroupRun& run : layout_.post_ops.runs) {
+        const std::int64_t count =
+            std::min(vectors.end, run.first_vector + run.count) - std::max(vectors.begin, run.first_vector);
+        if (count <= 0) continue;
         epilogue_.emit_opmasks(run, data_);
-        emit_loop(code_, local(Local::groups), run.count, [&] {
+        emit_loop(code_, local(Local::groups), count, [&] {
             for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row)
                 emit_output_row(tile, run, row, first_row);
             emit_add(code_, panel, layout_.post_ops.group_bytes(1));

@@ -19,6 +19,7 @@ namespace tandem::jit {
 class WinogradBody final : public StageBody {
 public:
     WinogradBody(StageContext context, const WinogradLayout& layout, const Gpr& args);
+    /// `runs`: of the GEMMs' panel.
     void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
     void emit_routines(CodeBlock& code) override;
 
@@ -38,8 +39,8 @@ private:
     };
     void emit_input_row(const StageTile& tile, const InputRow& row);
     void emit_input_tile(const Span& rows, const Span& columns, std::int64_t column_phase, int tail_lanes);
-    void emit_gemms(std::int64_t tiles);
-    void emit_output_transforms(const StageTile& tile, std::int64_t first_row);
+    void emit_gemms(std::int64_t tiles, std::span<const GroupRun> runs);
+    void emit_output_transforms(const StageTile& tile, const Span& vectors, std::int64_t first_row);
     void emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row,
                          std::int64_t first_row);
     void emit_output_tile(const GroupRun& run, const Span& rows, const Span& columns);

@@ -10,6 +10,7 @@
 #include "core/plan/cost_model.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/run/known_machines.hpp"
 #include "support/random_chain.hpp"
 #include "tandem/tandem.hpp"
 #include "tools/suites.hpp"
@@ -51,6 +52,20 @@ TEST_CASE("choice: valid, deterministic, never predicted slower than the rules' 
                 check_decision(problem_of(layer.pair), machine_of(isa), threads);
         check_decision(*make_problem(*ConvChain::parse("1x16x9x9:conv3o16+bias")), machine_of(isa), 1);
     }
+}
+
+TEST_CASE("choice: two threads share the channels of a map of seven rows of Winograd's tiles") {
+    const Problem problem = problem_of("1x128x28x28:conv3o128+bias+relu:conv3o128+bias+relu");
+    Machine machine = known_machines().front();  // an Emerald Rapids
+    machine.isa = Isa::avx512;
+    const Plan two = choose_plan(problem, machine, 2);
+    CAPTURE(to_string(two));
+    CHECK(two.edge(0) == Edge::stored);
+    CHECK(two.stored[0].channel_splits == 2);
+    CHECK(two.channel_splits == 2);
+    const Plan one = choose_plan(problem, machine, 1);
+    CHECK(one.channel_splits == 1);
+    CHECK(one.edge(0) != Edge::stored);
 }
 
 TEST_CASE("choice: large maps are fused, and the reason says what was weighed") {

@@ -62,7 +62,25 @@ void check_refused(const Kernel& kernel, const Kernel& other) {
     CHECK(status.error().message.find("weights were packed for another kernel") != std::string::npos);
 }
 
+std::size_t in_page(const void* memory) { return reinterpret_cast<std::uintptr_t>(memory) % page_bytes; }
+
 }  // namespace
+
+TEST_CASE("packing: weights and scratch begin at places of their own behind a page") {
+    Context context;
+    const Kernel kernel = kernel_of(context, "1x32x40x40:dw3:conv1o64");
+    GuardedCall call(kernel.impl()->problem, kernel);
+    CHECK(in_page(call.weights().memory().data()) == weights_in_page);
+    for (const std::size_t place : {std::size_t{0}, weights_in_page, scratch_in_page, shared_in_page}) {
+        CHECK(place % 64 == 0);
+        Scratch scratch(place);
+        const Result<std::span<std::byte>> memory = scratch.reserve(10'000);
+        REQUIRE(memory.ok());
+        CHECK(in_page(memory->data()) == place);
+        CHECK(memory->size() >= 10'000);
+        std::ranges::fill(*memory, std::byte{1});
+    }
+}
 
 TEST_CASE("packed weights: they serve other batches and image sizes where the panels are equal") {
     Context context;

@@ -3,6 +3,9 @@
 
 #include "support/doctest.hpp"
 
+#include <array>
+#include <vector>
+
 using namespace tandem;
 
 namespace {
@@ -119,6 +122,26 @@ TEST_CASE("tile geometry: tiles of a grid") {
     CHECK(grid.tiles_y == 3);
     CHECK(grid.tiles_x == 2);
     CHECK(grid.count() == 2 * 3 * 2 * 2);
+}
+
+TEST_CASE(
+    "tile geometry: a stage alone takes all rows of a channel split before the next, a pair all splits of a "
+    "tile") {
+    Plan plan = plan_of(Edge::recompute, 3, 8);
+    plan.channel_splits = 2;
+    const auto order = [&](const char* text) {
+        const TileGrid grid = tile_grid(*make_problem(*ConvChain::parse(text)), plan);
+        std::vector<std::array<std::int64_t, 3>> tiles;
+        for (std::int64_t item = 0; item < grid.count(); ++item) {
+            const TileIndex tile = tile_at(grid, item);
+            tiles.push_back({tile.n, tile.split, tile.ty});
+        }
+        return tiles;
+    };
+    using Tiles = std::vector<std::array<std::int64_t, 3>>;
+    CHECK(order("2x16x6x8:conv1o40") ==
+          Tiles{{0, 0, 0}, {0, 0, 1}, {0, 1, 0}, {0, 1, 1}, {1, 0, 0}, {1, 0, 1}, {1, 1, 0}, {1, 1, 1}});
+    CHECK(order("1x16x6x8:dw3:conv1o40") == Tiles{{0, 0, 0}, {0, 1, 0}, {0, 0, 1}, {0, 1, 1}});
 }
 
 TEST_CASE("tile geometry: the intermediate's buffer") {

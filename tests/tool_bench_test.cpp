@@ -90,6 +90,41 @@ TEST_CASE("tool: bench empties caches before each call if asked to") {
     }
 }
 
+TEST_CASE("tool: bench times layers in sequence, without and with the next one's weights announced") {
+    for (const char* threads : {"1", "2"}) {
+        const TemporaryFile file("bench.json");
+        const Outcome outcome = run_tool("bench --sequence " + small_pair +
+                                         " 1x16x9x9:conv1o32+sum:dw3 1x16x9x9*:dw3:conv1o16 --seconds 0.01" +
+                                         " --threads " + threads + " --json " + file.path());
+        INFO(outcome.output);
+        CHECK(outcome.code == 0);
+        CHECK(outcome.contains("cold/next"));
+        const nlohmann::json results = nlohmann::json::parse(file.text()).at("results");
+        REQUIRE(results.size() == 3);
+        for (const nlohmann::json& result : results)
+            for (const char* key : {"weight_bytes", "warm_us", "cold_us", "next_us", "ratio"})
+                CHECK(result.at(key).get<double>() > 0);
+    }
+    CHECK(run_tool("bench --sequence --cold " + small_pair).code == 2);
+    CHECK(run_tool("bench --sequence 1x16x12x12:nonsense").code == 1);
+}
+
+TEST_CASE("tool: bench places tensors on pages or staggered") {
+    for (const std::string align : {"line", "page", "staggered"}) {
+        const TemporaryFile file("bench.json");
+        const Outcome outcome =
+            run_tool("bench " + small_pair + " --seconds 0.01 --against separate --align " + align +
+                     " --json " + file.path());
+        INFO(outcome.output);
+        CHECK(outcome.code == 0);
+        CHECK(outcome.contains("# align: " + align) == (align != "line"));
+        CHECK(nlohmann::json::parse(file.text()).at("align").get<std::string>() == align);
+    }
+    const Outcome wrong = run_tool("bench --align word " + small_pair);
+    CHECK(wrong.code == 2);
+    CHECK(wrong.contains("--align is 'word'; accepted: line, page, staggered."));
+}
+
 TEST_CASE("tool: bench compares with oneDNN, or says that it cannot") {
     const TemporaryFile file("bench.json");
     const Outcome outcome =

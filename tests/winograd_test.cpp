@@ -7,6 +7,7 @@
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
 #include "core/run/verification.hpp"
+#include "support/guarded_call.hpp"
 
 using namespace tandem;
 
@@ -81,6 +82,51 @@ TEST_CASE("winograd: every algorithm, stride and edge is within 5e-6 of the larg
         }
     }
     CHECK(verified > 0);
+}
+
+TEST_CASE("winograd: channel splits of a stage's outputs change no bit, whatever its groups and parts") {
+    Context context;
+    for (const char* text :
+         {"1x16x9x10:conv3o72+bias+relu", "1x24x13x9:conv3o56+bias:conv3o40+prelu+sum",
+          "2x32x12x12:conv3o48+bias:conv1o32", "1x32x9x9:conv3o64/nhwc/f32/fast/out=nchw"}) {
+        for (const Isa isa : host_isas(DataType::f32)) {
+            const ConvChain chain = *ConvChain::parse(text);
+            const Problem problem = *make_problem(chain);
+            Plan plan = rules_plan(problem, *host_machine(isa), 1);
+            for (int i = 0; i < problem.stage_count; ++i)
+                if (algorithm_applies(problem, isa, i, Algorithm::winograd4))
+                    plan.stage(i) = {.algorithm = Algorithm::winograd4,
+                                     .dot = Dot::f32,
+                                     .block_pixels = 3,
+                                     .block_vectors = 2};
+            const auto output = [&](int parts) {
+                const auto kernel = context.dispatch(chain, {.plan = std::make_shared<const Plan>(plan)});
+                REQUIRE_MESSAGE(kernel.ok(), kernel.error().message);
+                test::GuardedCall call(problem, *kernel);
+                call.clear();
+                for (int part = 0; part < parts; ++part)
+                    REQUIRE(call.run(part, parts).ok());
+                return call.output();
+            };
+            const std::vector<float> expected = output(1);
+            for (const bool stored : {false, true}) {
+                for (const int splits : {2, 3}) {
+                    CAPTURE(problem.name());
+                    CAPTURE(to_string(plan));
+                    plan.channel_splits = splits;
+                    if (problem.stage_count == 2 && stored) {
+                        plan.edge(0) = Edge::stored;
+                        plan.stored[0] = {.tile_h = 5,
+                                          .tile_w = static_cast<int>(problem.stage(0).out_w),
+                                          .channel_splits = splits};
+                    }
+                    if (!check_plan(problem, plan)) continue;
+                    for (const int parts : {1, 2, 7})
+                        CHECK(test::bitwise_difference(output(parts), expected) == "");
+                }
+            }
+        }
+    }
 }
 
 TEST_CASE("winograd: strict math, other kernels and other dilations do not take it") {

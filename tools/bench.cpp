@@ -23,6 +23,7 @@
 #include "tools/dispatch_bench.hpp"
 #include "tools/onednn_pair.hpp"
 #include "tools/openmp_environment.hpp"
+#include "tools/sequence_bench.hpp"
 #include "tools/thread_placement.hpp"
 
 namespace tandem::tool {
@@ -38,8 +39,8 @@ struct BenchOptions {
     CommonOptions common{};
     ProblemSource source{};
     double seconds = 0.5;
-    std::string json, csv, plot, against, onednn_algorithm = "direct";
-    bool dispatch = false, cold = false;
+    std::string json, csv, plot, against, onednn_algorithm = "direct", align = "line";
+    bool dispatch = false, sequence = false, cold = false;
 };
 
 Result<std::vector<std::string>> read_against(const std::string& text) {
@@ -56,6 +57,13 @@ Result<std::vector<std::string>> read_against(const std::string& text) {
         if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
     return names;
+}
+
+Result<Alignment> read_alignment(const std::string& text) {
+    for (const Alignment alignment : {Alignment::line, Alignment::page, Alignment::staggered})
+        if (text == to_string(alignment)) return alignment;
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("--align is '{}'; accepted: {}.", text, fmt::join(alignment_names, ", "))};
 }
 
 /// How far `other` is from `ours`, relative to the largest of ours.
@@ -253,6 +261,7 @@ Status write_reports(const BenchReport& report, const BenchOptions& options) {
 }
 
 int run_layers(const BenchOptions& options, BenchReport& report, const std::vector<Item>& items) {
+    if (options.sequence) return run_sequence_bench(report.setup, items, options.seconds, options.json);
     print_header(report);
     bool failed = false;
     for (const Item& item : items) {
@@ -285,6 +294,7 @@ int run_report(const BenchOptions& options, const Settings& settings, const std:
     report.against = available(against);
     report.setup.settings = settings;
     report.setup.cold = options.cold;
+    report.setup.alignment = *read_alignment(options.align);
     report.setup.onednn_auto = options.onednn_algorithm == "auto";
     Context context;
     report.setup.context = &context;
@@ -316,6 +326,8 @@ int run_bench(const BenchOptions& options, char** argv) {
             exit_usage);
     if (!(options.seconds >= 0))
         return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
+    if (const Result<Alignment> alignment = read_alignment(options.align); !alignment)
+        return complain(alignment.error().message, exit_usage);
     if (!options.plot.empty()) {
         if (const Status status = check_plot(options.plot); !status)
             return complain(status.error().message,
@@ -359,6 +371,12 @@ void add_bench(CLI::App& app, char** argv, int& exit_code) {
     command->add_option("--plot", options->plot,
                         "File (.svg or .png) for a roofline and a chart of the ratios; needs gnuplot, adds "
                         "contender separate");
+    command
+        ->add_option(
+            "--align", options->align,
+            "Where Tandem's tensors begin: line (64 bytes behind a page, as malloc() has it), page, or "
+            "staggered (each elsewhere behind a page)")
+        ->capture_default_str();
     command->add_flag("--cold", options->cold,
                       "Empty L1 and L2 before each call, so that tensors and weights come from L3 or memory, "
                       "as in a network");
@@ -366,6 +384,11 @@ void add_bench(CLI::App& app, char** argv, int& exit_code) {
         ->add_flag("--dispatch", options->dispatch,
                    "Time emission and warm dispatch instead of running kernels")
         ->excludes("--cold");
+    command
+        ->add_flag("--sequence", options->sequence,
+                   "Time the layers one after the other, weights cold as in a network, without and with "
+                   "Args::next; no contenders, no probe")
+        ->excludes("--cold", "--dispatch", "--plot", "--csv", "--against");
     command->footer(
         "Ratios above 1: Tandem is faster. Exit code 1: a layer failed, or results differ.\n"
         "Example: tandem bench --suite paper-dw,vgg --layout blocked --against onednn,libxsmm,separate "

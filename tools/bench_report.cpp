@@ -210,6 +210,8 @@ void print_header(const BenchReport& report) {
                 : fmt::format("nothing beyond {}", to_string(settings.isa())));
     else
         fmt::print("# built without oneDNN\n");
+    if (report.setup.alignment != Alignment::line)
+        fmt::print("# align: {}\n", to_string(report.setup.alignment));
     if (report.setup.cold) fmt::print("# cold: L1 and L2 emptied before each call\n");
     fmt::print(
         "# medians; ratio = its time / Tandem's, with the quartiles over rounds; peak = the probe, in the "
@@ -278,6 +280,7 @@ nlohmann::json to_json(const BenchReport& report) {
     nlohmann::json json{{"machine", machine_json(report.setup.settings)},
                         {"threads", report.setup.settings.threads},
                         {"cold", report.setup.cold},
+                        {"align", to_string(report.setup.alignment)},
                         {"dropped", report.dropped()},
                         {"results", nlohmann::json::array()},
                         {"geomean", nlohmann::json::object()},

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <memory>
 #include <new>
 
 #include "core/plan/plan.hpp"
+#include "core/run/aligned_buffer.hpp"
 #include "core/run/libxsmm_backend.hpp"
 #include "core/run/typed_tensor.hpp"
 #include "tools/onednn_pair.hpp"
@@ -17,26 +17,25 @@ namespace {
 
 constexpr std::uint64_t data_seed = 1;
 
-/// A tensor on a cache line of its own: what every framework's allocator gives, and what oneDNN gives
-/// itself.
 class Tensor {
 public:
-    Tensor(DataType type, std::size_t elements)
-        : type_(type), bytes_(tensor_bytes(type, elements)),
-          data_(static_cast<std::byte*>(std::aligned_alloc(64, (bytes_ + 63) / 64 * 64)), &std::free) {
-        if (!data_) throw std::bad_alloc();
-        std::fill_n(data_.get(), bytes_, std::byte{});
+    Tensor(DataType type, std::size_t elements, std::size_t in_page)
+        : type_(type), bytes_(tensor_bytes(type, elements)) {
+        Result<AlignedBuffer> buffer = AlignedBuffer::create(bytes_, in_page);
+        if (!buffer) throw std::bad_alloc();
+        buffer_ = std::move(*buffer);
     }
-    Tensor(DataType type, std::span<const float> values) : Tensor(type, values.size()) {
-        store_elements(type, values, data_.get());
+    Tensor(DataType type, std::span<const float> values, std::size_t in_page)
+        : Tensor(type, values.size(), in_page) {
+        store_elements(type, values, data());
     }
-    std::byte* data() const noexcept { return data_.get(); }
-    std::vector<float> values() const { return load_elements(type_, {data_.get(), bytes_}); }
+    std::byte* data() const noexcept { return buffer_.data(); }
+    std::vector<float> values() const { return load_elements(type_, {data(), bytes_}); }
 
 private:
     DataType type_;
     std::size_t bytes_;
-    std::unique_ptr<std::byte, decltype(&std::free)> data_;
+    AlignedBuffer buffer_;
 };
 
 std::size_t elements_of(const TensorShape& shape, const TensorView& view) {
@@ -95,7 +94,7 @@ public:
         if (form_ == Form::separate && problem.stage_count < 2)
             return Error{ErrorCode::invalid_argument,
                          "A single convolution has no kernels to run after each other."};
-        tensors_.emplace_back(problem.dtype, workload.data.input);
+        tensors_.emplace_back(problem.dtype, workload.data.input, next_in_page());
         if (const Status status = form_ == Form::separate
                                       ? add_each(workload)
                                       : add(workload.chain, workload, 0, problem.stage_count);
@@ -115,6 +114,14 @@ public:
     }
 
 private:
+    // Lines: what follows the header of a block of malloc()'s that is large enough to have pages of its own.
+    std::size_t next_in_page() const {
+        constexpr std::size_t line = 64, step = 9 * line;
+        if (setup_.alignment == Alignment::line) return line;
+        if (setup_.alignment == Alignment::page) return 0;
+        return (tensors_.size() + residuals_.size() + 1) * step % page_bytes;
+    }
+
     struct Step {
         Kernel kernel;
         std::unique_ptr<PackedWeights> weights;
@@ -152,7 +159,8 @@ private:
             if (first > 0 && workload.problem.stage(i).sums_input())
                 args.residual[static_cast<std::size_t>(i - first)] = tensors_.front().data();
             if (workload.data.residual[stage].empty()) continue;
-            residuals_.emplace_back(workload.problem.output_dtype(i), workload.data.residual[stage]);
+            residuals_.emplace_back(workload.problem.output_dtype(i), workload.data.residual[stage],
+                                    next_in_page());
             args.residual[static_cast<std::size_t>(i - first)] = residuals_.back().data();
         }
         Result<PackedWeights> packed = kernel->pack(plain, workload.data.input_of(first));
@@ -165,7 +173,8 @@ private:
             problem.output_dtype(last),
             elements_of(problem.output_shape(last), last + 1 == problem.stage_count
                                                         ? problem.output_view
-                                                        : TensorView(workload.chain.layout)));
+                                                        : TensorView(workload.chain.layout)),
+            next_in_page());
         args.output = tensors_.back().data();
         steps_.push_back({*kernel, std::make_unique<PackedWeights>(std::move(*packed)), args});
         steps_.back().args.weights = steps_.back().weights.get();

@@ -42,6 +42,14 @@ public:
     virtual std::vector<std::string> description() const = 0;
 };
 
+/// Where tensors begin: on lines, as malloc() and oneDNN have it; all of them on pages; or behind pages, each
+/// elsewhere.
+enum class Alignment { line, page, staggered };
+inline constexpr std::array<const char*, 3> alignment_names{"line", "page", "staggered"};
+inline const char* to_string(Alignment alignment) {
+    return alignment_names[static_cast<std::size_t>(alignment)];
+}
+
 /// What contenders are made with. Outlives them.
 struct BenchSetup {
     Settings settings{};
@@ -51,6 +59,7 @@ struct BenchSetup {
     bool onednn_auto = false;  // contender "onednn": let oneDNN choose the algorithm, Winograd included,
                                // instead of direct convolution
     bool cold = false;         // L1 and L2 are emptied before each call
+    Alignment alignment = Alignment::line;  // of Tandem's tensors
 };
 
 /// Tandem's kernel of the whole layer: what the others are compared with.

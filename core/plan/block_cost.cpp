@@ -260,9 +260,12 @@ BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const s
     const auto vectors = [&](std::int64_t channels) {
         return std::ceil(static_cast<double>(channels) / lanes);
     };
+    double output_vectors = 0;
+    for (const GroupRun& run : runs)
+        output_vectors += static_cast<double>(run.count * run.vectors);
     work.seconds += static_cast<double>(tiles) * points * instruction *
                     (input_instructions * vectors(stage.in_channels * phases.count()) +
-                     output_instructions * vectors(stage.out_channels));
+                     output_instructions * output_vectors);
     return work;
 }
 

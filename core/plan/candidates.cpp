@@ -203,8 +203,15 @@ private:
     // The chain cut at every edge or set of edges, each segment as the rules have it.
     void vary_cuts() {
         if (problem_.stage_count < (threads_ > 1 ? 2 : 3)) return;  // one thread gains nothing from a join
-        for (const Plan& plan : cut_plans(problem_, machine_, threads_))
+        for (Plan plan : cut_plans(problem_, machine_, threads_)) {
             plans_.add(plan);
+            for (int i = 0; i < problem_.stage_count && threads_ > 1; ++i) {
+                if (i + 1 < problem_.stage_count && plan.edge(i) != Edge::stored) continue;
+                plan =
+                    spread_channels(problem_, plan, i, static_cast<int>(problem_.stage(i).out_h), threads_);
+            }
+            plans_.add(plan);
+        }
     }
 
     // All shapes at the rules' height and where rows are short; at others the main ones.
@@ -417,6 +424,14 @@ std::vector<Plan> cut_plans(const Problem& problem, const Machine& machine, int 
         plans.push_back(plan);
     }
     return plans;
+}
+
+Plan spread_channels(const Problem& problem, Plan plan, int i, int height, int threads) {
+    const bool last = i + 1 == problem.stage_count;
+    Tiling& tiling = last ? static_cast<Tiling&>(plan) : plan.stored[static_cast<std::size_t>(i)];
+    tiling.tile_h = height;
+    tiling.channel_splits = threads;
+    return plan;
 }
 
 bool is_unfused(const Problem& problem, const Plan& plan, int threads) noexcept {

@@ -27,6 +27,10 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
 /// The chain cut at every edge and at every set of edges, each segment as the rules have it alone.
 std::vector<Plan> cut_plans(const Problem& problem, const Machine& machine, int threads);
 
+/// `plan` with the output channels of the segment that ends with stage i spread over `threads` tiles of
+/// `height` rows: a thread of them reads its share of the weights only, and few rows are no matter.
+Plan spread_channels(const Problem& problem, Plan plan, int i, int height, int threads);
+
 /// The part's whole band in one tile: the intermediate goes through memory as it would between two kernels.
 /// `threads` >= 1.
 bool is_unfused(const Problem& problem, const Plan& plan, int threads) noexcept;

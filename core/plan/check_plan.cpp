@@ -190,9 +190,6 @@ private:
 
     void splits() {
         const int last = problem_.stage_count - 1;
-        if (plan_.channel_splits > 1 && plan_.stage(last).algorithm != Algorithm::direct)
-            refuse("{}.channel_splits is {}; 1 is accepted where the last stage is computed by Winograd.",
-                   tiling_, plan_.channel_splits);
         std::int64_t groups = 0;
         for (const GroupRun& run : panel_layout(problem_, plan_, last).runs)
             groups += run.count;

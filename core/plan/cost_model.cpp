@@ -67,7 +67,7 @@ CostEstimate estimate_images(const Problem& problem, const Plan& plan, const Mac
         TileCost part;
         TileIndex before;
         for (std::int64_t item = items.begin; item < items.end; ++item) {
-            const TileIndex tile = tile_at(grid, slides, item);
+            const TileIndex tile = tile_at(grid, item);
             const TileStart how = tile_start(tile, before, slides);
             const bool below =
                 tile.n == before.n && tile.tx == before.tx && (how.reuse || tile.ty == before.ty + 1);
@@ -90,7 +90,7 @@ double join_seconds(const Segment& after, const MachineRates& rates, int threads
     constexpr double wake_up =
         2e-6;  // measured 0.6-0.8e-6 of threads that still spin; the rest: uneven parts
     if (threads == 1) return 0;
-    const double share = 1.0 / threads, others = 1 - share;
+    const double others = 1 - 1.0 / threads, share = after.plan.channel_splits > 1 ? 1 : 1.0 / threads;
     const double bytes = tensor_bytes(after.problem.input_shape(), after.problem.dtype) * share * others;
     return wake_up + bytes / (rates.bandwidth(Level::l3) * 1e9);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/output_planes.hpp"
 #include "core/plan/tiling.hpp"
@@ -53,6 +54,12 @@ double transformed_share(const Stage& stage, const StagePlan& plan) {
     return static_cast<double>(phases.alpha(m) * phases.alpha(m) * phases.count()) / 9;
 }
 
+// Of the channel splits those that a part's tiles are of.
+double splits_read(const TileGrid& grid, int threads) {
+    const std::int64_t rows = grid.rows_inside ? grid.tiles_y : 1, items = ceil_div(grid.count(), threads);
+    return static_cast<double>(std::min(grid.splits, ceil_div(items, rows)));
+}
+
 }  // namespace
 
 TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRates& rates, int threads)
@@ -65,10 +72,15 @@ TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRate
         panels_.push_back(panel_layout(problem, plan, i));
     for (int split = 0; split < plan.channel_splits; ++split)
         split_runs_.push_back(split_runs(panels_.back(), split, plan.channel_splits));
-    double weights = 0;
-    for (std::size_t i = 0; i < panels_.size(); ++i)
-        weights +=
+    const TileGrid grid = tile_grid(problem, plan);
+    double weights = 0, last_weights = 0;
+    for (std::size_t i = 0; i < panels_.size(); ++i) {
+        last_weights =
             static_cast<double>(panels_[i].bytes) * transformed_share(problem.stages[i], plan.stages[i]);
+        weights += last_weights;
+    }
+    const double tile_weights = weights / static_cast<double>(grid.splits);
+    weights -= last_weights * (1 - splits_read(grid, threads) / static_cast<double>(grid.splits));
     const double mid = static_cast<double>(mid_bytes_);
     const int last = problem.stage_count - 1;
     double tensors = tensor_bytes(problem.input_shape(), problem.dtype) +
@@ -79,9 +91,8 @@ TileCosts::TileCosts(const Problem& problem, const Plan& plan, const MachineRate
     if (home_ > Level::l2)
         home_ = level_of(std::max(tensors + weights + mid * threads, static_cast<double>(rates.caches.l2)),
                          rates.caches);
-    const TileGrid grid = tile_grid(problem, plan);
     const double tile_tensors = tensors / static_cast<double>(grid.images * grid.tiles_y * grid.tiles_x);
-    tile_bytes_ = tile_tensors + weights / grid.splits + mid;
+    tile_bytes_ = tile_tensors + tile_weights + mid;
     mid_reuse_ = tile_tensors + mid;
     if (plan.prefetch_next)
         mid_reuse_ += tensor_bytes(problem.input_shape(), problem.dtype) /
@@ -174,7 +185,7 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     channels = std::min(channels, static_cast<double>(stage.out_channels));
     if (m > 1) {
         panels *= transformed_share(stage, plan_.stage(i));
-        add_workspace(phase, i, reach.share);
+        add_workspace(phase, i, reach.share, channels);
     }
     const double pixels = static_cast<double>(reach.rows.size() * reach.columns.size());
     const bool from_tensor = i == 0, to_tensor = i == problem_.stage_count - 1;
@@ -216,8 +227,8 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     return phase;
 }
 
-// What Winograd's transforms write and read again.
-void TileCosts::add_workspace(Phase& phase, int i, const StageShare& share) const {
+// What Winograd's transforms write and read again, of `channels` outputs.
+void TileCosts::add_workspace(Phase& phase, int i, const StageShare& share, double channels) const {
     const Stage& stage = problem_.stage(i);
     const std::int64_t m = winograd_tile(plan_.stage(i).algorithm);
     const WinogradPhases phases{stage.conv.stride.h};
@@ -226,8 +237,7 @@ void TileCosts::add_workspace(Phase& phase, int i, const StageShare& share) cons
     const double tiles = std::ceil(static_cast<double>(share.rows) / static_cast<double>(m)) *
                          std::ceil(static_cast<double>(share.width) / static_cast<double>(m));
     const double workspace =
-        4 * points * tiles *
-        (images * static_cast<double>(stage.in_channels) + static_cast<double>(stage.out_channels));
+        4 * points * tiles * (images * static_cast<double>(stage.in_channels) + channels);
     // Lines are fetched before they are written, written back, and read.
     phase.bytes[index(std::max(Level::l2, level_of(workspace, rates_.caches)))].intermediate += 3 * workspace;
 }

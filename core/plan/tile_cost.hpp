@@ -56,7 +56,7 @@ private:
     void add_planes(Phase& phase, double numbers) const;
     double k_blocks(int i) const;
     double source_bytes(int i) const;
-    void add_workspace(Phase& phase, int i, const StageShare& share) const;
+    void add_workspace(Phase& phase, int i, const StageShare& share, double channels) const;
     void move_prefetch(Phase& first, Phase& last) const;
     void add_time(const Phase& phase, int i, TileCost& cost) const;
 

@@ -147,19 +147,19 @@ int vector_lanes(Isa isa, Layout layout) noexcept {
 TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept {
     const Stage& last = problem.last();
     return {problem.input.n, ceil_div(last.out_h, plan.tile_h), ceil_div(last.out_w, plan.tile_w),
-            plan.channel_splits};
+            plan.channel_splits, problem.stage_count == 1 || plan.slides()};
 }
 
-TileIndex tile_at(const TileGrid& grid, bool slides, std::int64_t item) noexcept {
+TileIndex tile_at(const TileGrid& grid, std::int64_t item) noexcept {
     TileIndex tile;
     const auto take = [&item](std::int64_t size) {
         const std::int64_t digit = item % size;
         item /= size;
         return digit;
     };
-    if (slides) tile.ty = take(grid.tiles_y);
+    if (grid.rows_inside) tile.ty = take(grid.tiles_y);
     tile.split = take(grid.splits);
-    if (!slides) tile.ty = take(grid.tiles_y);
+    if (!grid.rows_inside) tile.ty = take(grid.tiles_y);
     tile.tx = take(grid.tiles_x);
     tile.n = item;
     return tile;

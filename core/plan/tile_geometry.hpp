@@ -64,6 +64,7 @@ struct TileShape {
 /// How a plan cuts the output; all counts follow from problem and plan.
 struct TileGrid {
     std::int64_t images = 1, tiles_y = 1, tiles_x = 1, splits = 1;
+    bool rows_inside = false;  // parts take all rows of a column of tiles before the next channel split
     std::int64_t count() const noexcept { return images * tiles_y * tiles_x * splits; }
 };
 TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept;
@@ -72,10 +73,10 @@ TileGrid tile_grid(const Problem& problem, const Plan& plan) noexcept;
 struct TileIndex {
     std::int64_t n = -1, ty = -1, tx = -1, split = -1;
 };
-/// The order in which parts take tiles. Sliding windows walk down a column of tiles; otherwise the channel
-/// splits of a tile are neighbours, so that one part computes the stages before the last once for all its
-/// splits.
-TileIndex tile_at(const TileGrid& grid, bool slides, std::int64_t item) noexcept;
+/// The order in which parts take tiles. Sliding windows walk down a column of tiles, and so does a stage
+/// alone, which reads a split's weights again and again; otherwise the channel splits of a tile are
+/// neighbours, so that one part computes the stages before the last once for all its splits.
+TileIndex tile_at(const TileGrid& grid, std::int64_t item) noexcept;
 
 /// What a tile finds when it comes after `before` in one part.
 struct TileStart {

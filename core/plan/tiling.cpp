@@ -243,7 +243,7 @@ double busiest_part(const Problem& problem, const Plan& plan, int threads) {
         double work = halo;
         TileIndex above;
         for (std::int64_t item = range.begin; item < range.end; ++item) {
-            const TileIndex tile = tile_at(grid, slides, item);
+            const TileIndex tile = tile_at(grid, item);
             const double height = static_cast<double>(
                 std::min<std::int64_t>(plan.tile_h, problem.last().out_h - tile.ty * plan.tile_h));
             const bool reuse = tile_start(tile, above, slides).reuse;

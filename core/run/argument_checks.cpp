@@ -107,6 +107,10 @@ Status check_args(const KernelImpl& kernel, const Args& args, const PackedData* 
         !s)
         return s;
     if (auto s = check_factors(p, args, output); !s) return s;
+    if (args.next.data() == nullptr && !args.next.empty())
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("next is null and has {} bytes; an empty span, or memory, is accepted.",
+                                 args.next.size())};
     for (int i = 0; i < max_stages; ++i)
         if (auto s = check_residual(kernel, i, args, output); !s) return s;
     return {};

@@ -49,6 +49,11 @@ public:
         }
     }
 
+    /// Tiles prefetch what lies behind `address`: none so far.
+    void prefetch_from(std::uintptr_t address) noexcept { call_.upcoming = call_.upcoming_end = address; }
+    /// The next tile goes on to `end`.
+    void prefetch_to(std::uintptr_t end) noexcept { call_.upcoming_end = end; }
+
     void run(const Tensors& tensors, const TileIndex& tile, const TileStart& how) noexcept {
         const TileSpans spans = tile_spans(code_.problem, code_.plan, tile.ty, tile.tx, how.start);
         const std::size_t last = stage_count() - 1;
@@ -164,15 +169,27 @@ public:
     void run_tiles(std::size_t segment, const Range& items) noexcept {
         const SegmentCode& code = code_.segments[segment];
         SegmentRunner runner(code, packed_, scratch_ + code_.segments_offset);
+        const auto next = reinterpret_cast<std::uintptr_t>(args_.next.data());
+        const std::uintptr_t next_bytes = upcoming_bytes(segment);
+        runner.prefetch_from(next);
         TileIndex before;
         for (std::int64_t item = items.begin; item < items.end; ++item) {
-            const TileIndex tile = tile_at(code.grid, code.slides, item);
+            const TileIndex tile = tile_at(code.grid, item);
+            const auto done = static_cast<std::uintptr_t>(item + 1 - items.begin);
+            runner.prefetch_to(next + next_bytes * done / static_cast<std::uintptr_t>(items.size()));
             runner.run(tensors(segment, tile.n), tile, tile_start(tile, before, code.slides));
             before = tile;
         }
     }
 
 private:
+    /// What tiles of a segment prefetch of Args::next, an equal share each: half of L2 is left to what they
+    /// work on.
+    std::size_t upcoming_bytes(std::size_t segment) const noexcept {
+        if (segment != code_.fetching_segment) return 0;
+        return std::min(args_.next.size(), code_.machine.caches.l2 / 2);
+    }
+
     /// Tiles of a segment that lie in one image, and before them what they read of the segments before.
     void run_image(std::size_t segment, std::int64_t n, const Range& items) noexcept {
         if (segment > 0) run_image(segment - 1, n, tiles_of(segment - 1, n, source_rows(segment, items)));
@@ -184,7 +201,7 @@ private:
         const SegmentCode& code = code_.segments[segment];
         Span rows{code.problem.stage(0).in_h, 0};
         for (std::int64_t item = items.begin; item < items.end; ++item) {
-            const TileIndex tile = tile_at(code.grid, code.slides, item);
+            const TileIndex tile = tile_at(code.grid, item);
             const Span read = tile_spans(code.problem, code.plan, tile.ty, tile.tx, true).source_rows;
             if (read.size() > 0) rows = {std::min(rows.begin, read.begin), std::max(rows.end, read.end)};
         }
@@ -198,7 +215,7 @@ private:
         const TileGrid& grid = code.grid;
         const std::int64_t first = n * grid.count();
         if (rows.size() <= 0) return {first, first};
-        if (grid.tiles_x > 1 || (code.slides && grid.splits > 1)) return {first, first + grid.count()};
+        if (grid.tiles_x > 1 || (grid.rows_inside && grid.splits > 1)) return {first, first + grid.count()};
         const std::int64_t top = rows.begin / code.plan.tile_h,
                            bottom = (rows.end - 1) / code.plan.tile_h + 1;
         return {first + top * grid.splits, first + bottom * grid.splits};

@@ -43,14 +43,9 @@ Args with_input_summed(const KernelImpl& kernel, const Args& args) noexcept {
 }
 
 // Scratch of calls that bring none: one buffer a thread, grown as needed, freed when the thread ends.
-std::span<std::byte> thread_scratch(std::size_t bytes) {
-    thread_local AlignedBuffer buffer;
-    if (buffer.size() < bytes || buffer.data() == nullptr) {
-        auto grown = AlignedBuffer::create(std::max<std::size_t>(bytes, 64));
-        if (!grown) return {};
-        buffer = std::move(*grown);
-    }
-    return {buffer.data(), buffer.size()};
+Result<std::span<std::byte>> thread_scratch(std::size_t bytes) {
+    thread_local Scratch scratch;
+    return scratch.reserve(bytes);
 }
 
 Status check_host(const KernelImpl& kernel) {
@@ -64,7 +59,11 @@ Status check_host(const KernelImpl& kernel) {
 
 }  // namespace
 
-std::size_t PackedWeights::bytes() const noexcept { return data_ ? data_->buffer.size() : 0; }
+std::size_t PackedWeights::bytes() const noexcept { return memory().size(); }
+std::span<const std::byte> PackedWeights::memory() const noexcept {
+    if (!data_) return {};
+    return {data_->buffer.data(), data_->buffer.size()};
+}
 
 Result<PackedWeights> Kernel::pack(std::span<const float> w1, std::span<const float> b1,
                                    std::span<const float> w2, std::span<const float> b2) const {
@@ -86,11 +85,9 @@ Result<PackedWeights> Kernel::pack(std::span<const StageWeights> stages, const Q
 
 Status Kernel::operator()(const Args& args) const noexcept {
     if (!impl_) return empty_kernel;
-    const std::span<std::byte> scratch = thread_scratch(scratch_bytes());
-    if (scratch.empty())
-        return Error{ErrorCode::system,
-                     fmt::format("Allocating {} bytes of scratch failed.", scratch_bytes())};
-    return run(0, 1, args, scratch);
+    const Result<std::span<std::byte>> scratch = thread_scratch(scratch_bytes());
+    if (!scratch) return scratch.error();
+    return run(0, 1, args, *scratch);
 }
 
 Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept {

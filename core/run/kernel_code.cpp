@@ -8,6 +8,14 @@
 namespace tandem {
 namespace {
 
+std::size_t last_dense(std::span<const SegmentCode> segments) {
+    std::size_t last = 0;
+    for (std::size_t s = 0; s < segments.size(); ++s)
+        for (int i = 0; i < segments[s].problem.stage_count; ++i)
+            if (!segments[s].problem.stage(i).depthwise()) last = s;
+    return last;
+}
+
 // Segments take turns behind the tensors that lie between them.
 void lay_out(KernelCode& code) {
     std::size_t at = 0, most = 0;
@@ -47,6 +55,7 @@ Result<std::shared_ptr<const KernelCode>> KernelCode::create(const Problem& prob
         code->segments.push_back(std::move(*segment));
     }
     lay_out(*code);
+    code->fetching_segment = last_dense(code->segments);
     code->announcement = CodeAnnouncement({code->bytes(), code->code.symbols, code->name}, options.observer);
     code->emission_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return std::shared_ptr<const KernelCode>(std::move(code));

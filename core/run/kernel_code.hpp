@@ -30,6 +30,7 @@ struct KernelCode {
     /// need, which take turns.
     std::vector<std::size_t> stored_offsets{};  // of the output of each segment but the last
     std::size_t segments_offset = 0, scratch_bytes = 0;
+    std::size_t fetching_segment = 0;  // whose tiles prefetch Args::next: the last with a dense stage
 
     Machine machine{};                // that it was planned for
     bool foreign = false;             // which is not the host

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
 #include <vector>
 
 #include <fmt/format.h>
@@ -73,20 +71,6 @@ Status check_weights(const PanelSpecs& specs, std::span<const StageWeights> stag
 
 }  // namespace
 
-void AlignedBuffer::Free::operator()(std::byte* p) const noexcept { std::free(p); }
-
-Result<AlignedBuffer> AlignedBuffer::create(std::size_t bytes) {
-    AlignedBuffer buffer;
-    buffer.size_ = (bytes + 63) / 64 * 64;
-    if (buffer.size_ == 0) return buffer;
-    buffer.data_.reset(static_cast<std::byte*>(std::aligned_alloc(64, buffer.size_)));
-    if (!buffer.data_)
-        return Error{ErrorCode::system,
-                     fmt::format("Allocating {} bytes failed; less memory is available.", bytes)};
-    std::memset(buffer.data_.get(), 0, buffer.size_);
-    return buffer;
-}
-
 Result<PackedData> pack_weights(std::shared_ptr<const PanelSpecs> shared, std::span<const StageWeights> plain,
                                 const Quantization& input) {
     const PanelSpecs& specs = *shared;
@@ -101,7 +85,7 @@ Result<PackedData> pack_weights(std::shared_ptr<const PanelSpecs> shared, std::s
         packed.panel_offset[i] = bytes;
         bytes += (static_cast<std::size_t>(specs[i].bytes) + 63) / 64 * 64;
     }
-    auto buffer = AlignedBuffer::create(bytes);
+    auto buffer = AlignedBuffer::create(bytes, weights_in_page);
     if (!buffer) return buffer.error();
     packed.buffer = std::move(*buffer);
     for (std::size_t i = 0; i < specs.size(); ++i) {

@@ -6,26 +6,11 @@
 #include <memory>
 #include <span>
 
+#include "core/run/aligned_buffer.hpp"
 #include "core/run/panel_spec.hpp"
 #include "tandem/kernel.hpp"
 
 namespace tandem {
-
-/// 64-byte aligned bytes, zeroed.
-class AlignedBuffer {
-public:
-    AlignedBuffer() = default;
-    static Result<AlignedBuffer> create(std::size_t bytes);
-    std::byte* data() const noexcept { return data_.get(); }
-    std::size_t size() const noexcept { return size_; }
-
-private:
-    struct Free {
-        void operator()(std::byte* p) const noexcept;
-    };
-    std::unique_ptr<std::byte, Free> data_;
-    std::size_t size_ = 0;
-};
 
 /// The panels of all stages, and what they were packed for.
 struct PackedData {

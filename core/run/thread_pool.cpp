@@ -78,7 +78,7 @@ struct ThreadPool::Impl {
     const Placement placement;
     const WorkerAffinity affinity;
     std::mutex run_mutex;              // held during a run; guards `team` and `shared`
-    Scratch shared;                    // memory between the steps of a kernel
+    Scratch shared{shared_in_page};    // memory between the steps of a kernel
     std::unique_ptr<WorkerTeam> team;  // null in a forked child until its first run
     ForkHook hook{&forget_team, this};
 };

@@ -23,9 +23,6 @@ constexpr std::chrono::microseconds worker_spin{40};
 /// while it does.
 constexpr std::chrono::microseconds caller_spin{200};
 
-constexpr std::size_t scratch_alignment = 64;
-constexpr std::size_t page_bytes = 4096;  // growth step; below a page, first touch decides nothing
-
 thread_local bool in_part = false;
 
 bool is_in(hwloc_const_bitmap_t cpus, int cpu) noexcept {
@@ -60,26 +57,6 @@ private:
 };
 
 }  // namespace
-
-void Scratch::Free::operator()(std::byte* memory) const noexcept { std::free(memory); }
-
-Result<std::span<std::byte>> Scratch::reserve(std::size_t bytes) noexcept {
-    if (bytes > bytes_) {
-        const std::size_t rounded =
-            bytes > SIZE_MAX - page_bytes ? 0 : (bytes + page_bytes - 1) / page_bytes * page_bytes;
-        memory_.reset();
-        bytes_ = 0;
-        memory_.reset(rounded == 0 ? nullptr
-                                   : static_cast<std::byte*>(std::aligned_alloc(scratch_alignment, rounded)));
-        if (!memory_) {
-            return Error{ErrorCode::system,
-                         fmt::format("a worker's scratch of {} bytes could not be allocated", bytes)};
-        }
-        std::memset(memory_.get(), 0, rounded);
-        bytes_ = rounded;
-    }
-    return std::span<std::byte>(memory_.get(), bytes_);
-}
 
 Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology, const Placement& placement,
                                                       const WorkerAffinity& affinity) {

@@ -19,27 +19,13 @@
 #include <memory>
 #include <span>
 
+#include "core/run/aligned_buffer.hpp"
 #include "core/run/parking_counter.hpp"
 #include "core/run/topology.hpp"
 #include "core/run/worker_affinity.hpp"
 #include "tandem/result.hpp"
 
 namespace tandem {
-
-/// A 64-byte aligned buffer that grows. Written to where it is allocated, so that its pages are local to
-/// that thread's node.
-class Scratch {
-public:
-    /// At least `bytes` bytes, contents undefined. Errors: out of memory.
-    Result<std::span<std::byte>> reserve(std::size_t bytes) noexcept;
-
-private:
-    struct Free {
-        void operator()(std::byte* memory) const noexcept;
-    };
-    std::unique_ptr<std::byte, Free> memory_;
-    std::size_t bytes_ = 0;
-};
 
 /// What every part of one run executes; `context` is the caller's.
 struct Job {

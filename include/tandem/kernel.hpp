@@ -52,6 +52,8 @@ struct StageWeights {
 class PackedWeights {
 public:
     std::size_t bytes() const noexcept;
+    /// All of them, in the order of first use: for the Args::next of the call before.
+    std::span<const std::byte> memory() const noexcept;
 
 private:
     friend struct KernelImpl;
@@ -72,6 +74,12 @@ struct Args {
     std::array<std::size_t, max_stages> residual_bytes{};
     const float* input_factors = nullptr;  // [n][c], whatever the layout; where the descriptor has them
     std::size_t input_factors_bytes = 0;
+    /// What this thread's core reads next, mostly the next kernel's PackedWeights::memory(): fetched to L2
+    /// while this call computes, its first bytes, as many as half of L2 holds. Read by prefetches only, so
+    /// any memory will do, even freed; no result depends on it. Every part fetches all of it for its own
+    /// core; a caller who knows what a core will read may give each part a span of its own. Only stages that
+    /// sum over channels fetch. Empty: nothing, at no cost.
+    std::span<const std::byte> next{};
 };
 
 class Kernel {
@@ -96,10 +104,11 @@ public:
     Status run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept;
     std::size_t scratch_bytes() const noexcept;
 
-    /// Where a plan stores an intermediate whole, parts of run() compute some of its rows twice rather than
-    /// wait. Callers who can join their threads avoid that: for each step in turn, all parts of run_step(),
-    /// then a join. `shared`: shared_bytes() bytes, 64-byte aligned, the same for all parts and steps of a
-    /// call. Most kernels have one step.
+    /// Where a plan stores an intermediate whole, parts of run() compute what they read of it rather than
+    /// wait: rows at their border, where channels are split all of it. Callers who can join their threads
+    /// avoid that: for each step, all parts of run_step(), then a join. `shared`: shared_bytes() bytes,
+    /// 64-byte aligned, the same for all parts and steps of a call.
+    /// Most kernels have one step.
     int steps() const noexcept;
     std::size_t shared_bytes() const noexcept;
     Status run_step(int step, int part, int nparts, const Args& args, std::span<std::byte> scratch,
