@@ -33,15 +33,17 @@ double winograd_share(const Stage& s, Algorithm algorithm) {
            (inputs * outputs * static_cast<double>(s.out_h * s.out_w * s.conv.kernel.h * s.conv.kernel.w));
 }
 
-// Winograd pays from channel counts on where the transforms are small beside the GEMM. At stride 2 its four
-// phases take four times the workspace and eleven times the plain weights for 1.44 times fewer products:
-// measured slower than direct where L2 is 1 MB (docs/performance.md), so only the tuner tries it. Few tiles
-// leave the GEMMs with too few rows to use the transformed weights, which are up to four times the plain
-// ones, more than once. Against sums in f16, at twice the rate of Winograd's f32, it takes more of them: 49
-// tiles are 1.0 to 1.25 times faster, 16 tiles 1.18 times slower.
+// Winograd pays where products and transforms together are fewer by as much as reading more weights costs:
+// with 7x7 outputs F(2x2,3x3) has 0.6 of the direct ones and takes 1.03 to 1.05 times as long, with 8x8
+// outputs and 0.46 it is 1.1 to 1.3 times faster. At stride 2 its four phases take four times the workspace
+// and eleven times the plain weights for 1.44 times fewer products: measured slower than direct where L2 is 1
+// MB (docs/performance.md), so only the tuner tries it. Few tiles leave the GEMMs with too few rows to use
+// the transformed weights, which are up to four times the plain ones, more than once. Against sums in f16, at
+// twice the rate of Winograd's f32, it takes more of them: 49 tiles are 1.0 to 1.25 times faster, 16
+// tiles 1.18 times slower.
 Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
     constexpr std::int64_t least_channels = 32;
-    constexpr double most_of_direct = 0.75;
+    constexpr double most_of_direct = 0.55;
     const std::int64_t least_tiles = dot_applies(problem, isa, i, Dot::f16) ? 32 : 9;
     const Stage& s = problem.stage(i);
     if (has_amx(isa) && problem.dtype != DataType::f16)
