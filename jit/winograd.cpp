@@ -1,6 +1,8 @@
 #include "jit/winograd.hpp"
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -29,6 +31,13 @@ StageContext gemm_context(const StageContext& stage, const WinogradLayout& layou
     return context;
 }
 
+// Vector registers below `end`.
+RegPool vector_pool(int end) {
+    std::vector<int> indices(static_cast<std::size_t>(end));
+    std::iota(indices.begin(), indices.end(), 0);
+    return RegPool(std::move(indices));
+}
+
 }  // namespace
 
 WinogradBody::WinogradBody(StageContext context, const WinogradLayout& layout, const Gpr& args)
@@ -41,16 +50,18 @@ WinogradBody::WinogradBody(StageContext context, const WinogradLayout& layout, c
       table_(registers_.lease("row table")), channel_(registers_.lease("channel offset")),
       panel_(registers_.lease("channel panel")), epilogue_(context_, layout_.post_ops, panel_),
       data_(registers_.lease("workspace")), temporary_(registers_.lease("temporary tile")) {
-    const std::int64_t pointers =
-        std::max<std::int64_t>(layout_.alpha, layout_.m * (epilogue_.has_sum() ? 2 : 1));
-    for (std::int64_t i = 0; i < pointers; ++i)
+    const std::int64_t pointers = std::max<std::int64_t>(
+        layout_.form.rows.alpha(), layout_.form.rows.outputs * (epilogue_.has_sum() ? 2 : 1));
+    for (std::int64_t i = 0; i < pointers && registers_.available() > 0; ++i)
         rows_.push_back(registers_.lease(fmt::format("row {}", i)));
 }
 
 void WinogradBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) {
     if (runs.empty() || tile.rows.size() <= 0 || tile.cols.size() <= 0) return;
     emit_input_transforms(tile);
-    emit_gemms(tile.grid_rows.size() / layout_.m * ceil_div(tile.cols.size(), layout_.m), runs);
+    const WinogradForm& form = layout_.form;
+    emit_gemms(tile.grid_rows.size() / form.rows.outputs * ceil_div(tile.cols.size(), form.columns.outputs),
+               runs);
     const GroupRun& last = runs.back();
     emit_output_transforms(tile, {runs.front().first_vector, last.first_vector + last.count * last.vectors},
                            first_row);
@@ -64,13 +75,13 @@ void WinogradBody::emit_routines(CodeBlock& code) {
 // Input row `r` of a phase's tile, in the image.
 std::int64_t WinogradBody::input_row(const StageTile& tile, std::int64_t tile_row, std::int64_t phase,
                                      std::int64_t r) const {
-    return row_axis(*context_.stage).first_tap(tile.grid_rows.begin + tile_row * layout_.m) +
-           r * layout_.phases.stride + layout_.phases.row(phase);
+    return row_axis(*context_.stage).first_tap(tile.grid_rows.begin + tile_row * layout_.form.rows.outputs) +
+           r * layout_.form.phases.stride + layout_.form.phases.row(phase);
 }
 
 // Those of them that taps meet and that lie inside the image.
 Span WinogradBody::existing_rows(const StageTile& tile, std::int64_t tile_row, std::int64_t phase) const {
-    Span rows{0, layout_.phases.used(layout_.m, layout_.phases.row(phase))};
+    Span rows{0, layout_.form.rows.alpha() - layout_.form.phases.row(phase)};
     while (rows.size() > 0 && input_row(tile, tile_row, phase, rows.begin) < 0)
         ++rows.begin;
     while (rows.size() > 0 && input_row(tile, tile_row, phase, rows.end - 1) >= context_.stage->in_h)
@@ -79,10 +90,10 @@ Span WinogradBody::existing_rows(const StageTile& tile, std::int64_t tile_row, s
 }
 
 std::vector<WinogradBody::TileRun> WinogradBody::input_runs(const StageTile& tile, std::int64_t phase) const {
-    const std::int64_t stride = layout_.phases.stride, first = layout_.phases.column(phase);
+    const std::int64_t stride = layout_.form.phases.stride, first = layout_.form.phases.column(phase);
     std::vector<TileRun> runs;
-    for (std::int64_t x = 0; x < tile.cols.size(); x += layout_.m) {
-        Span columns{0, layout_.phases.used(layout_.m, first)};
+    for (std::int64_t x = 0; x < tile.cols.size(); x += layout_.form.columns.outputs) {
+        Span columns{0, layout_.form.columns.alpha() - first};
         while (columns.size() > 0 && (x + columns.begin) * stride + first < tile.segment.columns.begin)
             ++columns.begin;
         while (columns.size() > 0 && (x + columns.end - 1) * stride + first >= tile.segment.columns.end)
@@ -94,17 +105,19 @@ std::vector<WinogradBody::TileRun> WinogradBody::input_runs(const StageTile& til
 }
 
 std::vector<WinogradBody::TileRun> WinogradBody::output_runs(const StageTile& tile) const {
-    const std::int64_t whole = tile.cols.size() / layout_.m, rest = tile.cols.size() % layout_.m;
+    const std::int64_t width = layout_.form.columns.outputs, whole = tile.cols.size() / width,
+                       rest = tile.cols.size() % width;
     std::vector<TileRun> runs;
-    if (whole > 0) runs.push_back({whole, {0, layout_.m}});
+    if (whole > 0) runs.push_back({whole, {0, width}});
     if (rest > 0) runs.push_back({1, {0, rest}});
     return runs;
 }
 
 void WinogradBody::emit_input_transforms(const StageTile& tile) {
     const Gpr table = table_, temporary = temporary_, scratch = channel_;
-    code_.note(fmt::format("{}: Winograd F({}x{},3x3), input transform of {} rows of tiles", context_.name(),
-                           layout_.m, layout_.m, tile.grid_rows.size() / layout_.m));
+    const std::int64_t tile_rows = tile.grid_rows.size() / layout_.form.rows.outputs;
+    code_.note(fmt::format("{}: Winograd {}, input transform of {} rows of tiles", context_.name(),
+                           winograd_name(*context_.stage, context_.plan.algorithm), tile_rows));
     code_.mov(table, code_.ptr[args_ + context_.source_rows]);
     code_.mov(temporary, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
     emit_add(code_, temporary, layout_.temporary_offset);
@@ -117,8 +130,8 @@ void WinogradBody::emit_input_transforms(const StageTile& tile) {
     else
         context_.simd.load_mask({tail, mask_vector});
     const std::int64_t vectors = ceil_div(channels, lanes) - (exact_tail ? 1 : 0);
-    for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row) {
-        for (std::int64_t phase = 0; phase < layout_.phases.count(); ++phase) {
+    for (std::int64_t row = 0; row < tile_rows; ++row) {
+        for (std::int64_t phase = 0; phase < layout_.form.phases.count(); ++phase) {
             if (vectors > 0) emit_input_row(tile, {row, phase, 0, vectors, 0});
             if (exact_tail) emit_input_row(tile, {row, phase, vectors, 1, tail});
         }
@@ -127,11 +140,11 @@ void WinogradBody::emit_input_transforms(const StageTile& tile) {
 
 void WinogradBody::emit_input_row(const StageTile& tile, const InputRow& row) {
     const Gpr table = table_, channel = channel_, data = data_;
-    const std::int64_t lanes = context_.simd.lanes, stride = layout_.phases.stride,
-                       column_phase = layout_.phases.column(row.phase);
+    const std::int64_t lanes = context_.simd.lanes, width = layout_.form.columns.outputs,
+                       column_phase = layout_.form.phases.column(row.phase);
     const Span rows = existing_rows(tile, row.tile_row, row.phase);
     const std::int64_t vector_stride = context_.stage->in_channels > lanes ? context_.in.channel(lanes) : 0;
-    const std::int64_t columns = ceil_div(tile.cols.size(), layout_.m),
+    const std::int64_t columns = ceil_div(tile.cols.size(), width),
                        block = row.phase * ceil_div(context_.stage->in_channels, lanes) + row.first_vector;
     code_.mov(data, code_.ptr[args_ + offsetof(TileArgs, workspace)]);
     emit_add(code_, data,
@@ -139,7 +152,7 @@ void WinogradBody::emit_input_row(const StageTile& tile, const InputRow& row) {
     code_.mov(channel, row.first_vector * vector_stride + tile.shift * context_.in.pixel);
     emit_loop(code_, local(Local::groups), row.vectors, [&] {
         for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-            const Gpr pointer = rows_[static_cast<std::size_t>(r)];
+            const Gpr pointer = input_pointer(r);
             code_.mov(pointer,
                       code_.ptr[table +
                                 static_cast<std::size_t>(
@@ -155,8 +168,7 @@ void WinogradBody::emit_input_row(const StageTile& tile, const InputRow& row) {
                     emit_input_tile(rows, run.columns, column_phase, tail);
                 }));
                 for (std::int64_t r = rows.begin; r < rows.end; ++r)
-                    emit_add(code_, rows_[static_cast<std::size_t>(r)],
-                             layout_.m * stride * context_.in.pixel);
+                    emit_add(code_, input_pointer(r), width * layout_.form.phases.stride * context_.in.pixel);
                 emit_add(code_, data, layout_.inputs.pixel);
             });
         }
@@ -169,38 +181,84 @@ void WinogradBody::emit_input_row(const StageTile& tile, const InputRow& row) {
 void WinogradBody::emit_input_tile(const Span& rows, const Span& columns, std::int64_t column_phase,
                                    int tail_lanes) {
     const Simd& simd = context_.simd;
-    const Gpr data = data_;
+    const WinogradForm& form = layout_.form;
     const Simd::Lanes lanes{tail_lanes, simd.avx512() ? input_mask : mask_vector};
     code_.note(fmt::format("{}: Winograd input tile, rows {}-{}, columns {}-{}", context_.name(), rows.begin,
                            rows.end, columns.begin, columns.end));
-    for (std::int64_t j = columns.begin; j < columns.end; ++j) {
-        const std::int64_t column = j * layout_.phases.stride + column_phase;
-        for (std::int64_t i = 0; i < layout_.alpha; ++i) {
-            if (i < rows.begin || i >= rows.end) {
-                simd.zero(reg(false, i));
-            } else {
-                const Gpr row = rows_[static_cast<std::size_t>(i)];
-                emit_load(simd, context_.in_element, reg(false, i),
+    RegPool vectors = vector_pool(simd.avx512() ? simd.registers() : mask_vector);
+    LinearTransform transform(simd, false, vectors);
+    emit_passes({
+        .transform = transform,
+        .vectors = vectors,
+        .along_rows = form.rows.identity() ? nullptr : &form.rows.input,
+        .along_columns = form.columns.identity() ? nullptr : &form.columns.input,
+        .rows = {0, form.rows.alpha()},
+        .load =
+            [&](std::int64_t i, std::int64_t j, const Vec& to) {
+                if (i < rows.begin || i >= rows.end || j < columns.begin || j >= columns.end)
+                    return simd.zero(to);
+                const std::int64_t column = j * form.phases.stride + column_phase;
+                const Gpr row = input_pointer(i);
+                emit_load(simd, context_.in_element, to,
                           code_.ptr[row + static_cast<std::size_t>(column * context_.in.pixel)], lanes);
-            }
+            },
+        .use =
+            [&](std::int64_t i, std::int64_t j, RegPool::Lease value) {
+                const Gpr data = data_;
+                code_.vmovups(
+                    code_.ptr[data + static_cast<std::size_t>(points_at(i, j) * layout_.inputs.row)],
+                    transform.vec(value));
+            },
+        .row_done = [](std::int64_t) {},
+    });
+}
+
+void WinogradBody::emit_passes(const Passes& passes) {
+    const WinogradForm& form = layout_.form;
+    RegPool& vectors = passes.vectors;
+    LinearTransform& transform = passes.transform;
+    const std::int64_t height = form.rows.alpha(), width = form.columns.alpha();
+    const std::size_t needed =
+        static_cast<std::size_t>(std::max(height, width)) + LinearTransform::working_registers;
+    for (const LinearProgram* program : {passes.along_rows, passes.along_columns})
+        if (program && context_.simd.avx512()) transform.hold_factors(*program, needed);
+    std::size_t room = vectors.available() > needed ? vectors.available() - needed : 0;
+    std::map<std::int64_t, RegPool::Lease> kept;  // of the tile between the passes
+    const auto load = [&](std::int64_t i, std::int64_t j) {
+        if (const auto found = kept.find(points_at(i, j)); found != kept.end())
+            return std::move(kept.extract(found).mapped());
+        RegPool::Lease to = vectors.lease("input");
+        if (passes.along_rows)
+            code_.vmovaps(transform.vec(to), temporary(i, j));
+        else
+            passes.load(i, j, transform.vec(to));
+        return to;
+    };
+    for (std::int64_t j = 0; passes.along_rows && j < width; ++j) {
+        std::vector<RegPool::Lease> inputs;
+        for (std::int64_t i = 0; i < height; ++i) {
+            inputs.push_back(vectors.lease("input"));
+            passes.load(i, j, transform.vec(inputs.back()));
         }
-        emit_input_1d(false);
-        for (std::int64_t i = 0; i < layout_.alpha; ++i)
-            code_.vmovaps(temporary(i, j), reg(false, layout_.alpha + i));
-    }
-    for (std::int64_t i = 0; i < layout_.alpha; ++i) {
-        for (std::int64_t j = 0; j < layout_.alpha; ++j) {
-            if (j < columns.begin || j >= columns.end) {
-                simd.zero(reg(false, j));
+        transform.emit(*passes.along_rows, std::move(inputs), [&](std::int64_t i, RegPool::Lease value) {
+            if (!passes.along_columns) {
+                passes.use(i, j, std::move(value));
+                passes.row_done(i);
+            } else if (room > 0) {
+                kept.emplace(points_at(i, j), std::move(value));
+                --room;
             } else {
-                code_.vmovaps(reg(false, j), temporary(i, j));
+                code_.vmovaps(temporary(i, j), transform.vec(value));
             }
-        }
-        emit_input_1d(false);
-        for (std::int64_t j = 0; j < layout_.alpha; ++j)
-            code_.vmovups(
-                code_.ptr[data + static_cast<std::size_t>((i * layout_.alpha + j) * layout_.inputs.row)],
-                reg(false, layout_.alpha + j));
+        });
+    }
+    for (std::int64_t i = passes.rows.begin; passes.along_columns && i < passes.rows.end; ++i) {
+        std::vector<RegPool::Lease> inputs;
+        for (std::int64_t j = 0; j < width; ++j)
+            inputs.push_back(load(i, j));
+        transform.emit(*passes.along_columns, std::move(inputs),
+                       [&](std::int64_t j, RegPool::Lease value) { passes.use(i, j, std::move(value)); });
+        passes.row_done(i);
     }
 }
 
@@ -209,8 +267,8 @@ void WinogradBody::emit_gemms(std::int64_t tiles, std::span<const GroupRun> runs
     const auto field = [&](std::size_t offset) {
         return code_.qword[args_ + offset];
     };
-    code_.note(
-        fmt::format("{}: Winograd products, {} points, {} tiles", context_.name(), layout_.points, tiles));
+    code_.note(fmt::format("{}: Winograd products, {} points, {} tiles", context_.name(),
+                           layout_.form.points(), tiles));
     code_.mov(scratch, field(offsetof(TileArgs, workspace)));
     code_.mov(field(offsetof(TileArgs, gemm_source)), scratch);
     emit_add(code_, scratch, layout_.products_offset);
@@ -223,7 +281,7 @@ void WinogradBody::emit_gemms(std::int64_t tiles, std::span<const GroupRun> runs
     gemm.cols = {0, tiles};
     gemm.segment = {tiles, {0, tiles}};
     gemm.taps = {{0, 1}};
-    emit_loop(code_, local(Local::points), layout_.points, [&] {
+    emit_loop(code_, local(Local::points), layout_.form.points(), [&] {
         gemm_->emit_tile(gemm, runs, 0);
         code_.add(field(offsetof(TileArgs, gemm_source)), immediate(layout_.inputs.row));
         code_.add(field(offsetof(TileArgs, gemm_output)), immediate(layout_.products.row));
@@ -248,7 +306,7 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, const Span& vec
         if (count <= 0) continue;
         epilogue_.emit_opmasks(run, data_);
         emit_loop(code_, local(Local::groups), count, [&] {
-            for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row)
+            for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.form.rows.outputs; ++row)
                 emit_output_row(tile, run, row, first_row);
             emit_add(code_, panel, layout_.post_ops.group_bytes(1));
             emit_add(code_, channel, layout_.products.block_stride);
@@ -259,13 +317,14 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, const Span& vec
 void WinogradBody::emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row,
                                    std::int64_t first_row) {
     const Gpr table = table_, panel = panel_, data = data_, channel = channel_;
-    const std::int64_t begin = tile.grid_rows.begin + tile_row * layout_.m,
-                       columns = ceil_div(tile.cols.size(), layout_.m);
-    const Span rows{std::clamp<std::int64_t>(tile.rows.begin - begin, 0, layout_.m),
-                    std::clamp<std::int64_t>(tile.rows.end - begin, 0, layout_.m)};
+    const std::int64_t height = layout_.form.rows.outputs, width = layout_.form.columns.outputs,
+                       begin = tile.grid_rows.begin + tile_row * height,
+                       columns = ceil_div(tile.cols.size(), width);
+    const Span rows{std::clamp<std::int64_t>(tile.rows.begin - begin, 0, height),
+                    std::clamp<std::int64_t>(tile.rows.end - begin, 0, height)};
     if (rows.size() <= 0) return;
     const auto pointer = [&](std::int64_t row, bool residual) -> Gpr {
-        return rows_[static_cast<std::size_t>(row + (residual ? layout_.m : 0))];
+        return rows_[static_cast<std::size_t>(row + (residual ? height : 0))];
     };
     const auto point = [&](bool residual, std::size_t table_offset, std::int64_t table_row,
                            std::size_t header) {
@@ -288,9 +347,8 @@ void WinogradBody::emit_output_row(const StageTile& tile, const GroupRun& run, s
         emit_loop(code_, local(Local::blocks), tiles.count, [&] {
             code_.call(routines_.get(key, [=, this] { emit_output_tile(run, rows, tiles.columns); }));
             for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-                emit_add(code_, pointer(r, false), layout_.m * context_.out.pixel);
-                if (epilogue_.has_sum())
-                    emit_add(code_, pointer(r, true), layout_.m * context_.residual.pixel);
+                emit_add(code_, pointer(r, false), width * context_.out.pixel);
+                if (epilogue_.has_sum()) emit_add(code_, pointer(r, true), width * context_.residual.pixel);
             }
             emit_add(code_, data, layout_.products.pixel);
         });
@@ -299,179 +357,69 @@ void WinogradBody::emit_output_row(const StageTile& tile, const GroupRun& run, s
 
 // A^T m A of one tile and output vector, bias and post-ops.
 void WinogradBody::emit_output_tile(const GroupRun& run, const Span& rows, const Span& columns) {
-    const Gpr data = data_;
-    const bool half = context_.tail_vector(run.tail_lanes).half;
+    const WinogradForm& form = layout_.form;
     code_.note(fmt::format("{}: Winograd output tile, rows {}-{}, columns {}-{} {}", context_.name(),
                            rows.begin, rows.end, columns.begin, columns.end, epilogue_.text()));
-    for (std::int64_t j = 0; j < layout_.alpha; ++j) {
-        for (std::int64_t i = 0; i < layout_.alpha; ++i)
-            code_.vmovups(
-                reg(half, i),
-                code_.ptr[data + static_cast<std::size_t>((i * layout_.alpha + j) * layout_.products.row)]);
-        emit_output_1d(half);
-        for (std::int64_t i = rows.begin; i < rows.end; ++i)
-            code_.vmovaps(temporary(i, j), reg(half, layout_.alpha + i));
-    }
-    for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-        for (std::int64_t j = 0; j < layout_.alpha; ++j)
-            code_.vmovaps(reg(half, j), temporary(i, j));
-        emit_output_1d(half);
-        emit_output_line(run, i, columns);
-    }
+    RegPool vectors = vector_pool(context_.simd.registers());
+    LinearTransform transform(context_.simd, context_.tail_vector(run.tail_lanes).half, vectors);
+    const LinearProgram along_rows = form.rows.output.rows(rows.begin, rows.end),
+                        along_columns = form.columns.output.rows(columns.begin, columns.end);
+    std::vector<RegPool::Lease> line;
+    emit_passes({
+        .transform = transform,
+        .vectors = vectors,
+        .along_rows = form.rows.identity() ? nullptr : &along_rows,
+        .along_columns = form.columns.identity() ? nullptr : &along_columns,
+        .rows = rows,
+        .load =
+            [&](std::int64_t i, std::int64_t j, const Vec& to) {
+                const Gpr data = data_;
+                code_.vmovups(
+                    to, code_.ptr[data + static_cast<std::size_t>(points_at(i, j) * layout_.products.row)]);
+            },
+        .use = [&](std::int64_t, std::int64_t, RegPool::Lease value) { line.push_back(std::move(value)); },
+        .row_done =
+            [&](std::int64_t i) {
+                emit_output_line(run, i, transform, vectors, line);
+                line.clear();
+            },
+    });
 }
 
-// From one row of a tile's outputs, in registers alpha..., to the tensor.
-void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, const Span& columns) {
+void WinogradBody::emit_output_line(const GroupRun& run, std::int64_t row, LinearTransform& transform,
+                                    RegPool& vectors, const std::vector<RegPool::Lease>& outputs) {
     using Place = EpilogueBlock::Place;
-    const bool half = context_.tail_vector(run.tail_lanes).half;
     const auto address = [&](std::int64_t pointer, std::int64_t step, std::int64_t pixel) {
-        return Gpr(rows_[static_cast<std::size_t>(pointer)]) +
-               static_cast<std::size_t>((columns.begin + pixel) * step);
+        return Gpr(rows_[static_cast<std::size_t>(pointer)]) + static_cast<std::size_t>(pixel * step);
     };
     EpilogueBlock epilogue{
         .group = run,
         .vectors = {0, 1},
         .rows = 1,
-        .pixels = columns.size(),
-        .acc = [&](const Place& at) { return reg(half, layout_.alpha + columns.begin + at.pixel); },
+        .pixels = std::ssize(outputs),
+        .acc = [&](const Place& at) { return transform.vec(outputs[static_cast<std::size_t>(at.pixel)]); },
         .output = [&](const Place& at) { return address(row, context_.out.pixel, at.pixel); },
         .residual =
-            [&](const Place& at) { return address(layout_.m + row, context_.residual.pixel, at.pixel); },
+            [&](const Place& at) {
+                return address(layout_.form.rows.outputs + row, context_.residual.pixel, at.pixel);
+            },
         .temps = {}};
-    for (int i = 0; i < static_cast<int>(layout_.alpha); ++i)
-        epilogue.temps.push_back(i);  // the 1-d transform's inputs are free again
+    std::vector<RegPool::Lease> temps;
+    while (std::ssize(temps) < epilogue_temps) {
+        temps.push_back(vectors.lease("temporary of a post-op"));
+        epilogue.temps.push_back(temps.back().index());
+    }
     epilogue_.emit(epilogue);
 }
 
-// t = B^T d. With the points 0, +-a, +-b, infinity and ab = 1 the rows are sums and differences of an even
-// and an odd part.
-void WinogradBody::emit_input_1d(bool half) {
-    const auto d = [&](std::int64_t i) {
-        return reg(half, i);
-    };
-    const auto t = [&](std::int64_t i) {
-        return reg(half, layout_.alpha + i);
-    };
-    if (layout_.phases.stride == 2) return emit_input_1d_strided(half);
-    if (layout_.m == 2) {
-        code_.vsubps(t(0), d(2), d(0));
-        code_.vaddps(t(1), d(1), d(2));
-        code_.vsubps(t(2), d(2), d(1));
-        code_.vsubps(t(3), d(3), d(1));
-        return;
-    }
-    static_assert(winograd_a * winograd_b == 1);
-    constexpr double aa = winograd_a * winograd_a, bb = winograd_b * winograd_b;
-    const auto constant = [&](double value) {
-        return code_.constant(static_cast<float>(value));
-    };
-    code_.vaddps(t(0), d(0), d(4));
-    code_.vfnmadd231ps(t(0), d(2), constant(aa + bb));
-    code_.vaddps(t(5), d(1), d(5));
-    code_.vfnmadd231ps(t(5), d(3), constant(aa + bb));
-    // Even parts d4 - bb d2 and d4 - aa d2, odd parts d3 - bb d1 and d3 - aa d1; registers d(0) and d(5)
-    // are free now.
-    code_.vmovaps(t(1), d(4));
-    code_.vfnmadd231ps(t(1), d(2), constant(bb));
-    code_.vmovaps(d(0), d(3));
-    code_.vfnmadd231ps(d(0), d(1), constant(bb));
-    code_.vmovaps(t(2), t(1));
-    code_.vfmadd231ps(t(1), d(0), constant(winograd_a));
-    code_.vfnmadd231ps(t(2), d(0), constant(winograd_a));
-    code_.vfnmadd231ps(d(4), d(2), constant(aa));
-    code_.vfnmadd231ps(d(3), d(1), constant(aa));
-    code_.vmovaps(t(3), d(4));
-    code_.vmovaps(t(4), d(4));
-    code_.vfmadd231ps(t(3), d(3), constant(winograd_b));
-    code_.vfnmadd231ps(t(4), d(3), constant(winograd_b));
-}
-
-// y = A^T m.
-void WinogradBody::emit_output_1d(bool half) {
-    const auto m = [&](std::int64_t i) {
-        return reg(half, i);
-    };
-    const auto y = [&](std::int64_t i) {
-        return reg(half, layout_.alpha + i);
-    };
-    if (layout_.phases.stride == 2) return emit_output_1d_strided(half);
-    if (layout_.m == 2) {
-        code_.vaddps(y(0), m(0), m(1));
-        code_.vaddps(y(0), y(0), m(2));
-        code_.vsubps(y(1), m(1), m(2));
-        code_.vaddps(y(1), y(1), m(3));
-        return;
-    }
-    constexpr double a = winograd_a, b = winograd_b;
-    const auto constant = [&](double value) {
-        return code_.constant(static_cast<float>(value));
-    };
-    const Vec sum_a = reg(half, layout_.alpha + 4), sum_b = reg(half, layout_.alpha + 5);
-    code_.vaddps(sum_a, m(1), m(2));
-    code_.vsubps(m(1), m(1), m(2));  // difference at +-a
-    code_.vaddps(sum_b, m(3), m(4));
-    code_.vsubps(m(3), m(3), m(4));  // difference at +-b
-    code_.vaddps(y(0), m(0), sum_a);
-    code_.vaddps(y(0), y(0), sum_b);
-    code_.vmulps(y(1), m(1), constant(a));
-    code_.vfmadd231ps(y(1), m(3), constant(b));
-    code_.vmulps(y(2), sum_a, constant(a * a));
-    code_.vfmadd231ps(y(2), sum_b, constant(b * b));
-    code_.vmovaps(y(3), m(5));
-    code_.vfmadd231ps(y(3), m(1), constant(a * a * a));
-    code_.vfmadd231ps(y(3), m(3), constant(b * b * b));
-}
-
-// t = B^T d for the points 0, +-1, 2, infinity:
-//   [2 -1 -2 1 0], [0 -2 -1 1 0], [0 2 -3 1 0], [0 -1 0 1 0], [0 2 -1 -2 1]
-void WinogradBody::emit_input_1d_strided(bool half) {
-    static_assert(winograd_p == 2);
-    const auto d = [&](std::int64_t i) {
-        return reg(half, i);
-    };
-    const auto t = [&](std::int64_t i) {
-        return reg(half, layout_.alpha + i);
-    };
-    const Address two = code_.constant(2);
-    code_.vsubps(t(3), d(3), d(1));  // d3 - d1
-    code_.vsubps(d(0), d(0), d(2));  // d0 - d2
-    code_.vmovaps(t(0), t(3));
-    code_.vfmadd231ps(t(0), d(0), two);
-    code_.vsubps(t(1), t(3), d(1));  // d3 - 2 d1 - d2
-    code_.vsubps(t(1), t(1), d(2));
-    code_.vaddps(t(2), d(1), d(3));  // d3 + 2 d1 - 3 d2
-    code_.vaddps(t(2), t(2), d(1));
-    code_.vfnmadd231ps(t(2), d(2), code_.constant(3));
-    code_.vsubps(t(4), d(4), d(2));  // d4 - d2 - 2 (d3 - d1)
-    code_.vfnmadd231ps(t(4), t(3), two);
-}
-
-// y = A^T m for the same points: [1 1 1 1 0], [0 1 -1 2 0], [0 1 1 4 0], [0 1 -1 8 1]
-void WinogradBody::emit_output_1d_strided(bool half) {
-    const auto m = [&](std::int64_t i) {
-        return reg(half, i);
-    };
-    const auto y = [&](std::int64_t i) {
-        return reg(half, layout_.alpha + i);
-    };
-    code_.vaddps(y(2), m(1), m(2));
-    code_.vsubps(m(1), m(1), m(2));
-    code_.vaddps(y(0), m(0), y(2));
-    code_.vaddps(y(0), y(0), m(3));
-    code_.vmovaps(y(1), m(1));
-    code_.vfmadd231ps(y(1), m(3), code_.constant(2));
-    code_.vfmadd231ps(y(2), m(3), code_.constant(4));
-    code_.vaddps(y(3), m(1), m(4));
-    code_.vfmadd231ps(y(3), m(3), code_.constant(8));
-}
-
-Vec WinogradBody::reg(bool half, std::int64_t index) const {
-    return half ? Vec(Xbyak::Ymm(static_cast<int>(index))) : context_.simd.vec(static_cast<int>(index));
+// Where the registers do not reach, the channel panel's, which inputs have no use for.
+Gpr WinogradBody::input_pointer(std::int64_t row) const {
+    return row < std::ssize(rows_) ? rows_[static_cast<std::size_t>(row)] : panel_;
 }
 
 Address WinogradBody::temporary(std::int64_t row, std::int64_t column) const {
     const Gpr base = temporary_;
-    return code_.ptr[base + static_cast<std::size_t>((row * layout_.alpha + column) * context_.simd.bytes())];
+    return code_.ptr[base + static_cast<std::size_t>(points_at(row, column) * context_.simd.bytes())];
 }
 
 }  // namespace tandem::jit

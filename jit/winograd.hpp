@@ -1,18 +1,20 @@
-// Winograd stage, F(m x m, 3 x 3), m = 2 or 4 (core/plan/winograd.hpp holds the mathematics and the
-// layouts).
+// Winograd stage (core/plan/winograd.hpp holds the mathematics and the layouts).
 //
 //   for each row of input tiles, channel vector, tile:   B^T d B  -> workspace [point][channel block][tile]
 //   for each point:                                      a GEMM, tiles x channels by channels x output
 //                                                        channels (jit/dense.*)
 //   for each output vector, row of tiles, tile:          A^T m A, bias and post-ops -> output rows
 //
-// A transform is two passes of the same one-dimensional transform over a tile, with the tile in a buffer
-// between them. Tiles over an image's edge read zeros for what is not there and store only what is.
+// A transform is a pass of the rows' one-dimensional transform along every column of a tile, and one of the
+// columns' along every row; of kernels of one row or column only one of them. Between the two, the tile lies
+// in what registers are left, the rest of it in a buffer. Tiles over an image's edge read zeros for what is
+// not there and store only what is.
 #pragma once
 
 #include "core/plan/winograd.hpp"
 #include "jit/dense.hpp"
 #include "jit/epilogue.hpp"
+#include "jit/linear_transform.hpp"
 
 namespace tandem::jit {
 
@@ -26,7 +28,7 @@ public:
 private:
     struct TileRun {  // equal tiles of a row of tiles
         std::int64_t count = 0;
-        Span columns{};  // of the phase's input tile (alpha) or of the output tile (m) that exist
+        Span columns{};  // of the phase's input tile or of the output tile that exist
         bool operator==(const TileRun&) const = default;
     };
     std::vector<TileRun> input_runs(const StageTile& tile, std::int64_t phase) const;
@@ -44,14 +46,27 @@ private:
     void emit_output_row(const StageTile& tile, const GroupRun& run, std::int64_t tile_row,
                          std::int64_t first_row);
     void emit_output_tile(const GroupRun& run, const Span& rows, const Span& columns);
-    void emit_output_line(const GroupRun& run, std::int64_t row, const Span& columns);
-    /// One-dimensional transforms: registers 0.. to registers alpha.. (inputs are clobbered).
-    void emit_input_1d(bool half);
-    void emit_output_1d(bool half);
-    void emit_input_1d_strided(bool half);
-    void emit_output_1d_strided(bool half);
-    Vec reg(bool half, std::int64_t index) const;
+    /// From one row of a tile's outputs, in registers, to the tensor.
+    void emit_output_line(const GroupRun& run, std::int64_t row, LinearTransform& transform, RegPool& vectors,
+                          const std::vector<RegPool::Lease>& outputs);
+
+    struct Passes {  // of a tile; a program that is null leaves its axis as it is
+        LinearTransform& transform;
+        RegPool& vectors;
+        const LinearProgram *along_rows, *along_columns;
+        Span rows{};  // of the result
+        std::function<void(std::int64_t row, std::int64_t column, const Vec& to)> load;
+        std::function<void(std::int64_t row, std::int64_t column, RegPool::Lease)> use;
+        std::function<void(std::int64_t row)> row_done;
+    };
+    void emit_passes(const Passes& passes);
+
     Address temporary(std::int64_t row, std::int64_t column) const;
+    /// Pointer to a row of an input tile.
+    Gpr input_pointer(std::int64_t row) const;
+    std::int64_t points_at(std::int64_t row, std::int64_t column) const {
+        return row * layout_.form.columns.alpha() + column;
+    }
     Address local(Local name) const { return code_.qword[args_ + local_offset(name)]; }
     Span existing_rows(const StageTile& tile, std::int64_t tile_row, std::int64_t phase) const;
     std::int64_t input_row(const StageTile& tile, std::int64_t tile_row, std::int64_t phase,

@@ -9,6 +9,7 @@
 #include "core/plan/register_budget.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
+#include "core/plan/ceil_div.hpp"
 
 namespace tandem {
 namespace {
@@ -237,14 +238,11 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
 
 BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs,
                         const StageShare& share, const MachineRates& rates) {
-    // Vector instructions of one tile and channel vector, a point: 4 FMAs, loads or adds and 2 stores,
-    // which cost two each.
-    constexpr double input_instructions = 6, output_instructions = 5;
     const Stage& stage = problem.stage(i);
-    const std::int64_t m = winograd_tile(plan.stage(i).algorithm);
-    const std::int64_t tiles = (share.rows + m - 1) / m * ((share.width + m - 1) / m);
-    const WinogradPhases phases{stage.conv.stride.h};
-    const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m));
+    const WinogradForm form = winograd_form(stage, plan.stage(i).algorithm);
+    const std::int64_t tiles =
+        ceil_div(share.rows, form.rows.outputs) * ceil_div(share.width, form.columns.outputs);
+    const auto points = static_cast<double>(form.points());
     Problem gemm = problem;
     gemm.stage(i) = winograd_gemm_stage(stage, tiles);
     StageShare row;
@@ -263,9 +261,9 @@ BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const s
     double output_vectors = 0;
     for (const GroupRun& run : runs)
         output_vectors += static_cast<double>(run.count * run.vectors);
-    work.seconds += static_cast<double>(tiles) * points * instruction *
-                    (input_instructions * vectors(stage.in_channels * phases.count()) +
-                     output_instructions * output_vectors);
+    work.seconds += static_cast<double>(tiles) * instruction *
+                    (form.input_instructions() * vectors(stage.in_channels * form.phases.count()) +
+                     form.output_instructions() * output_vectors);
     return work;
 }
 

@@ -309,8 +309,8 @@ private:
     }
 
     // In whole Winograd tiles.
-    static int half_width(const Plan& plan) {
-        const std::int64_t m = largest_winograd_tile(plan);
+    int half_width(const Plan& plan) const {
+        const std::int64_t m = largest_winograd_tile(problem_, plan).w;
         return static_cast<int>(ceil_div((plan.tile_w + 1) / 2, m) * m);
     }
 

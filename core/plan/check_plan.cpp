@@ -89,7 +89,7 @@ private:
                 "{}.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1 or "
                 "padding.",
                 tiling_, plan_.tile_w, last.out_w);
-        const std::int64_t grid = winograd_tile(plan_.stage(problem_.stage_count - 1).algorithm);
+        const std::int64_t grid = winograd_tile(last, plan_.stage(problem_.stage_count - 1).algorithm).w;
         if (plan_.tile_w % grid != 0 && plan_.tile_w != last.out_w)
             refuse(
                 "{}.tile_w is {}; multiples of {} and {}, all output columns, are accepted where the last "
@@ -139,9 +139,13 @@ private:
         const StagePlan& stage = plan_.stage(i);
         if (!algorithm_applies(problem_, plan_.isa, i, stage.algorithm))
             return refuse(
-                "{}.algorithm is {}; direct is accepted (Winograd takes a dense 3x3 of dilation 1 and stride "
-                "1, winograd4 also stride 2 with whole vectors of input channels, math fast, and channel "
-                "blocks as wide as the vectors; its input may not be nchw).",
+                "{}.algorithm is {}; direct is accepted (Winograd takes dense kernels of 1, 3, 5 and 7 rows "
+                "and "
+                "columns, dilation 1 and stride 1, winograd4 also 3x3 of stride 2 with whole vectors of "
+                "input "
+                "channels, where its error is within 1e-5, math fast, and channel blocks as wide as the "
+                "vectors; "
+                "its input may not be nchw).",
                 stage_name(i), to_string(stage.algorithm));
         if (stage.algorithm != Algorithm::direct && stage.dot != Dot::f32)
             return refuse("{}.dot is {}; f32 is accepted where the stage is computed by Winograd.",

@@ -236,7 +236,7 @@ private:
     // The band of a part, in whole Winograd tiles.
     int band_rows(const Plan& plan) const {
         const std::int64_t out_h = problem_.last().out_h, band = (out_h + threads_ - 1) / threads_;
-        const std::int64_t m = largest_winograd_tile(plan);
+        const std::int64_t m = largest_winograd_tile(problem_, plan).h;
         return static_cast<int>(std::min((band + m - 1) / m * m, out_h));
     }
 

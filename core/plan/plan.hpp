@@ -41,11 +41,12 @@ struct Tiling {
 enum class Backend : std::uint8_t { tandem, libxsmm };
 const char* to_string(Backend backend) noexcept;
 
-/// How a dense stage is computed. Winograd only where Problem::math allows it.
+/// How a dense stage is computed. Winograd only where Problem::math allows it; F(m, r) along the axes on
+/// which the kernel's extent r is not 1.
 enum class Algorithm : std::uint8_t {
     direct,
-    winograd2,  // F(2x2, 3x3)
-    winograd4,  // F(4x4, 3x3)
+    winograd2,  // m = 2: F(2x2, 3x3), F(1x2, 1x7)
+    winograd4,  // m = 4
 };
 const char* to_string(Algorithm algorithm) noexcept;
 

@@ -45,13 +45,13 @@ double group_count(const std::vector<GroupRun>& runs) {
     return count;
 }
 
-// Bytes of a stage's weights as its GEMMs read them, over those of the plain ones: a transformed 3x3 kernel
-// has a weight a point.
+// Bytes of a stage's weights as its GEMMs read them, over those of the plain ones: a transformed kernel has a
+// weight a point.
 double transformed_share(const Stage& stage, const StagePlan& plan) {
-    const std::int64_t m = winograd_tile(plan.algorithm);
-    if (m == 1) return 1;
-    const WinogradPhases phases{stage.conv.stride.h};
-    return static_cast<double>(phases.alpha(m) * phases.alpha(m) * phases.count()) / 9;
+    if (plan.algorithm == Algorithm::direct) return 1;
+    const WinogradForm form = winograd_form(stage, plan.algorithm);
+    return static_cast<double>(form.points() * form.phases.count()) /
+           static_cast<double>(stage.conv.kernel.h * stage.conv.kernel.w);
 }
 
 // Of the channel splits those that a part's tiles are of.
@@ -172,8 +172,8 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     const Stage& stage = problem_.stage(i);
     Phase phase;
     if (reach.rows.size() <= 0 || reach.columns.size() <= 0 || runs.empty()) return phase;
-    const std::int64_t m = winograd_tile(plan_.stage(i).algorithm);
-    const auto work = stage.depthwise() ? depthwise_work : m > 1 ? winograd_work : dense_work;
+    const bool winograd = plan_.stage(i).algorithm != Algorithm::direct;
+    const auto work = stage.depthwise() ? depthwise_work : winograd ? winograd_work : dense_work;
     phase.work = work(problem_, plan_, i, runs, reach.share, rates_);
     const PanelLayout& panel = panels_[static_cast<std::size_t>(i)];
     const double groups = group_count(runs);
@@ -183,7 +183,7 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
         channels += static_cast<double>(run.count) * run.vectors * panel.lanes;
     }
     channels = std::min(channels, static_cast<double>(stage.out_channels));
-    if (m > 1) {
+    if (winograd) {
         panels *= transformed_share(stage, plan_.stage(i));
         add_workspace(phase, i, reach.share, channels);
     }
@@ -230,12 +230,10 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
 // What Winograd's transforms write and read again, of `channels` outputs.
 void TileCosts::add_workspace(Phase& phase, int i, const StageShare& share, double channels) const {
     const Stage& stage = problem_.stage(i);
-    const std::int64_t m = winograd_tile(plan_.stage(i).algorithm);
-    const WinogradPhases phases{stage.conv.stride.h};
-    const double points = static_cast<double>(phases.alpha(m) * phases.alpha(m)),
-                 images = static_cast<double>(phases.count());
-    const double tiles = std::ceil(static_cast<double>(share.rows) / static_cast<double>(m)) *
-                         std::ceil(static_cast<double>(share.width) / static_cast<double>(m));
+    const WinogradForm form = winograd_form(stage, plan_.stage(i).algorithm);
+    const auto points = static_cast<double>(form.points()), images = static_cast<double>(form.phases.count());
+    const auto tiles = static_cast<double>(ceil_div(share.rows, form.rows.outputs) *
+                                           ceil_div(share.width, form.columns.outputs));
     const double workspace =
         4 * points * tiles * (images * static_cast<double>(stage.in_channels) + channels);
     // Lines are fetched before they are written, written back, and read.

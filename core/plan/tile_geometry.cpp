@@ -38,7 +38,7 @@ Span rows_before(const Problem& problem, const Plan& plan, int i, const Span& ne
 Span columns_before(const Problem& problem, const Plan& plan, int i, const Span& next) noexcept {
     const Span read = column_axis(problem.stage(i + 1)).inputs(next);
     if (read.size() <= 0) return read;
-    const Span whole = on_grid(winograd_tile(plan.stage(i).algorithm), 0, read);
+    const Span whole = on_grid(winograd_tile(problem.stage(i), plan.stage(i).algorithm).w, 0, read);
     return {whole.begin, std::min(whole.end, problem.stage(i).out_w)};
 }
 
@@ -216,24 +216,24 @@ bool is_flat(const Problem& problem, const Plan& plan) noexcept {
     return is_flat(problem, plan, problem.stage_count - 1);
 }
 
-std::int64_t winograd_tile(Algorithm algorithm) noexcept {
-    switch (algorithm) {
-        case Algorithm::winograd4: return 4;
-        case Algorithm::winograd2: return 2;
-        case Algorithm::direct: break;
-    }
-    return 1;
+Size2 winograd_tile(const Stage& stage, Algorithm algorithm) noexcept {
+    if (algorithm == Algorithm::direct) return {1, 1};
+    const std::int64_t m = algorithm == Algorithm::winograd4 ? 4 : 2;
+    return {stage.conv.kernel.h > 1 ? m : 1, stage.conv.kernel.w > 1 ? m : 1};
 }
 
-std::int64_t largest_winograd_tile(const Plan& plan) noexcept {
-    std::int64_t largest = 1;
-    for (const StagePlan& stage : plan.stages)
-        largest = std::max(largest, winograd_tile(stage.algorithm));
+Size2 largest_winograd_tile(const Problem& problem, const Plan& plan) noexcept {
+    Size2 largest{1, 1};
+    for (int i = 0; i < problem.stage_count; ++i) {
+        const Size2 tile = winograd_tile(problem.stage(i), plan.stage(i).algorithm);
+        largest = {std::max(largest.h, tile.h), std::max(largest.w, tile.w)};
+    }
     return largest;
 }
 
 Span grid_rows(const Problem& problem, const Plan& plan, int i, const Span& rows) noexcept {
-    return on_grid(winograd_tile(plan.stage(i).algorithm), problem.stage(i).winograd_row, rows);
+    const Stage& stage = problem.stage(i);
+    return on_grid(winograd_tile(stage, plan.stage(i).algorithm).h, stage.winograd_row, rows);
 }
 
 TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx,

@@ -104,10 +104,11 @@ struct TileSpans {
 TileSpans tile_spans(const Problem& problem, const Plan& plan, std::int64_t ty, std::int64_t tx,
                      bool start) noexcept;
 
-/// Output rows and columns of a Winograd tile: 4, 2, or 1 for a direct stage.
-std::int64_t winograd_tile(Algorithm algorithm) noexcept;
-/// The largest of the plan's stages.
-std::int64_t largest_winograd_tile(const Plan& plan) noexcept;
+/// Output rows and columns of a Winograd tile: 4 or 2 where the kernel has more than one row or column, else
+/// 1, as of a direct stage.
+Size2 winograd_tile(const Stage& stage, Algorithm algorithm) noexcept;
+/// The most rows and columns of the plan's stages.
+Size2 largest_winograd_tile(const Problem& problem, const Plan& plan) noexcept;
 
 /// Whole Winograd tiles that cover these rows of stage i's output, else the rows. Where the grid lies follows
 /// from the problem alone, so that a result comes out the same to the bit whatever tile or part computes it.

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/output_planes.hpp"
 #include "core/plan/panel.hpp"
@@ -19,24 +20,47 @@ namespace {
 
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
 
-// Winograd pays from channel counts on where the transforms are small beside the GEMM; F(4x4) where whole
-// tiles fit the image. At stride 2 its four phases take four times the workspace and eleven times the plain
-// weights for 1.44 times fewer
-// products: measured slower than direct where L2 is 1 MB (docs/performance.md), so only the tuner tries it.
-// Few tiles leave the GEMMs with too few rows to use the transformed weights, which are four times the
-// plain ones, more than once. Against sums in f16, at twice the rate of Winograd's f32, it takes more of
-// them: 49 tiles are 1.0 to 1.25 times faster, 16 tiles 1.18 times slower.
+// Vector instructions of a Winograd stage over those of the direct sums: products and transforms of whole
+// tiles, those over the edge included.
+double winograd_share(const Stage& s, Algorithm algorithm) {
+    const WinogradForm form = winograd_form(s, algorithm);
+    const auto inputs = static_cast<double>(s.in_channels), outputs = static_cast<double>(s.out_channels);
+    const auto tiles =
+        static_cast<double>(ceil_div(s.out_h, form.rows.outputs) * ceil_div(s.out_w, form.columns.outputs));
+    const double tile = static_cast<double>(form.points()) * inputs * outputs +
+                        form.input_instructions() * inputs + form.output_instructions() * outputs;
+    return tiles * tile /
+           (inputs * outputs * static_cast<double>(s.out_h * s.out_w * s.conv.kernel.h * s.conv.kernel.w));
+}
+
+// Winograd pays where products and transforms together are fewer by as much as reading more weights costs:
+// with 7x7 outputs F(2x2,3x3) has 0.6 of the direct ones and takes 1.03 to 1.05 times as long, with 8x8
+// outputs and 0.46 it is 1.1 to 1.3 times faster. At stride 2 its four phases take four times the workspace
+// and eleven times the plain weights for 1.44 times fewer products: measured slower than direct where L2 is 1
+// MB (docs/performance.md), so only the tuner tries it. Few tiles leave the GEMMs with too few rows to use
+// the transformed weights, which are up to four times the plain ones, more than once. Against sums in f16, at
+// twice the rate of Winograd's f32, it takes more of them: 49 tiles are 1.0 to 1.25 times faster, 16
+// tiles 1.18 times slower.
 Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
     constexpr std::int64_t least_channels = 32;
+    constexpr double most_of_direct = 0.55;
     const std::int64_t least_tiles = dot_applies(problem, isa, i, Dot::f16) ? 32 : 9;
     const Stage& s = problem.stage(i);
     if (has_amx(isa) && problem.dtype != DataType::f16)
         return Algorithm::direct;  // tiles make up for the products that Winograd saves
-    if (!algorithm_applies(problem, isa, i, Algorithm::winograd4) || s.conv.stride.h != 1 ||
-        s.in_channels < least_channels || s.out_channels < least_channels)
+    if (s.conv.stride.h != 1 || s.in_channels < least_channels || s.out_channels < least_channels)
         return Algorithm::direct;
-    if ((s.out_h + 3) / 4 * ((s.out_w + 3) / 4) >= least_tiles) return Algorithm::winograd4;
-    return Algorithm::direct;
+    Algorithm best = Algorithm::direct;
+    double least = most_of_direct;
+    for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
+        if (!algorithm_applies(problem, isa, i, algorithm)) continue;
+        const Size2 tile = winograd_tile(s, algorithm);
+        if (ceil_div(s.out_h, tile.h) * ceil_div(s.out_w, tile.w) < least_tiles) continue;
+        if (winograd_share(s, algorithm) >= least) continue;
+        least = winograd_share(s, algorithm);
+        best = algorithm;
+    }
+    return best;
 }
 
 // Whether split operands are faster than f32 FMAs.
@@ -73,27 +97,30 @@ Dot choose_dot(const Problem& problem, const Machine& machine, int i) {
     return first == applicable.end() ? Dot::f32 : *first;
 }
 
+constexpr double exact_error = 1e-6;  // of sums of f32 products
+
 // Of a stage's outputs, relative to their largest (docs/math-modes.md): the worst that each way of
 // multiplying measured.
-double stage_error(const StagePlan& stage) {
-    if (stage.algorithm == Algorithm::winograd4) return 3e-6;
-    if (stage.algorithm == Algorithm::winograd2) return 2e-6;
-    return stage.dot == Dot::amx_x3 ? 6e-6 : 1e-6;
+double stage_error(const Stage& stage, const StagePlan& plan) {
+    if (plan.algorithm != Algorithm::direct) return winograd_error(stage, plan.algorithm);
+    return plan.dot == Dot::amx_x3 ? 6e-6 : exact_error;
 }
 
 // Math fast promises 1e-5 for what comes out of a chain. Errors of stages are independent, so that their
-// squares add up; where that is too much, the split stage with the least work multiplies exactly.
+// squares add up; where that is too much, the stage with the least work among those that lose more than
+// direct f32 sums becomes one of these.
 void limit_error(const Problem& problem, Plan& plan) {
-    constexpr double promised = 1e-5;
     while (problem.dtype == DataType::f32 && problem.math == Math::fast) {
         double squares = 0;
         int least = -1;
         for (int i = 0; i < problem.stage_count; ++i) {
-            squares += stage_error(plan.stage(i)) * stage_error(plan.stage(i));
-            const bool split = plan.stage(i).dot == Dot::amx_x3;
-            if (split && (least < 0 || problem.stage(i).flops() < problem.stage(least).flops())) least = i;
+            const Stage& stage = problem.stage(i);
+            const double error = stage_error(stage, plan.stage(i));
+            squares += error * error;
+            if (error > exact_error && (least < 0 || stage.flops() < problem.stage(least).flops())) least = i;
         }
-        if (squares <= promised * promised || least < 0) return;
+        if (squares <= fast_error * fast_error || least < 0) return;
+        plan.stage(least).algorithm = Algorithm::direct;
         plan.stage(least).dot = Dot::f32;
     }
 }
@@ -203,10 +230,10 @@ int winograd_rows(const Problem& problem, const Plan& plan) {
     constexpr std::int64_t least_tiles = 14;
     int rows = 1;
     for (int i = 0; i < problem.stage_count; ++i) {
-        const std::int64_t m = winograd_tile(plan.stage(i).algorithm);
-        if (m == 1) continue;
-        const std::int64_t columns = (problem.stage(i).out_w + m - 1) / m;
-        rows = std::max<int>(rows, static_cast<int>((least_tiles + columns - 1) / columns * m));
+        if (plan.stage(i).algorithm == Algorithm::direct) continue;
+        const Size2 tile = winograd_tile(problem.stage(i), plan.stage(i).algorithm);
+        const std::int64_t columns = (problem.stage(i).out_w + tile.w - 1) / tile.w;
+        rows = std::max<int>(rows, static_cast<int>((least_tiles + columns - 1) / columns * tile.h));
     }
     return static_cast<int>(std::min<std::int64_t>(rows, problem.last().out_h));
 }
@@ -261,7 +288,7 @@ double busiest_part(const Problem& problem, const Plan& plan, int threads) {
 void balance(const Problem& problem, Plan& plan, int threads) {
     const auto last = static_cast<std::size_t>(problem.stage_count - 1);
     const std::int64_t out_h = problem.last().out_h;
-    const std::int64_t m = largest_winograd_tile(plan);
+    const std::int64_t m = largest_winograd_tile(problem, plan).h;
     std::int64_t groups = 0;
     for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs)
         groups += run.count;

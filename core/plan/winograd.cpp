@@ -1,7 +1,10 @@
 #include "core/plan/winograd.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
@@ -12,33 +15,20 @@ namespace {
 // An odd number of cache lines, so that neighbouring rows do not fall into the same few L1 sets.
 std::int64_t odd_lines(std::int64_t bytes) noexcept { return (ceil_div(bytes, 64) | 1) * 64; }
 
-// The finite points of evaluation.
-std::vector<double> finite_points(std::int64_t m, const WinogradPhases& phases) {
-    if (phases.stride == 2) return {0, 1, -1, winograd_p};
-    if (m == 2) return {0, 1, -1};
-    return {0, winograd_a, -winograd_a, winograd_b, -winograd_b};
+// Of a kernel's extent along an axis, at stride 1.
+std::int64_t taps_of(std::int64_t extent, std::int64_t stride) noexcept { return ceil_div(extent, stride); }
+
+// The row or column of the kernel that is tap `tap` of a phase; past the last: none.
+std::int64_t kernel_position(const WinogradPhases& phases, std::int64_t axis_phase,
+                             std::int64_t tap) noexcept {
+    return tap * phases.stride + axis_phase;
 }
 
-// Row `point` of G applied to `taps`: the kernel polynomial at the point, over the product of the point's
-// distances to the others.
-double evaluate(const std::vector<double>& points, std::int64_t point, const std::vector<double>& taps) {
-    if (point == static_cast<std::int64_t>(points.size())) return taps.back();  // infinity
-    const double at = points[static_cast<std::size_t>(point)];
-    double value = 0, power = 1, distance = 1;
-    for (const double tap : taps) {
-        value += tap * power;
-        power *= at;
-    }
-    for (const double other : points)
-        if (other != at) distance *= at - other;
-    return value / distance;
-}
-
-// The taps of a 3-tap kernel that meet the inputs of a phase.
-std::vector<double> phase_taps(const WinogradPhases& phases, std::int64_t axis_phase, double w0, double w1,
-                               double w2) {
-    if (phases.stride == 1) return {w0, w1, w2};
-    return axis_phase == 0 ? std::vector{w0, w2} : std::vector{w1, 0.0};
+bool has_form(const Stage& stage, Algorithm algorithm) noexcept {
+    const Size2 tile = winograd_tile(stage, algorithm), kernel = stage.conv.kernel,
+                stride = stage.conv.stride;
+    return has_winograd_transform(tile.h, taps_of(kernel.h, stride.h)) &&
+           has_winograd_transform(tile.w, taps_of(kernel.w, stride.w));
 }
 
 TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int lanes) {
@@ -59,34 +49,72 @@ bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorit
     const int lanes = vector_lanes(isa, problem.layout);
     const bool blocks_fit = problem.layout != Layout::nchw16c || lanes == 16;
     const bool strided =
-        algorithm == Algorithm::winograd4 && s.conv.stride == Size2{2, 2} && s.in_channels % lanes == 0;
+        s.conv.stride == Size2{2, 2} && s.conv.kernel == Size2{3, 3} && s.in_channels % lanes == 0;
     const Padding& pad = s.padding;
-    const bool all_read = std::max({pad.top, pad.left, pad.bottom, pad.right}) < 3;
-    return problem.math != Math::strict && blocks_fit && !s.depthwise() && s.conv.kernel == Size2{3, 3} &&
-           all_read && s.conv.dilation == Size2{1, 1} && (s.conv.stride == Size2{1, 1} || strided);
+    const bool all_read =
+        std::max(pad.top, pad.bottom) < s.conv.kernel.h && std::max(pad.left, pad.right) < s.conv.kernel.w;
+    return problem.math != Math::strict && blocks_fit && !s.depthwise() && s.conv.kernel != Size2{1, 1} &&
+           all_read && s.conv.dilation == Size2{1, 1} && (s.conv.stride == Size2{1, 1} || strided) &&
+           has_form(s, algorithm) && winograd_error(s, algorithm) <= fast_error;
 }
 
-void winograd_weights(std::int64_t m, const WinogradPhases& phases, std::int64_t phase, const float* kernel,
-                      double* transformed) noexcept {
-    const std::vector<double> points = finite_points(m, phases);
-    const std::int64_t alpha = phases.alpha(m);
-    const auto line = [&](const std::vector<double>& w) {
-        return phase_taps(phases, phases.column(phase), w[0], w[1], w[2]);
+double winograd_error(const Stage& stage, Algorithm algorithm) {
+    // Sums of so many products lose as much as their square root; the transforms do, as 16 products more.
+    constexpr double of_one_product = 4.8e-8, transforms = 16;
+    const WinogradForm form = winograd_form(stage, algorithm);
+    return of_one_product * form.rows.error_growth * form.columns.error_growth *
+           std::sqrt(static_cast<double>(stage.in_channels) + transforms);
+}
+
+double WinogradForm::input_instructions() const noexcept {
+    const auto passes = static_cast<double>(rows.identity() || columns.identity() ? 1 : 2);
+    const std::int64_t operations = (rows.identity() ? 0 : rows.input.operations() * columns.alpha()) +
+                                    (columns.identity() ? 0 : columns.input.operations() * rows.alpha());
+    return static_cast<double>(operations) + passes * static_cast<double>(points());
+}
+
+double WinogradForm::output_instructions() const noexcept {
+    const bool two_passes = !rows.identity() && !columns.identity();
+    const std::int64_t operations = (rows.identity() ? 0 : rows.output.operations() * columns.alpha()) +
+                                    (columns.identity() ? 0 : columns.output.operations() * rows.outputs);
+    const std::int64_t stores =
+        rows.outputs * columns.outputs + (two_passes ? rows.outputs * columns.alpha() : 0);
+    return static_cast<double>(operations + stores);
+}
+
+WinogradForm winograd_form(const Stage& stage, Algorithm algorithm) {
+    const Size2 tile = winograd_tile(stage, algorithm), kernel = stage.conv.kernel,
+                stride = stage.conv.stride;
+    return {winograd_transform(tile.h, taps_of(kernel.h, stride.h)),
+            winograd_transform(tile.w, taps_of(kernel.w, stride.w)),
+            {stride.h}};
+}
+
+std::string winograd_name(const Stage& stage, Algorithm algorithm) {
+    const Size2 tile = winograd_tile(stage, algorithm), kernel = stage.conv.kernel;
+    return fmt::format("F({}x{},{}x{})", tile.h, tile.w, kernel.h, kernel.w);
+}
+
+void winograd_weights(const WinogradForm& form, const Size2& kernel, std::int64_t phase, const float* weights,
+                      double* transformed) {
+    const WinogradPhases& phases = form.phases;
+    const auto weight = [&](std::int64_t ty, std::int64_t tx) {
+        const std::int64_t y = kernel_position(phases, phases.row(phase), ty),
+                           x = kernel_position(phases, phases.column(phase), tx);
+        return y < kernel.h && x < kernel.w ? static_cast<double>(weights[y * kernel.w + x]) : 0;
     };
-    std::vector<std::vector<double>> rows;  // of the kernel, transformed along the columns
-    for (std::size_t y = 0; y < 3; ++y) {
+    const std::int64_t width = form.columns.alpha();
+    Matrix columns(static_cast<std::size_t>(width));  // of the kernel, transformed along its rows
+    for (std::int64_t ty = 0; ty < form.rows.taps; ++ty) {
         std::vector<double> row;
-        for (std::int64_t j = 0; j < alpha; ++j)
-            row.push_back(evaluate(points, j, line({kernel[y * 3], kernel[y * 3 + 1], kernel[y * 3 + 2]})));
-        rows.push_back(std::move(row));
+        for (std::int64_t tx = 0; tx < form.columns.taps; ++tx)
+            row.push_back(weight(ty, tx));
+        for (std::int64_t j = 0; j < width; ++j)
+            columns[static_cast<std::size_t>(j)].push_back(form.columns.weight(j, row));
     }
-    for (std::int64_t i = 0; i < alpha; ++i) {
-        for (std::int64_t j = 0; j < alpha; ++j) {
-            const auto x = static_cast<std::size_t>(j);
-            transformed[i * alpha + j] = evaluate(
-                points, i, phase_taps(phases, phases.row(phase), rows[0][x], rows[1][x], rows[2][x]));
-        }
-    }
+    for (std::int64_t i = 0; i < form.rows.alpha(); ++i)
+        for (std::int64_t j = 0; j < width; ++j)
+            transformed[i * width + j] = form.rows.weight(i, columns[static_cast<std::size_t>(j)]);
 }
 
 Stage winograd_gemm_stage(const Stage& stage, std::int64_t tiles) {
@@ -103,16 +131,13 @@ Stage winograd_gemm_stage(const Stage& stage, std::int64_t tiles) {
 WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) {
     const Stage& stage = problem.stage(i);
     const int lanes = vector_lanes(plan.isa, problem.layout);
-    WinogradLayout w;
-    w.m = winograd_tile(plan.stage(i).algorithm);
-    w.phases = {stage.conv.stride.h};
-    w.alpha = w.phases.alpha(w.m);
-    w.points = w.alpha * w.alpha;
+    WinogradLayout w{winograd_form(stage, plan.stage(i).algorithm)};
+    const std::int64_t points = w.form.points();
     const TileGrid grid = tile_grid(problem, plan);
     const auto cover = [&](const TileShape& shape) {
         const StageTile& tile = shape.stages[static_cast<std::size_t>(i)];
-        w.tile_rows = std::max(w.tile_rows, tile.grid_rows.size() / w.m);
-        w.tile_columns = std::max(w.tile_columns, ceil_div(tile.cols.size(), w.m));
+        w.tile_rows = std::max(w.tile_rows, tile.grid_rows.size() / w.form.rows.outputs);
+        w.tile_columns = std::max(w.tile_columns, ceil_div(tile.cols.size(), w.form.columns.outputs));
     };
     for (std::int64_t ty = 0; ty < grid.tiles_y; ++ty)
         cover(tile_shape(problem, plan, ty, 0, true));
@@ -125,13 +150,13 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
     gemm.stage(i) = winograd_gemm_stage(stage, w.tiles);
     w.gemm = panel_layout(gemm, plan, i);
     w.gemm_offset = ceil_div(w.post_ops.bytes, 64) * 64;
-    w.panel_bytes = w.gemm_offset + w.points * w.gemm.bytes;
+    w.panel_bytes = w.gemm_offset + points * w.gemm.bytes;
 
-    w.inputs = workspace_strides(stage.in_channels * w.phases.count(), w.tiles, lanes);
+    w.inputs = workspace_strides(stage.in_channels * w.form.phases.count(), w.tiles, lanes);
     w.products = workspace_strides(stage.out_channels, w.tiles, lanes);
-    w.products_offset = w.points * w.inputs.row;
-    w.temporary_offset = w.products_offset + w.points * w.products.row;
-    w.bytes = w.temporary_offset + w.points * lanes * 4;
+    w.products_offset = points * w.inputs.row;
+    w.temporary_offset = w.products_offset + points * w.products.row;
+    w.bytes = w.temporary_offset + points * lanes * 4;
     return w;
 }
 

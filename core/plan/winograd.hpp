@@ -1,34 +1,34 @@
-// Winograd convolution F(m x m, 3 x 3): sizes, transform matrices and the layout of its panel and
-// workspace.
+// Winograd convolution: which stages it takes, in which form, and the layout of its panel and workspace.
+//
+// Y = A^T [ (G g G^T) . (B^T d B) ] A for each tile d of inputs, with the matrices of an F(m, r) along each
+// axis (core/plan/winograd_transform.hpp): r is the kernel's extent along the axis, m = 2 or 4 by the
+// algorithm, 1 where r is. The products at one point of the transformed tile, over all tiles and channels,
+// are a GEMM.
 //
 // Stride 2 by phases: the even and odd rows and columns of the input are four images, each convolved at
-// stride 1 with the taps that meet it, (w0, w2) or (w1, 0) along each axis; all four go through F(m x m, 2
+// stride 1 with the taps that meet it, (w0, w2) or (w1, 0) along each axis; all four go through F(4 x 4, 2
 // x 2) and add up as channels of one GEMM.
-//
-// Y = A^T [ (G g G^T) . (B^T d B) ] A for each alpha x alpha input tile d, alpha = m + 2 (stride 2: m + 1).
-// The products at one point of the transformed tile, over all tiles and channels, are a GEMM. Points of
-// evaluation: 0, +-1, infinity for m = 2; 0, +-2/3, +-3/2, infinity for m = 4, which lose a quarter of what
-// the textbook's 0, +-1, +-2 lose; 0, +-1, 2, infinity for stride 2. Source: Lavin and Gray, "Fast
-// Algorithms for Convolutional Neural Networks" (2016); the points: Barabasz et al., "Error Analysis and
-// Improving the Accuracy of Winograd Convolution" (2018).
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <string>
 
 #include "core/plan/panel.hpp"
+#include "core/plan/winograd_transform.hpp"
 
 namespace tandem {
 
-/// Whether stage i can be computed by `algorithm` and the problem's math mode allows it: dense 3x3, stride
-/// 1 (winograd4: also 2, with input channels that fill whole vectors), dilation 1, padding below 3, channel
-/// blocks (if any) as wide as the vectors, an input that is not NCHW. Always true for direct.
+/// Whether stage i can be computed by `algorithm` and the problem's math mode allows it: dense, kernels of 1,
+/// 3, 5 and 7 rows and columns but 1x1, stride 1 (winograd4 of 3x3: also 2, with input channels that fill
+/// whole vectors), dilation 1, padding below the kernel, channel blocks (if any) as wide as the vectors, an
+/// input that is not NCHW, an error within the mode's. Always true for direct.
 bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept;
 
-/// The points +-a, +-b of m = 4.
-inline constexpr double winograd_a = 2.0 / 3, winograd_b = 3.0 / 2;
-/// The fourth finite point of stride 2, after 0 and +-1.
-inline constexpr double winograd_p = 2;
+/// What math fast promises, relative to the largest output.
+inline constexpr double fast_error = 1e-5;
+/// A bound on the error of a stage's outputs by Winograd, relative to the largest of them: what was measured
+/// over data, forms and channels stays below it (docs/math-modes.md).
+double winograd_error(const Stage& stage, Algorithm algorithm);
 
 /// How a stride is brought to stride 1.
 struct WinogradPhases {
@@ -36,27 +36,35 @@ struct WinogradPhases {
     std::int64_t count() const noexcept { return stride * stride; }
     std::int64_t row(std::int64_t phase) const noexcept { return phase / stride; }
     std::int64_t column(std::int64_t phase) const noexcept { return phase % stride; }
-    /// Inputs of a tile along one axis, and those of them that taps meet.
-    std::int64_t alpha(std::int64_t m) const noexcept { return stride == 1 ? m + 2 : m + 1; }
-    std::int64_t used(std::int64_t m, std::int64_t axis_phase) const noexcept {
-        return alpha(m) - axis_phase;
-    }
-    bool operator==(const WinogradPhases&) const = default;
 };
 
-/// Transformed weights of one 3x3 kernel for one phase: alpha^2 values, row by row, in double.
-void winograd_weights(std::int64_t m, const WinogradPhases& phases, std::int64_t phase, const float* kernel,
-                      double* transformed) noexcept;
+/// How a stage is computed by an algorithm that applies to it, not direct.
+struct WinogradForm {
+    const WinogradTransform& rows;
+    const WinogradTransform& columns;
+    WinogradPhases phases{};
+    std::int64_t points() const noexcept { return rows.alpha() * columns.alpha(); }
+    /// Instructions for a tile and vector of channels: of all transforms of its inputs, and of its outputs,
+    /// each with the stores.
+    double input_instructions() const noexcept;
+    double output_instructions() const noexcept;
+};
+WinogradForm winograd_form(const Stage& stage, Algorithm algorithm);
+/// "F(4x4,3x3)"
+std::string winograd_name(const Stage& stage, Algorithm algorithm);
+
+/// Transformed weights of one kernel for one phase: a number a point, row by row, in double.
+void winograd_weights(const WinogradForm& form, const Size2& kernel, std::int64_t phase, const float* weights,
+                      double* transformed);
 
 /// One stage's Winograd computation under a plan: everything that packing, the emitter and the executor
 /// must agree on.
 struct WinogradLayout {
-    std::int64_t m = 0, alpha = 0, points = 0;  // outputs and inputs of a tile a side; points = alpha^2
-    WinogradPhases phases{};
+    WinogradForm form;
     std::int64_t tile_rows = 0, tile_columns = 0, tiles = 0;  // most Winograd tiles of one call
 
-    PanelLayout post_ops;          // one vector a group: header and per-channel parameters, no weights
-    PanelLayout gemm;              // weights of one point
+    PanelLayout post_ops{};        // one vector a group: header and per-channel parameters, no weights
+    PanelLayout gemm{};            // weights of one point
     std::int64_t gemm_offset = 0;  // of the first point's panel, from the stage's panel
     std::int64_t panel_bytes = 0;  // all of it
 

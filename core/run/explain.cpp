@@ -38,9 +38,8 @@ std::string stage_line(const KernelImpl& kernel, int i) {
                           plan.block_rows, plan.block_pixels, plan.channels_inner ? "channels" : "pixels")
         : plan.algorithm != Algorithm::direct
             ? fmt::format(
-                  "Winograd F({0}x{0},3x3), the products of each point a GEMM of {1} tiles x {2} vectors in "
-                  "registers",
-                  winograd_tile(plan.algorithm), plan.block_pixels, plan.block_vectors)
+                  "Winograd {}, the products of each point a GEMM of {} tiles x {} vectors in registers",
+                  winograd_name(stage, plan.algorithm), plan.block_pixels, plan.block_vectors)
             : fmt::format("accumulators of {} pixels x {} vectors, {} summed in registers{}",
                           plan.block_pixels, plan.block_vectors,
                           plan.block_channels > 0 ? fmt::format("{} of {} input channels at a time",

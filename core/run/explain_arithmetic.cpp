@@ -14,9 +14,9 @@
 namespace tandem {
 namespace {
 
-std::string way_text(const StagePlan& way) {
+std::string way_text(const Stage& stage, const StagePlan& way) {
     if (way.algorithm != Algorithm::direct)
-        return fmt::format("Winograd F({0}x{0},3x3) in f32 FMAs", winograd_tile(way.algorithm));
+        return fmt::format("Winograd {} in f32 FMAs", winograd_name(stage, way.algorithm));
     const std::int64_t parts = dot_parts(way.dot);
     const std::string split =
         parts > 1 ? fmt::format(" (f32 as {} bf16 parts, {} products)", parts, parts * (parts + 1) / 2) : "";
@@ -55,16 +55,23 @@ std::string no_winograd(const Problem& problem, int i) {
     const Stage& stage = problem.stage(i);
     if (problem.quantized()) return "sums of integers stay exact";
     if (problem.math == Math::strict) return "math strict excludes it";
-    if (stage.conv.kernel != Size2{3, 3})
-        return fmt::format("the kernel is {}x{}, not 3x3", stage.conv.kernel.h, stage.conv.kernel.w);
+    const Size2 kernel = stage.conv.kernel;
+    const auto odd = [](std::int64_t extent) {
+        return extent % 2 == 1 && extent <= 7;
+    };
+    if (kernel == Size2{1, 1} || !odd(kernel.h) || !odd(kernel.w))
+        return fmt::format("the kernel is {}x{}", kernel.h, kernel.w);
     if (stage.conv.dilation != Size2{1, 1}) return "the kernel is dilated";
     const Padding& pad = stage.padding;
-    if (std::max({pad.top, pad.left, pad.bottom, pad.right}) >= stage.conv.kernel.h)
+    if (std::max(pad.top, pad.bottom) >= kernel.h || std::max(pad.left, pad.right) >= kernel.w)
         return "some outputs read nothing but padding";
     if (stage.conv.stride != Size2{1, 1})
         return fmt::format("the stride is {}x{} with {} input channels", stage.conv.stride.h,
                            stage.conv.stride.w, stage.in_channels);
     if (problem.reads_planes(i)) return "the input is nchw";
+    if (winograd_error(stage, Algorithm::winograd2) > fast_error)
+        return fmt::format("its error would be {:.1e} of max|y|",
+                           winograd_error(stage, Algorithm::winograd2));
     return fmt::format("vectors do not fit the blocks of {}", to_string(problem.layout));
 }
 
@@ -75,15 +82,15 @@ std::string stage_line(const KernelImpl& kernel, const MachineRates& rates, int 
     std::vector<StagePlan> others;
     for (const StagePlan& way : stage_ways(code.problem, code.plan, i))
         if (!same_way(way, own)) others.push_back(way);
-    std::string text = fmt::format("Arithmetic of stage {}: {} ({}).", i + 1, way_text(own),
-                                   reason(kernel, rates, own, others));
+    std::string text = fmt::format("Arithmetic of stage {}: {} ({}).", i + 1,
+                                   way_text(code.problem.stage(i), own), reason(kernel, rates, own, others));
     const double seconds = estimate_cost(code.problem, code.plan, rates, code.threads).seconds;
     std::string list;
     for (const StagePlan& way : others) {
         Plan plan = code.plan;
         plan.stages[stage] = way;
         list += list.empty() ? "" : "; ";
-        list += way_text(way) + ", ";
+        list += way_text(code.problem.stage(i), way) + ", ";
         if (!check_plan(code.problem, plan))
             list += "not with these tiles";
         else

@@ -42,9 +42,7 @@ void add_winograd(PanelSpec& spec, const Problem& problem, const Plan& plan, int
     const WinogradLayout layout = winograd_layout(problem, plan, i);
     const Stage gemm = winograd_gemm_stage(problem.stage(i), layout.tiles);
     spec.layout = layout.post_ops;
-    spec.winograd = WinogradSpec{layout.m,
-                                 layout.points,
-                                 layout.phases,
+    spec.winograd = WinogradSpec{plan.stage(i).algorithm,
                                  layout.gemm,
                                  layout.gemm_offset,
                                  {channel_offsets(layout.inputs, gemm.in_channels),

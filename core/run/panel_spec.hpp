@@ -25,8 +25,7 @@ struct PanelOffsets {
 };
 
 struct WinogradSpec {
-    std::int64_t m = 0, points = 0;
-    WinogradPhases phases{};
+    Algorithm algorithm = Algorithm::winograd4;
     PanelLayout gemm{};            // of one point
     std::int64_t gemm_offset = 0;  // of the first point's panel
     PanelOffsets workspace{};

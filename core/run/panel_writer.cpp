@@ -296,17 +296,18 @@ void write_direct(const PanelSpec& spec, const Quantization& input, const StageW
 
 // Of all kernels, for every phase and point: [kernel][phase][point].
 std::vector<double> transformed_weights(const PanelSpec& spec, const StageWeights& weights) {
-    const WinogradSpec& winograd = *spec.winograd;
-    const std::int64_t phases = winograd.phases.count(),
+    const WinogradForm form = winograd_form(spec.stage, spec.winograd->algorithm);
+    const Size2 kernel = spec.stage.conv.kernel;
+    const std::int64_t phases = form.phases.count(), points = form.points(),
                        kernels = spec.stage.out_channels * spec.stage.in_channels;
     std::vector<float> plain(weights.weights.begin(), weights.weights.end());
     for (float& weight : plain)
         weight = rounded(spec.input_dtype, weight);
-    std::vector<double> transformed(static_cast<std::size_t>(kernels * phases * winograd.points));
+    std::vector<double> transformed(static_cast<std::size_t>(kernels * phases * points));
     for (std::int64_t k = 0; k < kernels; ++k)
         for (std::int64_t phase = 0; phase < phases; ++phase)
-            winograd_weights(winograd.m, winograd.phases, phase, plain.data() + k * 9,
-                             transformed.data() + (k * phases + phase) * winograd.points);
+            winograd_weights(form, kernel, phase, plain.data() + k * kernel.h * kernel.w,
+                             transformed.data() + (k * phases + phase) * points);
     return transformed;
 }
 
@@ -317,14 +318,15 @@ void write_winograd(const PanelSpec& spec, const StageWeights& weights, std::byt
     const QuantNumbers none;
     PanelWriter(stage, spec.layout, spec.offsets, weights, none, {}).write(panel);
     const std::vector<double> transformed = transformed_weights(spec, weights);
-    const std::int64_t phases = winograd.phases.count();
+    const WinogradForm form = winograd_form(stage, winograd.algorithm);
+    const std::int64_t phases = form.phases.count(), points = form.points();
     const Stage gemm = winograd_gemm_stage(stage, 1);
-    for (std::int64_t point = 0; point < winograd.points; ++point) {
+    for (std::int64_t point = 0; point < points; ++point) {
         PanelWriter(gemm, winograd.gemm, winograd.workspace, weights, none,
                     [&](std::int64_t channel, std::int64_t input, std::int64_t) {
                         const std::int64_t phase = input / stage.in_channels,
                                            kernel = channel * stage.in_channels + input % stage.in_channels,
-                                           at = (kernel * phases + phase) * winograd.points + point;
+                                           at = (kernel * phases + phase) * points + point;
                         return static_cast<float>(transformed[static_cast<std::size_t>(at)]);
                     })
             .write(panel + winograd.gemm_offset + point * winograd.gemm.bytes);

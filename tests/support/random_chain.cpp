@@ -140,15 +140,19 @@ private:
         switch (options_.kinds) {
             case ChainKinds::depthwise_pointwise:
                 return stage % 2 == 0 ? depthwise() : Conv::dense(1, log_uniform(max_channels));
-            case ChainKinds::winograd: return one_in(4) ? any_conv() : dense3();
+            case ChainKinds::winograd: return one_in(4) ? any_conv() : winograd_conv();
             case ChainKinds::any: break;
         }
         return any_conv();
     }
 
-    Conv dense3() {
-        Conv conv = Conv::dense(3, log_uniform(128), one_in(4) ? 2 : 1);
-        if (one_in(2)) conv.padding = {uniform(0, 2), uniform(0, 2), uniform(0, 2), uniform(0, 2)};
+    Conv winograd_conv() {
+        Conv conv = Conv::dense(3, log_uniform(128));
+        conv.kernel = pick<Size2>({{3, 3}, {3, 3}, {5, 5}, {1, 3}, {3, 1}, {5, 1}, {1, 7}, {7, 1}, {3, 5}});
+        if (conv.kernel == Size2{3, 3} && one_in(4)) conv.stride = {2, 2};
+        const std::int64_t rows = conv.kernel.h - 1, columns = conv.kernel.w - 1;
+        if (one_in(2))
+            conv.padding = {uniform(0, rows), uniform(0, columns), uniform(0, rows), uniform(0, columns)};
         return conv;
     }
 
