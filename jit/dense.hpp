@@ -31,13 +31,13 @@ namespace tandem::jit {
 
 inline constexpr std::int64_t line_bytes = 64;  // of a cache line
 
-class DenseBody final : public StageBody {
+class DenseBody : public StageBody {
 public:
     /// Registers are leased for the lifetime of the body.
     DenseBody(StageContext context, const Gpr& args, RegPool& gprs, InputPrefetch prefetch);
     void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
 
-private:
+protected:                   // what a body with passes of its own needs, too (strassen.*)
     struct Pass {            // what of its sum an output row gets at once
         Span kernel_rows{};  // inside the image; may be empty
         std::int64_t channels = 0;
@@ -60,7 +60,7 @@ private:
     std::optional<Pass> pass_of(const Span& taps, const KBlock& k) const;
     std::vector<RowRun> row_runs(const StageTile& tile, const KBlock& k) const;
     std::int64_t block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const;
-    void emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row);
+    virtual void emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row);
     void emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k, std::int64_t first_row,
                        std::span<const RowRun> row_runs);
     void emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row,

@@ -42,7 +42,7 @@ std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept {
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
     const StagePlan& stage = plan.stage(i);
     if (uses_amx(stage.dot)) return 2 * amx_parked_bytes(stage);
-    if (!has_k_blocks(stage)) return 0;
+    if (!parks_sums(stage)) return 0;
     const TileGrid grid = tile_grid(problem, plan);
     std::int64_t rows = 0, columns = 0;
     const auto cover = [&](const TileSpans& spans) {

@@ -24,6 +24,11 @@ std::int64_t max_block_channels(const Stage& stage) noexcept;
 /// The stage's sum is cut into K blocks.
 inline bool has_k_blocks(const StagePlan& plan) noexcept { return plan.block_channels > 0; }
 
+/// Its accumulators are parked between pieces of the sum: K blocks, or Strassen's products.
+inline bool parks_sums(const StagePlan& plan) noexcept {
+    return has_k_blocks(plan) || plan.algorithm == Algorithm::strassen;
+}
+
 /// A piece of the sum: all channels of all kernel rows, or some channels of one kernel row.
 struct KBlock {
     Span kernel_rows{}, channels{};
@@ -44,8 +49,9 @@ std::vector<KBlockRun> k_block_runs(const Stage& stage, const StagePlan& plan);
 /// Bytes of the sums of one call with AMX.
 std::int64_t amx_parked_bytes(const StagePlan& plan) noexcept;
 
-/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks;
-/// with AMX those of two calls, as one is finished while the next one multiplies.
+/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks
+/// and with Strassen's products; with AMX those of two calls, as one is finished while the next one
+/// multiplies.
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i);
 
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/output_planes.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/plan/strassen.hpp"
 #include "core/plan/winograd.hpp"
 
 namespace tandem {
@@ -125,7 +126,7 @@ TileCosts::Reach TileCosts::reach(int i, const TileSpans::Stage& spans, const Sp
         reach.old_in_rows = {reach.in_rows.begin,
                              std::clamp(above.end, reach.in_rows.begin, reach.in_rows.end)};
     }
-    const bool flat = is_flat(problem_, plan_, i);
+    const bool flat = is_flat(problem_, plan_, i) && !by_strassen(i);
     reach.share.rows = flat ? (rows.size() > 0 ? 1 : 0) : grid_rows(problem_, plan_, i, rows).size();
     reach.share.width = flat ? rows.size() * columns.size() : columns.size();
     reach.share.row_taps = flat ? static_cast<double>(reach.share.rows) : taps_sum(y, rows);
@@ -162,14 +163,17 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     Phase phase;
     if (reach.rows.size() <= 0 || reach.columns.size() <= 0 || runs.empty()) return phase;
     const std::int64_t m = winograd_tile(plan_.stage(i).algorithm);
-    const auto work = stage.depthwise() ? depthwise_work : m > 1 ? winograd_work : dense_work;
+    const auto work = stage.depthwise() ? depthwise_work
+                      : m > 1           ? winograd_work
+                      : by_strassen(i)  ? strassen_work
+                                        : dense_work;
     phase.work = work(problem_, plan_, i, runs, reach.share, rates_);
     const PanelLayout& panel = panels_[static_cast<std::size_t>(i)];
     const double groups = group_count(runs);
     double panels = 0, channels = 0;
     for (const GroupRun& run : runs) {
         panels += static_cast<double>(run.count * panel.group_bytes(run.vectors));
-        channels += static_cast<double>(run.count) * run.vectors * panel.lanes;
+        channels += static_cast<double>(run.count) * run.vectors * panel.lanes * (panel.halves ? 2 : 1);
     }
     channels = std::min(channels, static_cast<double>(stage.out_channels));
     if (m > 1) {
@@ -192,8 +196,9 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
             ? 1
             : reach.share.row_taps /
                   static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
-    const double block_input = source_bytes(i) * static_cast<double>(plan_.stage(i).block_pixels *
-                                                                     stage.in_channels * stage.conv.kernel.h);
+    double block_input = source_bytes(i) * static_cast<double>(plan_.stage(i).block_pixels *
+                                                               stage.in_channels * stage.conv.kernel.h);
+    if (by_strassen(i)) block_input *= k_blocks(i) / 2;  // a product's are half the channels
     add_weights(phase, i, groups, panels, use, block_input);
     const auto element = static_cast<double>(element_bytes(output_element(problem_, plan_, i)));
     const double written =
@@ -252,8 +257,13 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
         add(level_of(std::max(read_from + panel, mid_reuse_), rates_.caches), distinct * row);
     }
     double again = 0;
-    if (plan_.stage(i).algorithm != Algorithm::direct) {
+    if (is_winograd(plan_.stage(i).algorithm)) {
         again = distinct * row;  // tiles overlap by two rows and columns
+    } else if (by_strassen(i)) {
+        constexpr double read = 1.75;  // three quarters of the pixels, and all their sums
+        again = (groups * read - 1) * distinct * row;
+        // The sums, as many as there are pixels: fetched before they are written, and written back.
+        add(std::max(Level::l2, level_of(distinct * row, rates_.caches)), 2 * distinct * row);
     } else if (stage.depthwise()) {
         const double at_once = plan_.stage(i).block_rows;
         const double reads = static_cast<double>(reach.rows.size()) / at_once *
@@ -289,8 +299,9 @@ void TileCosts::add_planes(Phase& phase, double numbers) const {
     if (level > Level::l1) phase.bytes[index(level)].output += 2 * bytes;
 }
 
-// K blocks that a stage's sum is cut into.
+// K blocks, or products, that a stage's sum is cut into.
 double TileCosts::k_blocks(int i) const {
+    if (by_strassen(i)) return static_cast<double>(strassen_products.size());
     double blocks = 0;
     for (const KBlockRun& run : k_block_runs(problem_.stage(i), plan_.stage(i)))
         blocks += static_cast<double>(run.count);

@@ -220,7 +220,8 @@ std::int64_t winograd_tile(Algorithm algorithm) noexcept {
     switch (algorithm) {
         case Algorithm::winograd4: return 4;
         case Algorithm::winograd2: return 2;
-        case Algorithm::direct: break;
+        case Algorithm::direct:
+        case Algorithm::strassen: break;
     }
     return 1;
 }

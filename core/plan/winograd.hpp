@@ -22,7 +22,8 @@ namespace tandem {
 
 /// Whether stage i can be computed by `algorithm` and the problem's math mode allows it: dense 3x3, stride
 /// 1 (winograd4: also 2, with input channels that fill whole vectors), dilation 1, padding below 3, channel
-/// blocks (if any) as wide as the vectors, an input that is not NCHW. Always true for direct.
+/// blocks (if any) as wide as the vectors, an input that is not NCHW. Strassen: strassen_applies(). Always
+/// true for direct.
 bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept;
 
 /// The points +-a, +-b of m = 4.
@@ -67,7 +68,8 @@ struct WinogradLayout {
 };
 WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i);
 
-/// Bytes that a part needs for its stages' transformed tiles or parked accumulators; the stages take turns.
+/// Bytes that a part needs for its stages' transformed tiles, sums of pixels and parked accumulators; the
+/// stages take turns.
 std::int64_t workspace_bytes(const Problem& problem, const Plan& plan);
 
 /// The GEMM of one point as a stage of its own: 1x1, no post-ops, `tiles` pixels in a row, the channels of
