@@ -108,7 +108,7 @@ Plan own_plan(const Problem& problem, const Kernel& planned, Algorithm algorithm
         plan.stage(i) = {.algorithm = algorithm, .dot = Dot::f32, .block_pixels = 2, .block_vectors = 2};
     }
     plan.tile_w = static_cast<int>(problem.last().out_w);
-    if (algorithm == Algorithm::strassen) plan.tile_h += plan.tile_h % 2;
+    if (plan.stage(problem.stage_count - 1).algorithm == Algorithm::strassen) plan.tile_h += plan.tile_h % 2;
     return plan;
 }
 
