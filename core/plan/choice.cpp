@@ -12,6 +12,7 @@
 #include "core/plan/cost_model.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
+#include "core/plan/strassen.hpp"
 #include "core/plan/tiling.hpp"
 
 namespace tandem {
@@ -205,10 +206,10 @@ private:
                !is_unfused(problem_, plan, threads_);
     }
 
-    // The band of a part, in whole Winograd tiles.
+    // The band of a part, in whole Winograd tiles and pairs of rows.
     int band_rows(const Plan& plan) const {
         const std::int64_t out_h = problem_.last().out_h, band = (out_h + threads_ - 1) / threads_;
-        const std::int64_t m = largest_winograd_tile(plan);
+        const std::int64_t m = std::max(largest_winograd_tile(plan), rows_together(problem_, plan));
         return static_cast<int>(std::min((band + m - 1) / m * m, out_h));
     }
 

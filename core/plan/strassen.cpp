@@ -18,6 +18,10 @@ bool strassen_applies(const Problem& problem, Isa isa, int i) noexcept {
            s.out_channels % two_blocks == 0 && std::min(s.in_channels, s.out_channels) >= least_channels;
 }
 
+std::int64_t rows_together(const Problem& problem, const Plan& plan) noexcept {
+    return plan.stage(problem.stage_count - 1).algorithm == Algorithm::strassen ? 2 : 1;
+}
+
 float strassen_weight(const std::array<float, 4>& quarters, std::int64_t product) noexcept {
     const double b11 = quarters[0], b12 = quarters[1], b21 = quarters[2], b22 = quarters[3], t1 = b12 - b11,
                  t2 = b22 - t1;

@@ -49,6 +49,9 @@ inline constexpr std::array<StrassenProduct, 7> strassen_products{{
     {true, 1, 1, 0, -1, 0, 1},
 }};
 
+/// Rows of the last stage's output that only come together: 2 with Strassen, else 1.
+std::int64_t rows_together(const Problem& problem, const Plan& plan) noexcept;
+
 /// The weight of a product, of B11, B12, B21, B22.
 float strassen_weight(const std::array<float, 4>& quarters, std::int64_t product) noexcept;
 

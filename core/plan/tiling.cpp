@@ -219,11 +219,6 @@ bool prefetch_pays(const Problem& problem, const Plan& plan, std::int64_t l2) {
            0.75 * static_cast<double>(l2);
 }
 
-// Rows of the last stage that only come together.
-int rows_together(const Problem& problem, const Plan& plan) {
-    return plan.stage(problem.stage_count - 1).algorithm == Algorithm::strassen ? 2 : 1;
-}
-
 // Rows per tile where a stage is computed by Winograd: whole tiles, and enough of them that the GEMMs fill
 // a pixel block.
 int winograd_rows(const Problem& problem, const Plan& plan) {
@@ -288,7 +283,7 @@ double busiest_part(const Problem& problem, const Plan& plan, int threads) {
 void balance(const Problem& problem, Plan& plan, int threads) {
     const auto last = static_cast<std::size_t>(problem.stage_count - 1);
     const std::int64_t out_h = problem.last().out_h;
-    const std::int64_t m = std::max<std::int64_t>(largest_winograd_tile(plan), rows_together(problem, plan));
+    const std::int64_t m = std::max(largest_winograd_tile(plan), rows_together(problem, plan));
     std::int64_t groups = 0;
     for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs)
         groups += run.count;
@@ -415,8 +410,8 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     plan.tile_h = problem.stage_count == 1   ? single_rows(last)
                   : problem.stage_count == 2 ? fused_rows(last, plan.tile_w)
                                              : chain_rows(problem, plan, budget);
-    const int together = rows_together(problem, plan),
-              rows = std::max(winograd_rows(problem, plan), together);
+    const auto together = static_cast<int>(rows_together(problem, plan));
+    const int rows = std::max(winograd_rows(problem, plan), together);
     plan.tile_h = std::max(plan.tile_h, rows);
     constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
     fit_tile(problem, plan, budget, rows,
