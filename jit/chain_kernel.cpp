@@ -11,6 +11,7 @@
 #include "jit/depthwise.hpp"
 #include "jit/output_planes.hpp"
 #include "jit/staging.hpp"
+#include "jit/strassen.hpp"
 #include "jit/winograd.hpp"
 
 namespace tandem::jit {
@@ -115,7 +116,7 @@ public:
     }
 
 private:
-    bool uses_winograd(int i) const { return plan_.stage(i).algorithm != Algorithm::direct; }
+    bool uses_winograd(int i) const { return is_winograd(plan_.stage(i).algorithm); }
 
     // Output channels of neighbouring runs.
     Span channels_of(int i, std::span<const GroupRun> runs) const {
@@ -161,6 +162,9 @@ private:
         if (uses_winograd(i))
             return std::make_unique<WinogradBody>(stage_context(i), winograd_[static_cast<std::size_t>(i)],
                                                   args);
+        if (plan_.stage(i).algorithm == Algorithm::strassen)
+            return std::make_unique<StrassenBody>(stage_context(i), strassen_layout(problem_, plan_, i), args,
+                                                  pool);
         if (uses_amx(plan_.stage(i).dot)) return std::make_unique<AmxDenseBody>(stage_context(i), args, pool);
         return std::make_unique<DenseBody>(stage_context(i), args, pool, input_prefetch(problem_, plan_, i));
     }

@@ -9,7 +9,7 @@
 namespace tandem::jit {
 namespace {
 
-bool blocked(const StageContext& context) { return has_k_blocks(context.plan); }
+bool blocked(const StageContext& context) { return parks_sums(context.plan); }
 
 std::optional<RegPool::Lease> lease_if(bool wanted, RegPool& pool, const char* name) {
     if (!wanted) return std::nullopt;

@@ -29,13 +29,13 @@
 
 namespace tandem::jit {
 
-class DenseBody final : public StageBody {
+class DenseBody : public StageBody {
 public:
     /// Registers are leased for the lifetime of the body.
     DenseBody(StageContext context, const Gpr& args, RegPool& gprs, InputPrefetch prefetch);
     void emit_tile(const StageTile& tile, std::span<const GroupRun> runs, std::int64_t first_row) override;
 
-private:
+protected:  // what a body with passes of its own needs, too (strassen.*)
     using Pass = DensePass;
     using RowRun = DenseRowRun;
     struct Block {  // what an inner routine is generated for
@@ -48,7 +48,7 @@ private:
     };
     bool has_k_blocks() const { return parked_.has_value(); }
     std::int64_t block_calls(const StageTile& tile, std::span<const RowRun> row_runs) const;
-    void emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row);
+    virtual void emit_group(const StageTile& tile, const GroupRun& run, std::int64_t first_row);
     void emit_k_blocks(const StageTile& tile, const GroupRun& run, const KBlockRun& k, std::int64_t first_row,
                        std::span<const RowRun> row_runs);
     void emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row,

@@ -91,6 +91,12 @@ Address DenseSums::parked(const Gpr& base, std::int64_t pixel, int vector) const
         .ptr[base + static_cast<std::size_t>(bytes(pixel) + vector * context.panel.vector_bytes)];
 }
 
+void DenseSums::emit_zero() const {
+    for (std::int64_t p = 0; p < pixels; ++p)
+        for (int v = 0; v < group.vectors; ++v)
+            context.simd.zero(acc(p, v));
+}
+
 void DenseSums::emit_resume(const Gpr& from) const {
     for (std::int64_t p = 0; p < pixels; ++p)
         for (int v = 0; v < group.vectors; ++v)

@@ -27,6 +27,8 @@ public:
     /// `pixels` further; the column register is the body's own.
     void emit_step(std::int64_t pixels) const;
 
+    /// Points into the table of input rows.
+    Gpr table() const { return rows_; }
     /// The table's entry of the input row that kernel row `tap` meets.
     Xbyak::RegExp input_row(std::int64_t tap) const;
     /// A vector of the group at a pixel from the current one on.
@@ -68,6 +70,7 @@ struct DenseSums {
     std::int64_t bytes(std::int64_t of_pixels) const {
         return of_pixels * group.vectors * context.panel.vector_bytes;
     }
+    void emit_zero() const;
     /// Sums in memory, as they are.
     void emit_resume(const Gpr& parked) const;
     void emit_park(const Gpr& parked) const;

@@ -99,7 +99,7 @@ Result<std::vector<float>> output_of(const Result<Kernel>& kernel, const Problem
     return call.output();
 }
 
-/// The planner's plan of a kernel, with Winograd wherever it applies if `algorithm` says so.
+/// The planner's plan of a kernel, with Winograd or Strassen wherever it applies if `algorithm` says so.
 Plan own_plan(const Problem& problem, const Kernel& planned, Algorithm algorithm) {
     Plan plan = planned.impl()->code->plan;
     if (algorithm == Algorithm::direct) return plan;
@@ -110,6 +110,7 @@ Plan own_plan(const Problem& problem, const Kernel& planned, Algorithm algorithm
         plan.stage(i) = {.algorithm = algorithm, .dot = Dot::f32, .block_pixels = 2, .block_vectors = 2};
     }
     plan.tile_w = static_cast<int>(problem.last().out_w);
+    if (plan.stage(problem.stage_count - 1).algorithm == Algorithm::strassen) plan.tile_h += plan.tile_h % 2;
     return plan;
 }
 
@@ -118,7 +119,7 @@ struct PlanComparison {
     DataType dtype = DataType::f32;
     std::optional<Math> math{};
     int stages = 2;
-    Algorithm algorithm = Algorithm::direct;  // or Winograd wherever it applies
+    Algorithm algorithm = Algorithm::direct;  // or Winograd or Strassen wherever it applies
     ChainKinds kinds = ChainKinds::any;
 };
 
@@ -330,6 +331,15 @@ TEST_CASE(
             CHECK(compare_plans(engine, chain, what) == std::string());
         }
     }
+}
+
+TEST_CASE("plan: the same bits where the last stage is computed by Strassen") {
+    check_plans(60, [&](std::int64_t i) {
+        return PlanComparison{.math = Math::fast,
+                              .stages = 1 + static_cast<int>(i % 3),
+                              .algorithm = Algorithm::strassen,
+                              .kinds = ChainKinds::strassen};
+    });
 }
 
 TEST_CASE("plan: the same bits where sums are f16, too") {

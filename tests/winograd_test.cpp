@@ -65,7 +65,7 @@ double error_bound(const Problem& problem, const Plan& plan) {
     for (int i = 0; i < problem.stage_count; ++i) {
         const Algorithm algorithm = plan.stage(i).algorithm;
         const double error =
-            algorithm == Algorithm::direct ? direct : winograd_error(problem.stage(i), algorithm);
+            is_winograd(algorithm) ? winograd_error(problem.stage(i), algorithm) : direct;
         squares += error * error;
     }
     return std::sqrt(squares);

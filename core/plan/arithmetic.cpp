@@ -24,7 +24,7 @@ bool any_dot(const Problem& problem, const Plan& plan, const Predicate& predicat
 
 // Winograd's input transform loads any type, as depthwise stages do.
 bool loads_any_type(const Problem& problem, const Plan& plan, int i) noexcept {
-    return problem.stage(i).depthwise() || plan.stage(i).algorithm != Algorithm::direct;
+    return problem.stage(i).depthwise() || is_winograd(plan.stage(i).algorithm);
 }
 
 }  // namespace
@@ -131,7 +131,7 @@ std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
 }
 
 bool stages_source(const Problem& problem, const Plan& plan) noexcept {
-    if (problem.input.factors) return true;
+    if (problem.input.factors || plan.stage(0).algorithm == Algorithm::strassen) return true;
     const Stage& first = problem.stage(0);
     if (loads_any_type(problem, plan, 0)) return false;
     const Dot dot = dot_of(plan, 0);

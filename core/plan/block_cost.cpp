@@ -7,6 +7,7 @@
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "core/plan/register_budget.hpp"
+#include "core/plan/strassen.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
 #include "core/plan/ceil_div.hpp"
@@ -233,6 +234,32 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     }
     work.fma_seconds = work.flops / (rates.peak(block.dot) * 1e9);
     work.seconds = std::max(work.seconds, work.fma_seconds);
+    return work;
+}
+
+BlockWork strassen_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs,
+                        const StageShare& share, const MachineRates& rates) {
+    // Of a pair of pixels and a vector of half the input channels: loads, additions and 4 stores, which cost
+    // two each.
+    constexpr double sum_instructions = 14, outputs = 4;
+    const Stage& stage = problem.stage(i);
+    const auto products = static_cast<std::int64_t>(strassen_products.size());
+    Problem gemm = problem;
+    gemm.stage(i).in_channels = products * stage.in_channels / 2;
+    Plan pieces = plan;
+    pieces.stage(i).block_channels = static_cast<int>(stage.in_channels / 2);
+    StageShare pairs = share;
+    pairs.rows /= 2;
+    pairs.row_taps /= 2;
+    BlockWork work = dense_work(gemm, pieces, i, runs, pairs, rates);
+    work.l1_stores *= outputs;
+    const double lanes = vector_lanes(plan.isa, problem.layout),
+                 pixels = static_cast<double>(pairs.rows * pairs.width);
+    const PortRates& port = rates.port;
+    const double finish = post_op_instructions(stage.conv) * port.fma + port.store;
+    work.seconds += pixels * ns *
+                    (static_cast<double>(stage.in_channels) / 2 / lanes * sum_instructions * rates.transform +
+                     static_cast<double>(stage.out_channels) / 2 / lanes * (outputs - 1) * finish);
     return work;
 }
 

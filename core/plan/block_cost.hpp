@@ -30,6 +30,9 @@ struct StageShare {
 
 BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs,
                      const StageShare& share, const MachineRates& rates);
+/// A Strassen stage: seven products of half the channels, and the sums of pixels. `flops`: the products'.
+BlockWork strassen_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs,
+                        const StageShare& share, const MachineRates& rates);
 /// A Winograd stage: the GEMMs of all points, and the two transforms. `flops` are those of the GEMMs.
 BlockWork winograd_work(const Problem& problem, const Plan& plan, int i, const std::vector<GroupRun>& runs,
                         const StageShare& share, const MachineRates& rates);

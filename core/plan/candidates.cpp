@@ -279,6 +279,16 @@ private:
         return std::min(rows, problem_.stage(i).out_h);
     }
 
+    // Strassen's stages computed directly, for what it leaves no choice in.
+    static Plan with_direct_sums(Plan plan) {
+        for (StagePlan& stage : plan.stages) {
+            if (stage.algorithm != Algorithm::strassen) continue;
+            stage.algorithm = Algorithm::direct;
+            stage.weights_ahead = point_ahead;
+        }
+        return plan;
+    }
+
     // Channels of a K block, or none, where a group's weights leave L1.
     void vary_k_blocks(const Plan& plan) {
         for (int i = 0; i < problem_.stage_count; ++i) {
@@ -287,18 +297,20 @@ private:
                 stage.in_channels * stage.conv.kernel.h * stage.conv.kernel.w < least_blocked_products)
                 continue;
             for (const int channels : {0, 64, 128, 256}) {
-                Plan other = plan;
+                Plan other = with_direct_sums(plan);
                 other.stage(i).block_channels = channels;
                 add_variants(other);
             }
         }
     }
 
-    // How far Winograd's weights are fetched ahead, up to a point's.
+    // How far Winograd's weights are fetched ahead, up to a point's; whether Strassen's are.
     void vary_weights_ahead(const Plan& plan) {
         for (int i = 0; i < problem_.stage_count; ++i) {
-            if (plan.stage(i).algorithm == Algorithm::direct) continue;
-            const std::int64_t point = winograd_layout(problem_, plan, i).gemm.bytes;
+            const Algorithm algorithm = plan.stage(i).algorithm;
+            if (algorithm == Algorithm::direct) continue;
+            const std::int64_t point =
+                is_winograd(algorithm) ? winograd_layout(problem_, plan, i).gemm.bytes : 1;
             for (const int bytes : {0, 8 << 10, 16 << 10, 64 << 10, 128 << 10}) {
                 if (bytes >= point) continue;
                 Plan other = plan;
@@ -335,7 +347,7 @@ private:
         const bool starved = threads_ > 1 && tile_grid(problem_, plan).count() < 2 * threads_;
         if (!starved && !(tiny && threads_ > 1)) return;
         for (const int splits : {threads_, 2 * threads_}) {
-            Plan other = plan;
+            Plan other = with_direct_sums(plan);
             other.channel_splits = splits;
             add_variants(other);
         }
@@ -377,7 +389,7 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
             way.block_pixels = max_depthwise_pixels(problem.stage(i), base.isa, dot, way.block_rows);
         ways.push_back(way);
     }
-    for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4}) {
+    for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4, Algorithm::strassen}) {
         if (!algorithm_applies(problem, base.isa, i, algorithm)) continue;
         StagePlan way = stage;
         way.algorithm = algorithm;

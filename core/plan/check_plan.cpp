@@ -89,6 +89,9 @@ private:
                 "{}.tile_w is {}; {}, all output columns, is accepted with AMX and kernels wider than 1 or "
                 "padding.",
                 tiling_, plan_.tile_w, last.out_w);
+        if (plan_.stage(problem_.stage_count - 1).algorithm == Algorithm::strassen && plan_.tile_h % 2 != 0)
+            refuse("{}.tile_h is {}; even numbers are accepted where the last stage pairs rows for Strassen.",
+                   tiling_, plan_.tile_h);
         const std::int64_t grid = winograd_tile(last, plan_.stage(problem_.stage_count - 1).algorithm).w;
         if (plan_.tile_w % grid != 0 && plan_.tile_w != last.out_w)
             refuse(
@@ -140,16 +143,15 @@ private:
         if (!algorithm_applies(problem_, plan_.isa, i, stage.algorithm))
             return refuse(
                 "{}.algorithm is {}; direct is accepted (Winograd takes dense kernels of 1, 3, 5 and 7 rows "
-                "and "
-                "columns, dilation 1 and stride 1, winograd4 also 3x3 of stride 2 with whole vectors of "
-                "input "
-                "channels, where its error is within 1e-5, math fast, and channel blocks as wide as the "
-                "vectors; "
-                "its input may not be nchw).",
+                "and columns, dilation 1 and stride 1, winograd4 also 3x3 of stride 2 with whole vectors of "
+                "input channels, where its error is within 1e-5, math fast, and channel blocks as wide as the "
+                "vectors; its input may not be nchw. Strassen takes a 1x1 of stride 1 and even rows at the "
+                "end of an f32 chain, 128 channels or more on both sides in multiples of 32, math fast or "
+                "bf16; its output may not be nchw, and +sum has to have all channels).",
                 stage_name(i), to_string(stage.algorithm));
         if (stage.algorithm != Algorithm::direct && stage.dot != Dot::f32)
-            return refuse("{}.dot is {}; f32 is accepted where the stage is computed by Winograd.",
-                          stage_name(i), to_string(stage.dot));
+            return refuse("{}.dot is {}; f32 is accepted where the stage's algorithm is {}.", stage_name(i),
+                          to_string(stage.dot), to_string(stage.algorithm));
         if (dot_applies(problem_, plan_.isa, i, stage.dot)) return;
         std::string accepted;
         for (const Dot other : dots(problem_, plan_.isa, i))
@@ -164,7 +166,7 @@ private:
             refuse("{}.weights_ahead is {}; 0 (no prefetch) and more bytes are accepted.", stage_name(i),
                    stage.weights_ahead);
         if (stage.algorithm == Algorithm::direct && stage.weights_ahead != point_ahead)
-            refuse("{}.weights_ahead is {}; {} is accepted where the stage is not computed by Winograd.",
+            refuse("{}.weights_ahead is {}; {} is accepted where the stage's algorithm is direct.",
                    stage_name(i), stage.weights_ahead, point_ahead);
     }
 
@@ -194,6 +196,9 @@ private:
 
     void splits() {
         const int last = problem_.stage_count - 1;
+        if (plan_.channel_splits > 1 && plan_.stage(last).algorithm == Algorithm::strassen)
+            refuse("{}.channel_splits is {}; 1 is accepted where the last stage's algorithm is {}.", tiling_,
+                   plan_.channel_splits, to_string(plan_.stage(last).algorithm));
         std::int64_t groups = 0;
         for (const GroupRun& run : panel_layout(problem_, plan_, last).runs)
             groups += run.count;

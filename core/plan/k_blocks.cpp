@@ -78,7 +78,7 @@ std::int64_t amx_parked_pixels(std::int64_t width, int vectors) {
 
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i) {
     const StagePlan& stage = plan.stage(i);
-    if (!has_k_blocks(stage)) return uses_amx(stage.dot) ? 2 * amx_parked_bytes : 0;
+    if (!parks_sums(stage)) return uses_amx(stage.dot) ? 2 * amx_parked_bytes : 0;
     const TileGrid grid = tile_grid(problem, plan);
     std::int64_t rows = 0, columns = 0;
     const auto cover = [&](const TileSpans& spans) {

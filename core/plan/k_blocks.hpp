@@ -25,6 +25,11 @@ std::int64_t max_block_channels(const Stage& stage, Dot dot) noexcept;
 /// The stage's sum is cut into K blocks.
 inline bool has_k_blocks(const StagePlan& plan) noexcept { return plan.block_channels > 0; }
 
+/// Its accumulators are parked between pieces of the sum: K blocks, or Strassen's products.
+inline bool parks_sums(const StagePlan& plan) noexcept {
+    return has_k_blocks(plan) || plan.algorithm == Algorithm::strassen;
+}
+
 /// A piece of the sum: all channels of all kernel rows, or some channels of one kernel row.
 struct KBlock {
     Span kernel_rows{}, channels{};
@@ -60,8 +65,9 @@ std::int64_t amx_parked_pixels(std::int64_t width, int vectors);
 /// Bytes of the sums of one call with AMX.
 inline constexpr std::int64_t amx_parked_bytes = amx_sums * amx_rows * amx_row_bytes;
 
-/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks;
-/// else with AMX those of two calls, as one is finished while the next one multiplies.
+/// Most bytes of accumulators that a tile of stage i parks at a time: those of its pixels with K blocks
+/// and with Strassen's products; else with AMX those of two calls, as one is finished while the next one
+/// multiplies.
 std::int64_t parked_bytes(const Problem& problem, const Plan& plan, int i);
 
 }  // namespace tandem

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/plan/post_op_traits.hpp"
+#include "core/plan/strassen.hpp"
 #include "core/plan/winograd.hpp"
 
 namespace tandem {
@@ -129,7 +130,13 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     const bool balanced =
         stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan) ||
                                writes_wide_blocks(problem, plan, i));
-    add_groups(panel, stage, output_layout(problem, i), at_most, balanced);
+    if (plan.stage(i).algorithm != Algorithm::strassen) {
+        add_groups(panel, stage, output_layout(problem, i), at_most, balanced);
+        return panel;
+    }
+    panel.halves = true;
+    panel.row_taps = panel.taps = strassen_products.size() * static_cast<std::size_t>(stage.in_channels) / 2;
+    add_groups(panel, lower_half(stage), output_layout(problem, i), at_most, balanced);
     return panel;
 }
 
@@ -140,7 +147,7 @@ PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i) {
 }
 
 std::int64_t panel_bytes(const Problem& problem, const Plan& plan, int i) {
-    if (plan.stage(i).algorithm != Algorithm::direct) return winograd_layout(problem, plan, i).panel_bytes;
+    if (is_winograd(plan.stage(i).algorithm)) return winograd_layout(problem, plan, i).panel_bytes;
     return panel_layout(problem, plan, i).bytes;
 }
 

@@ -20,6 +20,10 @@
 //            of the four], the kernel columns behind `offset` zero weights (window_vectors()); behind the
 //            last kernel row the zero point's share of all rows
 //
+// With Strassen-Winograd (core/plan/strassen.hpp) groups are those of the lower half of the output channels;
+// behind header and params come those of the group that lies half the channels further, then the weights of
+// each product: [product][input channel of a half][vector][lane].
+//
 // Channels past the last are zero everywhere.
 #pragma once
 
@@ -80,6 +84,7 @@ struct PanelLayout {
     int param_count = 0;  // per-channel post-ops
     bool quantized = false;
     bool permute = false;
+    bool halves = false;  // Strassen: header and params for either half of the output channels
     Dot dot = Dot::f32;
     WeightOrder order = WeightOrder::channel_column;
     std::int64_t zero_point_taps = 0;  // vectors per output vector that a kernel row starts with: dot int8
@@ -106,8 +111,10 @@ struct PanelLayout {
         return factors_offset(vectors) + (quantized ? vectors * vector_bytes : 0);
     }
     std::int64_t weights_offset(int vectors) const noexcept {
-        return permute_offset(vectors) + (permute ? vector_bytes : 0);
+        return halves ? 2 * upper_offset(vectors) : permute_offset(vectors) + (permute ? vector_bytes : 0);
     }
+    /// Of the upper half's header, with `halves`.
+    std::int64_t upper_offset(int vectors) const noexcept { return factors_offset(vectors); }
     std::int64_t group_bytes(int vectors) const noexcept {
         return weights_offset(vectors) + taps * vectors * vector_bytes;
     }

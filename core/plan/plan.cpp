@@ -40,6 +40,7 @@ const char* to_string(Algorithm algorithm) noexcept {
         case Algorithm::direct: return "direct";
         case Algorithm::winograd2: return "winograd2";
         case Algorithm::winograd4: return "winograd4";
+        case Algorithm::strassen: return "strassen";
     }
     return "?";
 }

@@ -15,7 +15,7 @@ namespace tandem {
 
 /// Counts up whenever a plan means other code than before, or when the rules change so much that measured
 /// ratios to them say nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
-inline constexpr int emitter_version = 3;
+inline constexpr int emitter_version = 4;
 
 /// How a stage gets the rows of the stage before it that neighbouring tiles both need.
 enum class Edge : std::uint8_t {
@@ -41,14 +41,18 @@ struct Tiling {
 enum class Backend : std::uint8_t { tandem, libxsmm };
 const char* to_string(Backend backend) noexcept;
 
-/// How a dense stage is computed. Winograd only where Problem::math allows it; F(m, r) along the axes on
-/// which the kernel's extent r is not 1.
+/// How a dense stage is computed. All but direct only where Problem::math allows it. Winograd: F(m, r) along
+/// the axes on which the kernel's extent r is not 1.
 enum class Algorithm : std::uint8_t {
     direct,
     winograd2,  // m = 2: F(2x2, 3x3), F(1x2, 1x7)
     winograd4,  // m = 4
+    strassen,   // one level of Strassen-Winograd (core/plan/strassen.hpp)
 };
 const char* to_string(Algorithm algorithm) noexcept;
+constexpr bool is_winograd(Algorithm algorithm) noexcept {
+    return algorithm != Algorithm::direct && algorithm != Algorithm::strassen;
+}
 
 /// The multiply instructions of a stage (core/plan/arithmetic.hpp). Depthwise stages: f32 or int8.
 enum class Dot : std::uint8_t { f32, bf16, f16, int8, int16, amx_bf16, amx_int8, amx_x3, amx_x6 };
@@ -63,7 +67,7 @@ enum class Broadcast : std::uint8_t {
 };
 const char* to_string(Broadcast broadcast) noexcept;
 
-/// StagePlan::weights_ahead: as far as pays at all, the weights of a point.
+/// StagePlan::weights_ahead: as far as pays at all, the weights of a point or product.
 inline constexpr int point_ahead = std::numeric_limits<int>::max();
 
 /// Algorithm, arithmetic and register blocking of one stage.
@@ -80,7 +84,8 @@ struct StagePlan {
                              // registers at once
     Broadcast broadcast = Broadcast::embedded;  // dense, where can_embed_broadcast() (register_budget.hpp)
     int weights_ahead = point_ahead;  // Winograd: bytes from the weights in use to those prefetched to L2, at
-                                      // most a point's; 0: none
+                                      // most a point's; 0: none. Strassen: bytes of the next product's
+                                      // weights that are prefetched to L1, at most all
     bool operator==(const StagePlan&) const = default;
 };
 

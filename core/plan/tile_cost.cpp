@@ -7,6 +7,7 @@
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/output_planes.hpp"
 #include "core/plan/tiling.hpp"
+#include "core/plan/strassen.hpp"
 #include "core/plan/winograd.hpp"
 
 namespace tandem {
@@ -48,7 +49,7 @@ double group_count(const std::vector<GroupRun>& runs) {
 // Bytes of a stage's weights as its GEMMs read them, over those of the plain ones: a transformed kernel has a
 // weight a point.
 double transformed_share(const Stage& stage, const StagePlan& plan) {
-    if (plan.algorithm == Algorithm::direct) return 1;
+    if (!is_winograd(plan.algorithm)) return 1;
     const WinogradForm form = winograd_form(stage, plan.algorithm);
     return static_cast<double>(form.points() * form.phases.count()) /
            static_cast<double>(stage.conv.kernel.h * stage.conv.kernel.w);
@@ -136,7 +137,7 @@ TileCosts::Reach TileCosts::reach(int i, const TileSpans::Stage& spans, const Sp
         reach.old_in_rows = {reach.in_rows.begin,
                              std::clamp(above.end, reach.in_rows.begin, reach.in_rows.end)};
     }
-    const bool flat = is_flat(problem_, plan_, i);
+    const bool flat = is_flat(problem_, plan_, i) && !by_strassen(i);
     reach.share.rows = flat ? (rows.size() > 0 ? 1 : 0) : grid_rows(problem_, plan_, i, rows).size();
     reach.share.width = flat ? rows.size() * columns.size() : columns.size();
     reach.share.row_taps = flat ? static_cast<double>(reach.share.rows) : taps_sum(y, rows);
@@ -172,15 +173,18 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     const Stage& stage = problem_.stage(i);
     Phase phase;
     if (reach.rows.size() <= 0 || reach.columns.size() <= 0 || runs.empty()) return phase;
-    const bool winograd = plan_.stage(i).algorithm != Algorithm::direct;
-    const auto work = stage.depthwise() ? depthwise_work : winograd ? winograd_work : dense_work;
+    const bool winograd = is_winograd(plan_.stage(i).algorithm);
+    const auto work = stage.depthwise() ? depthwise_work
+                      : winograd        ? winograd_work
+                      : by_strassen(i)  ? strassen_work
+                                        : dense_work;
     phase.work = work(problem_, plan_, i, runs, reach.share, rates_);
     const PanelLayout& panel = panels_[static_cast<std::size_t>(i)];
     const double groups = group_count(runs);
     double panels = 0, channels = 0;
     for (const GroupRun& run : runs) {
         panels += static_cast<double>(run.count * panel.group_bytes(run.vectors));
-        channels += static_cast<double>(run.count) * run.vectors * panel.lanes;
+        channels += static_cast<double>(run.count) * run.vectors * panel.lanes * (panel.halves ? 2 : 1);
     }
     channels = std::min(channels, static_cast<double>(stage.out_channels));
     if (winograd) {
@@ -207,9 +211,10 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     const bool amx = uses_amx(block.dot);
     const std::int64_t pixels_at_once =
         amx ? std::min(reach.share.width, amx_sums / block.block_vectors * amx_rows) : block.block_pixels;
-    const double block_input =
+    double block_input =
         source_bytes(i) * static_cast<double>(pixels_at_once * stage.in_channels * stage.conv.kernel.h) +
         (amx ? 2.0 * amx_parked_bytes : 0);
+    if (by_strassen(i)) block_input *= k_blocks(i) / 2;  // a product's are half the channels
     add_weights(phase, i, groups, panels, use, block_input);
     const auto element = static_cast<double>(element_bytes(output_element(problem_, plan_, i)));
     const double written =
@@ -265,8 +270,13 @@ void TileCosts::add_source(Phase& phase, int i, const Reach& reach, double group
         add(level_of(std::max(read_from + panel, mid_reuse_), rates_.caches), distinct * row);
     }
     double again = 0;
-    if (plan_.stage(i).algorithm != Algorithm::direct) {
+    if (is_winograd(plan_.stage(i).algorithm)) {
         again = distinct * row;  // tiles overlap by two rows and columns
+    } else if (by_strassen(i)) {
+        constexpr double read = 1.75;  // three quarters of the pixels, and all their sums
+        again = (groups * read - 1) * distinct * row;
+        // The sums, as many as there are pixels: fetched before they are written, and written back.
+        add(std::max(Level::l2, level_of(distinct * row, rates_.caches)), 2 * distinct * row);
     } else if (stage.depthwise()) {
         const double at_once = plan_.stage(i).block_rows;
         const double reads = static_cast<double>(reach.rows.size()) / at_once *
@@ -302,8 +312,9 @@ void TileCosts::add_planes(Phase& phase, double numbers) const {
     if (level > Level::l1) phase.bytes[index(level)].output += 2 * bytes;
 }
 
-// K blocks that a stage's sum is cut into.
+// K blocks, or products, that a stage's sum is cut into.
 double TileCosts::k_blocks(int i) const {
+    if (by_strassen(i)) return static_cast<double>(strassen_products.size());
     double blocks = 0;
     for (const KBlockRun& run : k_block_runs(problem_.stage(i), plan_.stage(i)))
         blocks += static_cast<double>(run.count);

@@ -217,7 +217,7 @@ bool is_flat(const Problem& problem, const Plan& plan) noexcept {
 }
 
 Size2 winograd_tile(const Stage& stage, Algorithm algorithm) noexcept {
-    if (algorithm == Algorithm::direct) return {1, 1};
+    if (!is_winograd(algorithm)) return {1, 1};
     const std::int64_t m = algorithm == Algorithm::winograd4 ? 4 : 2;
     return {stage.conv.kernel.h > 1 ? m : 1, stage.conv.kernel.w > 1 ? m : 1};
 }

@@ -12,6 +12,7 @@
 #include "core/plan/panel.hpp"
 #include "core/plan/partition.hpp"
 #include "core/plan/register_budget.hpp"
+#include "core/plan/strassen.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -19,6 +20,20 @@ namespace tandem {
 namespace {
 
 std::int64_t vectors_of(const Stage& stage, int lanes) { return (stage.out_channels + lanes - 1) / lanes; }
+
+// Strassen's products save an eighth of the FMAs and take 3/4 more weights, sums of pixels and parked
+// accumulators: measured 1.04 to 1.06 times faster with 512-bit vectors, where rows of pixels fill the
+// register blocks and the weights stay in L2; slower with 256-bit ones, whose blocks are six pixels
+// (docs/performance.md).
+bool strassen_pays(const Problem& problem, Isa isa, int i) {
+    constexpr std::int64_t least_channels = 256, most_weights = 512 * 512, block = 14, least_pixels = 12;
+    const Stage& s = problem.stage(i);
+    return problem.math == Math::fast && i > 0 && strassen_applies(problem, isa, i) &&
+           vector_lanes(isa, problem.layout) == 16 &&
+           std::min(s.in_channels, s.out_channels) >= least_channels &&
+           s.in_channels * s.out_channels <= most_weights &&
+           balanced_split(s.out_w, block).back() >= least_pixels;
+}
 
 // Vector instructions of a Winograd stage over those of the direct sums: products and transforms of whole
 // tiles, those over the edge included.
@@ -48,6 +63,7 @@ Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
     const Stage& s = problem.stage(i);
     if (has_amx(isa) && problem.dtype != DataType::f16)
         return Algorithm::direct;  // tiles make up for the products that Winograd saves
+    if (strassen_pays(problem, isa, i)) return Algorithm::strassen;
     if (s.conv.stride.h != 1 || s.in_channels < least_channels || s.out_channels < least_channels)
         return Algorithm::direct;
     Algorithm best = Algorithm::direct;
@@ -102,7 +118,8 @@ constexpr double exact_error = 1e-6;  // of sums of f32 products
 // Of a stage's outputs, relative to their largest (docs/math-modes.md): the worst that each way of
 // multiplying measured.
 double stage_error(const Stage& stage, const StagePlan& plan) {
-    if (plan.algorithm != Algorithm::direct) return winograd_error(stage, plan.algorithm);
+    if (is_winograd(plan.algorithm)) return winograd_error(stage, plan.algorithm);
+    if (plan.algorithm == Algorithm::strassen) return 4e-6;
     return plan.dot == Dot::amx_x3 ? 6e-6 : exact_error;
 }
 
@@ -202,8 +219,8 @@ void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
     const int i = problem.stage_count - 1;
     // Of a K block: smaller ones park too often.
     const int channels = uses_amx(plan.stage(i).dot) ? 128 : 256;
-    if (i == 0 || !is_flat(problem, plan) || last.in_channels <= channels ||
-        has_zero_point_sums(plan.stage(i).dot))
+    if (i == 0 || plan.stage(i).algorithm != Algorithm::direct || !is_flat(problem, plan) ||
+        last.in_channels <= channels || has_zero_point_sums(plan.stage(i).dot))
         return;
     const bool few_tiles = tile_grid(problem, plan).tiles_y <= 2;
     if (panel_bytes(problem, plan, i) <= (few_tiles ? l2 / 2 : l2)) return;
@@ -211,6 +228,19 @@ void stream_weights(const Problem& problem, Plan& plan, std::int64_t l2) {
     whole.tile_h = static_cast<int>(last.out_h);
     whole.stage(i).block_channels = channels;
     if (working_bytes(problem, whole) <= l2 / 2) plan = whole;
+}
+
+// The same of Strassen's products: weights of more than half of L2 are announced and, on one thread, read
+// once by a tile of the whole image; prefetching smaller ones gains nothing.
+void stream_products(const Problem& problem, Plan& plan, std::int64_t l2, int threads) {
+    const int last = problem.stage_count - 1;
+    if (panel_bytes(problem, plan, last) <= l2 / 2) {
+        plan.stage(last).weights_ahead = 0;
+        return;
+    }
+    Plan whole = plan;
+    whole.tile_h = static_cast<int>(problem.last().out_h);
+    if (threads == 1 && working_bytes(problem, whole) <= l2 / 2) plan = whole;
 }
 
 // Whether the next band's input is worth prefetching. A GEMM on vectors has room for it in any case; on AMX
@@ -230,7 +260,7 @@ int winograd_rows(const Problem& problem, const Plan& plan) {
     constexpr std::int64_t least_tiles = 14;
     int rows = 1;
     for (int i = 0; i < problem.stage_count; ++i) {
-        if (plan.stage(i).algorithm == Algorithm::direct) continue;
+        if (!is_winograd(plan.stage(i).algorithm)) continue;
         const Size2 tile = winograd_tile(problem.stage(i), plan.stage(i).algorithm);
         const std::int64_t columns = (problem.stage(i).out_w + tile.w - 1) / tile.w;
         rows = std::max<int>(rows, static_cast<int>((least_tiles + columns - 1) / columns * tile.h));
@@ -288,7 +318,7 @@ double busiest_part(const Problem& problem, const Plan& plan, int threads) {
 void balance(const Problem& problem, Plan& plan, int threads) {
     const auto last = static_cast<std::size_t>(problem.stage_count - 1);
     const std::int64_t out_h = problem.last().out_h;
-    const std::int64_t m = largest_winograd_tile(problem, plan).h;
+    const std::int64_t m = std::max(largest_winograd_tile(problem, plan).h, rows_together(problem, plan));
     std::int64_t groups = 0;
     for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs)
         groups += run.count;
@@ -415,16 +445,19 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
     plan.tile_h = problem.stage_count == 1   ? single_rows(last)
                   : problem.stage_count == 2 ? fused_rows(problem, plan)
                                              : chain_rows(problem, plan, budget);
-    const int rows = winograd_rows(problem, plan);
+    const auto together = static_cast<int>(rows_together(problem, plan));
+    const int rows = std::max(winograd_rows(problem, plan), together);
     plan.tile_h = std::max(plan.tile_h, rows);
     constexpr int least_width = 4, least_winograd_width = 56;  // the latter: 14 tiles in a row of them
     fit_tile(problem, plan, budget, rows,
              needs_full_width(problem, plan) ? plan.tile_w
-             : rows > 1                      ? least_winograd_width
+             : rows > together               ? least_winograd_width
                                              : least_width);
+    plan.tile_h -= plan.tile_h % together;
     if (threads == 1) stream_weights(problem, plan, budget);
-    plan.prefetch_next = problem.stage_count <= 2 && is_flat(problem, plan) && plan.tile_h < last.out_h &&
-                         prefetch_pays(problem, plan, budget);
+    if (together > 1) stream_products(problem, plan, budget, threads);
+    plan.prefetch_next = problem.stage_count <= 2 && together == 1 && is_flat(problem, plan) &&
+                         plan.tile_h < last.out_h && prefetch_pays(problem, plan, budget);
     if (threads > 1) balance(problem, plan, threads);
     return plan;
 }

@@ -8,6 +8,7 @@
 
 #include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
+#include "core/plan/strassen.hpp"
 
 namespace tandem {
 namespace {
@@ -44,6 +45,7 @@ TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int l
 
 bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept {
     if (algorithm == Algorithm::direct) return true;
+    if (algorithm == Algorithm::strassen) return strassen_applies(problem, isa, i);
     if (problem.quantized() || problem.reads_planes(i)) return false;
     const Stage& s = problem.stage(i);
     const int lanes = vector_lanes(isa, problem.layout);
@@ -163,9 +165,10 @@ WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i) 
 std::int64_t workspace_bytes(const Problem& problem, const Plan& plan) {
     std::int64_t bytes = 0;
     for (int i = 0; i < problem.stage_count; ++i) {
-        const bool direct = plan.stage(i).algorithm == Algorithm::direct;
-        bytes = std::max(bytes,
-                         direct ? parked_bytes(problem, plan, i) : winograd_layout(problem, plan, i).bytes);
+        const Algorithm algorithm = plan.stage(i).algorithm;
+        bytes = std::max(bytes, is_winograd(algorithm)             ? winograd_layout(problem, plan, i).bytes
+                                : algorithm == Algorithm::strassen ? strassen_layout(problem, plan, i).bytes
+                                                                   : parked_bytes(problem, plan, i));
     }
     return bytes;
 }

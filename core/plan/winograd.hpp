@@ -21,7 +21,7 @@ namespace tandem {
 /// Whether stage i can be computed by `algorithm` and the problem's math mode allows it: dense, kernels of 1,
 /// 3, 5 and 7 rows and columns but 1x1, stride 1 (winograd4 of 3x3: also 2, with input channels that fill
 /// whole vectors), dilation 1, padding below the kernel, channel blocks (if any) as wide as the vectors, an
-/// input that is not NCHW, an error within the mode's. Always true for direct.
+/// input that is not NCHW, an error within the mode's. Strassen: strassen_applies(). Always true for direct.
 bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept;
 
 /// What math fast promises, relative to the largest output.
@@ -75,7 +75,8 @@ struct WinogradLayout {
 };
 WinogradLayout winograd_layout(const Problem& problem, const Plan& plan, int i);
 
-/// Bytes that a part needs for its stages' transformed tiles or parked accumulators; the stages take turns.
+/// Bytes that a part needs for its stages' transformed tiles, sums of pixels and parked accumulators; the
+/// stages take turns.
 std::int64_t workspace_bytes(const Problem& problem, const Plan& plan);
 
 /// The GEMM of one point as a stage of its own: 1x1, no post-ops, `tiles` pixels in a row, the channels of

@@ -36,6 +36,11 @@ std::string stage_line(const KernelImpl& kernel, int i) {
         : stage.depthwise()
             ? fmt::format("{} rows x {} pixels of one channel vector at a time, {} innermost",
                           plan.block_rows, plan.block_pixels, plan.channels_inner ? "channels" : "pixels")
+        : plan.algorithm == Algorithm::strassen ? fmt::format(
+                                                      "one level of Strassen-Winograd on pairs of rows, each "
+                                                      "of 7 products of half the channels a GEMM "
+                                                      "of {} pixels x {} vectors in registers",
+                                                      plan.block_pixels, plan.block_vectors)
         : plan.algorithm != Algorithm::direct
             ? fmt::format(
                   "Winograd {}, the products of each point a GEMM of {} tiles x {} vectors in registers",

@@ -15,6 +15,7 @@ namespace tandem {
 namespace {
 
 std::string way_text(const Stage& stage, const StagePlan& way) {
+    if (way.algorithm == Algorithm::strassen) return "one level of Strassen-Winograd in f32 FMAs";
     if (way.algorithm != Algorithm::direct)
         return fmt::format("Winograd {} in f32 FMAs", winograd_name(stage, way.algorithm));
     const std::int64_t parts = dot_parts(way.dot);
@@ -33,6 +34,8 @@ std::string reason(const KernelImpl& kernel, const MachineRates& rates, const St
     if (others.empty()) return "nothing else applies";
     if (chosen.starts_with("wisdom")) return "measured the fastest";
     if (!chosen.starts_with("chosen by")) return chosen;
+    if (own.algorithm == Algorithm::strassen)
+        return "the rules take it where channels are many and rows of pixels fill the register blocks";
     if (own.algorithm != Algorithm::direct)
         return "the rules take it where channels and tiles are many enough to pay for the transforms";
     if (dot_parts(own.dot) > 1)
@@ -43,9 +46,8 @@ std::string reason(const KernelImpl& kernel, const MachineRates& rates, const St
     if (own.dot == Dot::f32 && rates.peak(Dot::bf16) < rates.gflops() &&
         allows([](const StagePlan& way) { return way.dot == Dot::bf16; }))
         return "this CPU multiplies bf16 at half the rate of f32";
-    if (own.dot == Dot::f32 && allows([](const StagePlan& way) {
-            return way.algorithm != Algorithm::direct || dot_parts(way.dot) > 1;
-        }))
+    if (own.dot == Dot::f32 &&
+        allows([](const StagePlan& way) { return is_winograd(way.algorithm) || dot_parts(way.dot) > 1; }))
         return "the rules leave Winograd to stages of more channels or tiles at stride 1, and split operands "
                "to more channels";
     return "the rules take what needs the fewest instructions";
@@ -99,7 +101,7 @@ std::string stage_line(const KernelImpl& kernel, const MachineRates& rates, int 
     }
     if (!list.empty()) text += fmt::format(" The math mode also allows {}.", list);
     const auto winograd = [](const StagePlan& way) {
-        return way.algorithm != Algorithm::direct;
+        return is_winograd(way.algorithm);
     };
     if (!code.problem.stage(i).depthwise() && !winograd(own) &&
         std::none_of(others.begin(), others.end(), winograd))

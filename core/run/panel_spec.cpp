@@ -58,10 +58,10 @@ PanelSpec panel_spec(const Problem& problem, const Plan& plan, int i) {
     spec.read_bias = read_zero_point(problem, plan, i, 0);
     spec.fill_bias = stored_bias(problem.input_dtype(i), source_element(problem, plan, i));
     spec.offsets = panel_offsets(problem, plan, i);
-    if (plan.stage(i).algorithm == Algorithm::direct)
-        spec.layout = panel_layout(problem, plan, i);
-    else
+    if (is_winograd(plan.stage(i).algorithm))
         add_winograd(spec, problem, plan, i);
+    else
+        spec.layout = panel_layout(problem, plan, i);
     spec.bytes = panel_bytes(problem, plan, i);
     return spec;
 }

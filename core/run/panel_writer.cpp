@@ -10,6 +10,7 @@
 
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/post_op_traits.hpp"
+#include "core/plan/strassen.hpp"
 
 namespace tandem {
 namespace {
@@ -83,6 +84,7 @@ public:
                 first_channel_ = (run.first_vector + g * run.vectors) * layout_.lanes;
                 write_header(run);
                 write_params();
+                if (layout_.halves) write_upper_half(run);
                 if (layout_.quantized) write_quantization();
                 if (layout_.permute) write_permutation();
                 if (layout_.taps > 0 && !by_windows()) write_weights();
@@ -99,7 +101,9 @@ private:
         return std::min<std::int64_t>(std::int64_t{vectors_} * layout_.lanes,
                                       stage_.out_channels - first_channel_);
     }
-    std::int64_t inputs() const { return stage_.depthwise() ? 1 : stage_.in_channels; }
+    std::int64_t inputs() const {
+        return stage_.depthwise() ? 1 : layout_.halves ? layout_.taps : stage_.in_channels;
+    }
     bool by_windows() const { return stage_.depthwise() && layout_.dot == Dot::int8; }
 
     void write_header(const GroupRun& run) {
@@ -110,6 +114,15 @@ private:
         if (run.residual_vectors > 0) header.residual = offsets_.residual.of(first_channel_);
         header.far = layout_.quantized && !outputs_fit_s32() ? 1 : 0;
         std::memcpy(group_, &header, sizeof header);
+    }
+
+    // Header and parameters of the group half the channels further.
+    void write_upper_half(const GroupRun& run) {
+        PanelWriter upper = *this;
+        upper.group_ += layout_.upper_offset(vectors_);
+        upper.first_channel_ += stage_.out_channels / 2;
+        upper.write_header(run);
+        upper.write_params();
     }
 
     // Whether no output of the group can leave the range of s32 before it is clamped, computed in f32 as the
@@ -333,12 +346,31 @@ void write_winograd(const PanelSpec& spec, const StageWeights& weights, std::byt
     }
 }
 
+// Each product's combination of the quarters of the weights.
+void write_strassen(const PanelSpec& spec, const StageWeights& weights, std::byte* panel) {
+    const Stage& stage = spec.stage;
+    const std::int64_t k = stage.in_channels / 2, n = stage.out_channels / 2;
+    const QuantNumbers none;
+    PanelWriter(
+        stage, spec.layout, spec.offsets, weights, none,
+        [&](std::int64_t channel, std::int64_t in, std::int64_t) {
+            const auto quarter = [&](std::int64_t row, std::int64_t column) {
+                return weights.weights[static_cast<std::size_t>((channel + column * n) * stage.in_channels +
+                                                                in % k + row * k)];
+            };
+            return strassen_weight({quarter(0, 0), quarter(0, 1), quarter(1, 0), quarter(1, 1)}, in / k);
+        })
+        .write(panel);
+}
+
 }  // namespace
 
 void write_panel(const PanelSpec& spec, const Quantization& input, const StageWeights& weights,
                  std::byte* panel) {
     if (spec.winograd)
         write_winograd(spec, weights, panel);
+    else if (spec.layout.halves)
+        write_strassen(spec, weights, panel);
     else
         write_direct(spec, input, weights, panel);
 }

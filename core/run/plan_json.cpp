@@ -65,7 +65,8 @@ void each_stage_field(AnyStage& stage, Visit&& visit) {
 
 constexpr std::array edges{Edge::recompute, Edge::sliding, Edge::stored};
 constexpr std::array backends{Backend::tandem, Backend::libxsmm};
-constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4};
+constexpr std::array algorithms{Algorithm::direct, Algorithm::winograd2, Algorithm::winograd4,
+                                Algorithm::strassen};
 constexpr const auto& values_of(Edge) { return edges; }
 constexpr const auto& values_of(Backend) { return backends; }
 constexpr const auto& values_of(Algorithm) { return algorithms; }

@@ -22,6 +22,8 @@ public:
     ConvChain chain() {
         ConvChain chain = ConvChain::of(
             {uniform(1, 3), log_uniform(max_channels), uniform(1, max_extent), uniform(1, max_extent)});
+        if (options_.kinds == ChainKinds::strassen)
+            chain.input = {1, halved_channels(), 2 * uniform(1, 5), uniform(1, 16)};
         chain.layout =
             options_.layout.value_or(pick<Layout>({Layout::nhwc, Layout::nchw16c, Layout::nchw8c}));
         const std::int64_t stages = options_.min_stages == options_.max_stages
@@ -141,6 +143,7 @@ private:
             case ChainKinds::depthwise_pointwise:
                 return stage % 2 == 0 ? depthwise() : Conv::dense(1, log_uniform(max_channels));
             case ChainKinds::winograd: return one_in(4) ? any_conv() : winograd_conv();
+            case ChainKinds::strassen: return one_in(4) ? same_size(depthwise()) : pointwise_of_halves();
             case ChainKinds::any: break;
         }
         return any_conv();
@@ -155,6 +158,9 @@ private:
             conv.padding = {uniform(0, rows), uniform(0, columns), uniform(0, rows), uniform(0, columns)};
         return conv;
     }
+
+    std::int64_t halved_channels() { return 32 * uniform(4, 6); }
+    Conv pointwise_of_halves() { return Conv::dense(1, halved_channels()); }
 
     static Conv same_size(Conv conv) {
         conv.stride = {};

@@ -11,6 +11,7 @@ namespace tandem::test {
 enum class ChainKinds {
     depthwise_pointwise,  // a depthwise 3, 5 or 7 with stride 1 or 2, then a dense 1x1, and so on
     winograd,             // mostly dense ones that Winograd applies to
+    strassen,             // ends with a dense 1x1 that Strassen applies to, mostly
     any,                  // every field anything that validates
 };
 
