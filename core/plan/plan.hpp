@@ -15,7 +15,7 @@ namespace tandem {
 
 /// Counts up whenever a plan means other code than before, or when the rules change so much that measured
 /// ratios to them say nothing any more: wisdom of another version is not used (core/run/wisdom.hpp).
-inline constexpr int emitter_version = 3;
+inline constexpr int emitter_version = 4;
 
 /// How a stage gets the rows of the stage before it that neighbouring tiles both need.
 enum class Edge : std::uint8_t {
@@ -71,8 +71,9 @@ struct StagePlan {
     Dot dot = Dot::f32;
     int block_pixels =
         0;  // dense: output pixels of a microkernel; depthwise: output pixels of a row at a time
-    int block_vectors = 1;        // dense: output-channel vectors of a microkernel
-    int block_rows = 1;           // depthwise: output rows at a time
+    int block_vectors = 1;  // dense: output-channel vectors of a microkernel; depthwise: of channels at a
+                            // time, see depthwise_vectors() (tiling.hpp)
+    int block_rows = 1;     // depthwise: output rows at a time
     bool channels_inner = false;  // depthwise: all channels of a pixel block before the next block (NHWC
                                   // input), else the reverse
     int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in
