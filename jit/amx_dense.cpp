@@ -284,6 +284,8 @@ void AmxDenseBody::emit_products(const TileRun& run, int vectors) {
             const Xbyak::Tmm pixels(first_pixels + static_cast<int>(t)), weight(first_weights + v);
             if (context_.plan.dot == Dot::amx_int8)
                 code_.tdpbusd(sums(t, v), pixels, weight);
+            else if (context_.plan.dot == Dot::amx_f16)
+                code_.tdpfp16ps(sums(t, v), pixels, weight);
             else
                 code_.tdpbf16ps(sums(t, v), pixels, weight);
         }

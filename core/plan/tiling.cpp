@@ -30,7 +30,7 @@ Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
     constexpr std::int64_t least_channels = 32;
     const std::int64_t least_tiles = dot_applies(problem, isa, i, Dot::f16) ? 32 : 9;
     const Stage& s = problem.stage(i);
-    if (has_amx(isa) && problem.dtype != DataType::f16)
+    if (problem.dtype == DataType::f16 ? isa.has(IsaFeature::amx_fp16) : has_amx(isa))
         return Algorithm::direct;  // tiles make up for the products that Winograd saves
     if (!algorithm_applies(problem, isa, i, Algorithm::winograd4) || s.conv.stride.h != 1 ||
         s.in_channels < least_channels || s.out_channels < least_channels)
