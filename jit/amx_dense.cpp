@@ -370,10 +370,13 @@ void AmxDenseBody::emit_weights(int tile, int vectors, std::int64_t column_part,
 }
 
 void AmxDenseBody::emit_product(int sum, int pixels, int weights) {
+    const Xbyak::Tmm to(sum), a(pixels), b(weights);
     if (context_.plan.dot == Dot::amx_int8)
-        code_.tdpbusd(Xbyak::Tmm(sum), Xbyak::Tmm(pixels), Xbyak::Tmm(weights));
+        code_.tdpbusd(to, a, b);
+    else if (context_.plan.dot == Dot::amx_f16)
+        code_.tdpfp16ps(to, a, b);
     else
-        code_.tdpbf16ps(Xbyak::Tmm(sum), Xbyak::Tmm(pixels), Xbyak::Tmm(weights));
+        code_.tdpbf16ps(to, a, b);
 }
 
 // From parked sums to the output.

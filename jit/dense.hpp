@@ -65,6 +65,7 @@ protected:  // what a body with passes of its own needs, too (strassen.*)
     void emit_chunk(const Block& block, int groups, bool prefetch);
     void emit_weights_ahead(const Block& block, int group, int groups);
     void emit_taps(const Block& block, int group, int kw);
+    void emit_broadcast(const Vec& v, const Xbyak::RegExp& from);
     void emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Operand& pixel, int product);
     bool starts_from_bias() const;
     std::int64_t fmas(const Block& block) const;

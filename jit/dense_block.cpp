@@ -151,7 +151,8 @@ void DenseBody::emit_channels(const Block& block) {
     const int chunk = unroll(block);
     const bool one_block = context_.in.block >= context_.stage->in_channels;
     const std::int64_t per_block = one_block ? chunk : context_.in.block / per_group;
-    const std::int64_t block_stride = one_block ? chunk * 4 : context_.in.block_stride;
+    const std::int64_t group_bytes = dot_group_bytes(context_.plan.dot);
+    const std::int64_t block_stride = one_block ? chunk * group_bytes : context_.in.block_stride;
     // Few planes of one dot group each (NCHW) are unrolled.
     const bool planes = !one_block && context_.in.block == per_group && fmas(block) * groups <= unrolled_fmas;
     const std::int64_t full = planes ? 0 : groups / per_block, rest = groups - full * per_block;
@@ -165,9 +166,9 @@ void DenseBody::emit_channels(const Block& block) {
         emit_loop(code_, count, chunks, [&] {
             emit_chunk(block, chunk, chunks == 1);
             emit_add(code_, weights, chunk * group_weights);
-            emit_add(code_, input, chunk * 4);
+            emit_add(code_, input, chunk * group_bytes);
         });
-        emit_add(code_, input, block_stride - per_block * 4);
+        emit_add(code_, input, block_stride - per_block * group_bytes);
         emit_add(code_, next, prefetch_step);
         emit_prefetch_upcoming(code_, args_, upcoming_, per_block * fmas(block) / fmas_a_cycle);
     });
@@ -175,7 +176,7 @@ void DenseBody::emit_channels(const Block& block) {
         const int now = static_cast<int>(std::min<std::int64_t>(chunk, rest - done));
         emit_chunk(block, now, false);
         emit_add(code_, weights, now * group_weights);
-        if (done + now < rest) emit_add(code_, input, planes ? block_stride : now * 4);
+        if (done + now < rest) emit_add(code_, input, planes ? block_stride : now * group_bytes);
     }
     if (prefetch_.lines > 0)
         emit_add(code_, next, prefetch_.lines * prefetch_.source.pixel - full * prefetch_step);
@@ -245,10 +246,19 @@ void DenseBody::emit_taps(const Block& block, int group, int kw) {
             continue;
         }
         const int x = first_broadcast + turn++ % broadcasts;
-        code_.vbroadcastss(simd.vec(x), code_.dword[from]);
+        emit_broadcast(simd.vec(x), from);
         for (int v = 0; v < block.group.vectors; ++v)
             emit_multiply(acc(block, p, v), sums(block).in_width(v, first_weight + v),
                           sums(block).in_width(v, x), product);
+    }
+}
+
+// A pixel's dot group in every lane.
+void DenseBody::emit_broadcast(const Vec& v, const Xbyak::RegExp& from) {
+    switch (context_.plan.dot) {
+        case Dot::wide_bf16: code_.vbcstnebf162ps(v, code_.word[from]); break;
+        case Dot::wide_f16: code_.vbcstnesh2ps(v, code_.word[from]); break;
+        default: code_.vbroadcastss(v, code_.dword[from]); break;
     }
 }
 
@@ -256,13 +266,16 @@ void DenseBody::emit_taps(const Block& block, int group, int kw) {
 void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Operand& pixel, int product) {
     const bool evex = context_.simd.avx512();
     switch (context_.plan.dot) {
-        case Dot::f32: code_.vfmadd231ps(a, weight, pixel); break;
+        case Dot::f32:
+        case Dot::wide_bf16:
+        case Dot::wide_f16: code_.vfmadd231ps(a, weight, pixel); break;
         case Dot::bf16: code_.vdpbf16ps(a, weight, pixel); break;
         case Dot::f16: code_.vfmadd231ph(a, weight, pixel); break;
         case Dot::int8:
             code_.vpdpbusd(a, Simd::like(a, pixel.getIdx()), weight,
                            evex ? Xbyak::EvexEncoding : Xbyak::VexEncoding);
             break;
+        case Dot::signed_int8: code_.vpdpbssd(a, Simd::like(a, pixel.getIdx()), weight); break;
         case Dot::int16: {
             const Vec sum = Simd::like(a, product);
             code_.vpmaddwd(sum, weight, pixel);
@@ -272,7 +285,8 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
         case Dot::amx_bf16:
         case Dot::amx_int8:
         case Dot::amx_x3:
-        case Dot::amx_x6: break;  // jit/amx_dense.cpp
+        case Dot::amx_x6:
+        case Dot::amx_f16: break;  // jit/amx_dense.cpp
     }
 }
 
@@ -296,7 +310,8 @@ Xbyak::RegExp DenseBody::pixel_address(std::int64_t pixel, int kw, int group) co
     const Conv& conv = context_.stage->conv;
     const std::int64_t column = pixel * conv.stride.w + kw * conv.dilation.w;
     const Gpr input = input_;
-    const std::int64_t at = column * context_.in.pixel + group * 4 - column_bias(context_);
+    const std::int64_t at =
+        column * context_.in.pixel + group * dot_group_bytes(context_.plan.dot) - column_bias(context_);
     return at < 0 ? input - static_cast<std::size_t>(-at) : input + static_cast<std::size_t>(at);
 }
 

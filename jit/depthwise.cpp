@@ -131,7 +131,7 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
     const Axis axis = column_axis(*context_.stage);
     emit_loop(code_, local(Local::groups), run.count, [&] {
         emit_pointers(group, false);
-        for (const BlockRun& block : blocks(group)) {
+        for (const BlockRun& block : blocks(group, run)) {
             emit_loop(code_, local(Local::blocks), block.count, [&] {
                 emit_block(group, run, block);
                 emit_input_steps(group, block.width * axis.stride * context_.in.pixel);
@@ -141,7 +141,7 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
                     emit_add(code_, residual_[i], block.width * context_.residual.pixel);
             });
         }
-        emit_add(code_, panel, context_.panel.group_bytes(1));
+        emit_add(code_, panel, context_.panel.group_bytes(run.vectors));
     });
 }
 
@@ -150,27 +150,32 @@ void DepthwiseBody::emit_channels_inner(const RowGroup& group, const GroupRun& r
     const Axis axis = column_axis(*context_.stage);
     for (const Local x : {Local::input_x, Local::output_x, Local::residual_x})
         code_.mov(local(x), 0);
-    for (const BlockRun& block : blocks(group)) {
+    for (const BlockRun& block : blocks(group, run)) {
         emit_loop(code_, local(Local::blocks), block.count, [&] {
             emit_loop(code_, local(Local::groups), run.count, [&] {
                 emit_pointers(group, true);
                 emit_block(group, run, block);
-                emit_add(code_, panel, context_.panel.group_bytes(1));
+                emit_add(code_, panel, context_.panel.group_bytes(run.vectors));
             });
-            emit_add(code_, panel, -run.count * context_.panel.group_bytes(1));
+            emit_add(code_, panel, -run.count * context_.panel.group_bytes(run.vectors));
             code_.add(local(Local::input_x), immediate(block.width * axis.stride * context_.in.pixel));
             code_.add(local(Local::output_x), immediate(block.width * context_.out.pixel));
             code_.add(local(Local::residual_x), immediate(block.width * context_.residual.pixel));
         });
     }
-    emit_add(code_, panel, run.count * context_.panel.group_bytes(1));
+    emit_add(code_, panel, run.count * context_.panel.group_bytes(run.vectors));
 }
 
-// Windows come in pairs and outputs are packed by fours: blocks of whole fours, but for the last.
-std::vector<BlockRun> DepthwiseBody::blocks(const RowGroup& group) const {
-    const int at_most = context_.plan.block_pixels;
-    const bool fours = by_windows() && at_most >= packed_pixels;
-    return block_runs(column_axis(*context_.stage), group.segment, at_most, fours ? packed_pixels : 1);
+// Windows serve pairs of pixels, and outputs are packed by fours unless it is channels that are: blocks of
+// whole fours or pairs, but for the last. Single vectors behind quads have blocks of their own.
+std::vector<BlockRun> DepthwiseBody::blocks(const RowGroup& group, const GroupRun& run) const {
+    const StagePlan& plan = context_.plan;
+    const int at_most =
+        run.vectors == plan.block_vectors
+            ? plan.block_pixels
+            : max_depthwise_pixels(*context_.stage, context_.simd.isa, plan.dot, plan.block_rows);
+    const std::int64_t step = !by_windows() ? 1 : run.vectors == quad_vectors ? 2 : packed_pixels;
+    return block_runs(column_axis(*context_.stage), group.segment, at_most, at_most >= step ? step : 1);
 }
 
 // Points input_, output_ and residual_ at the current channels of the first pixel of the row, or of the
@@ -223,6 +228,7 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
     code_.note(fmt::format("{}: depthwise block, {} rows x {} px, input columns {}-{}{}", context_.name(),
                            group.taps.size(), block.width, block.columns.begin, block.columns.end,
                            run.tail_lanes ? fmt::format(", tail of {} channels", run.tail_lanes) : ""));
+    if (run.vectors == quad_vectors) return emit_block_by_quads(group, run, block);
     if (by_windows()) return emit_block_by_windows(group, run, block);
     if (context_.panel.permute)
         code_.vmovups(context_.simd.vec(permute_register()), panel_vector(context_.panel.permute_offset(1)));
@@ -238,7 +244,8 @@ void DepthwiseBody::emit_block(const RowGroup& group, const GroupRun& run, const
             }
         }
     }
-    emit_sums(group, block, [&](std::size_t input_index) { emit_input_row(group, run, block, input_index); });
+    emit_sums(group, run, block,
+              [&](std::size_t input_index) { emit_input_row(group, run, block, input_index); });
     emit_epilogue(group, run, block);
 }
 
@@ -249,7 +256,7 @@ void DepthwiseBody::emit_input_pointer(const RowGroup& group, std::size_t input_
 }
 
 // `row` adds an input row to the accumulators; none where the block's columns are all padding.
-void DepthwiseBody::emit_sums(const RowGroup& group, const BlockRun& block,
+void DepthwiseBody::emit_sums(const RowGroup& group, const GroupRun& run, const BlockRun& block,
                               const std::function<void(std::size_t)>& row) {
     const std::size_t inputs = block.columns.size() > 0 ? input_rows(group).size() : 0;
     if (!loops()) {
@@ -258,7 +265,7 @@ void DepthwiseBody::emit_sums(const RowGroup& group, const BlockRun& block,
             row(i);
         }
     } else if (inputs > 0) {
-        emit_kernel_rows([&] {
+        emit_kernel_rows(run, [&] {
             const Gpr input = input_.front(), table = loop_->table, column = *column_;
             code_.mov(input, code_.ptr[table]);
             code_.add(input, column);
@@ -268,18 +275,18 @@ void DepthwiseBody::emit_sums(const RowGroup& group, const BlockRun& block,
 }
 
 // The loop over the kernel rows inside the image; `row` finds its weights by row_vector(0, ...).
-void DepthwiseBody::emit_kernel_rows(const std::function<void()>& row) {
+void DepthwiseBody::emit_kernel_rows(const GroupRun& run, const std::function<void()>& row) {
     const Gpr table = loop_->table, weights = loop_->weights, left = loop_->left, panel = panel_;
     code_.mov(table, rows_.operator Gpr());
-    code_.lea(weights, code_.ptr[panel + static_cast<std::size_t>(context_.panel.weights_offset(1))]);
-    code_.add(weights, loop_->first_weights.operator Gpr());
+    code_.lea(weights, code_.ptr[panel + loop_->first_weights.operator Gpr() * run.vectors +
+                                 static_cast<std::size_t>(context_.panel.weights_offset(run.vectors))]);
     code_.mov(left.cvt32(), loop_->count.operator Gpr().cvt32());
     Label next_row;
     code_.align(16);
     code_.L(next_row);
     row();
     emit_add(code_, table, context_.stage->conv.dilation.h * 8);
-    emit_add(code_, weights, context_.panel.row_taps * context_.panel.vector_bytes);
+    emit_add(code_, weights, context_.panel.row_taps * run.vectors * context_.panel.vector_bytes);
     code_.dec(left.cvt32());
     code_.jnz(next_row, CodeBlock::T_NEAR);
 }
@@ -304,13 +311,13 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
     const Simd& simd = context_.simd;
     const Axis x = column_axis(*context_.stage);
     const Gpr input = input_pointer(input_index);
-    const int first_weight = first_free(group, block);
+    const int first_weight = first_free(group, run, block);
     int next = first_weight;
     const std::vector<Use> uses = uses_of(group, input_index);
     const bool held = holds_kernel_row(*context_.stage, simd.isa, context_.plan.block_rows);
     for (const Use& use : uses)
         for (std::int64_t kw = 0; held && kw < x.kernel; ++kw)
-            code_.vmovups(in_width(run, next++), row_vector(use.tap, kw));
+            code_.vmovups(in_width(run, next++), row_vector(run, use.tap, kw));
     const int loaders = simd.registers() - reserved_registers(run) - next;
     const Simd::Lanes lanes = input_lanes(run);
     int turn = 0;
@@ -327,7 +334,7 @@ void DepthwiseBody::emit_input_row(const RowGroup& group, const GroupRun& run, c
                 if (distance < 0 || distance % x.stride != 0 || distance / x.stride >= block.width) continue;
                 taps.push_back({acc(group, run, uses[i].row, distance / x.stride),
                                 first_weight + static_cast<int>(static_cast<std::int64_t>(i) * x.kernel + kw),
-                                row_vector(uses[i].tap, kw)});
+                                row_vector(run, uses[i].tap, kw)});
             }
         }
         if (taps.empty()) continue;
@@ -375,10 +382,13 @@ void DepthwiseBody::emit_epilogue(const RowGroup& group, const GroupRun& run, co
     };
     EpilogueBlock epilogue{
         .group = run,
-        .vectors = {0, 1},
+        .vectors = {0, run.vectors},
         .rows = static_cast<std::int64_t>(group.taps.size()),
         .pixels = block.width,
-        .acc = [&](const Place& at) { return acc(group, run, static_cast<std::size_t>(at.row), at.pixel); },
+        .acc =
+            [&](const Place& at) {
+                return acc(group, run, static_cast<std::size_t>(at.row), at.pixel, at.vector);
+            },
         .output =
             [&](const Place& at) {
                 return address(output_[static_cast<std::size_t>(at.row)], at.pixel * context_.out.pixel);
@@ -390,7 +400,7 @@ void DepthwiseBody::emit_epilogue(const RowGroup& group, const GroupRun& run, co
             },
         .temps = {},
         .biased = true};
-    for (int i = first_free(group, block); i < context_.simd.registers() - reserved_registers(run); ++i)
+    for (int i = first_free(group, run, block); i < context_.simd.registers() - reserved_registers(run); ++i)
         epilogue.temps.push_back(i);
     epilogue_.emit(epilogue);
 }
@@ -415,10 +425,10 @@ Vec DepthwiseBody::in_width(const GroupRun& run, int index) const {
     return context_.tail_vector(run.tail_lanes).half ? Vec(Xbyak::Ymm(index)) : context_.simd.vec(index);
 }
 
-Vec DepthwiseBody::acc(const RowGroup& group, const GroupRun& run, std::size_t row,
-                       std::int64_t pixel) const {
-    return in_width(run,
-                    static_cast<int>(pixel) * static_cast<int>(group.taps.size()) + static_cast<int>(row));
+Vec DepthwiseBody::acc(const RowGroup& group, const GroupRun& run, std::size_t row, std::int64_t pixel,
+                       int vector) const {
+    const int place = static_cast<int>(pixel) * static_cast<int>(group.taps.size()) + static_cast<int>(row);
+    return in_width(run, place * run.vectors + vector);
 }
 
 Address DepthwiseBody::panel_vector(std::int64_t offset) const {
@@ -427,9 +437,11 @@ Address DepthwiseBody::panel_vector(std::int64_t offset) const {
 }
 
 // A vector of a kernel row of the panel. Where kernel rows are looped over, row 0 is the current one.
-Address DepthwiseBody::row_vector(std::int64_t kernel_row, std::int64_t vector) const {
-    const std::int64_t at = (kernel_row * context_.panel.row_taps + vector) * context_.panel.vector_bytes;
-    if (!loops()) return panel_vector(context_.panel.weights_offset(1) + at);
+Address DepthwiseBody::row_vector(const GroupRun& run, std::int64_t kernel_row, std::int64_t tap,
+                                  int vector) const {
+    const std::int64_t at =
+        ((kernel_row * context_.panel.row_taps + tap) * run.vectors + vector) * context_.panel.vector_bytes;
+    if (!loops()) return panel_vector(context_.panel.weights_offset(run.vectors) + at);
     const Gpr weights = loop_->weights;
     return code_.ptr[weights + static_cast<std::size_t>(at)];
 }

@@ -19,6 +19,8 @@
 //         for each kernel row: point at its input row and its weights; as above
 #pragma once
 
+#include <array>
+
 #include "jit/epilogue.hpp"
 #include "jit/stage_body.hpp"
 
@@ -41,9 +43,19 @@ private:
         std::size_t row;   // of the group
         std::int64_t tap;  // kernel row that meets it there
     };
+    struct WindowUse {  // of a window: the pixel whose products it has, and their weight vector of a kernel
+                        // row
+        std::int64_t pixel, vector;
+        Span columns;  // that are multiplied
+    };
     struct Window {            // jit/depthwise_int8.cpp; columns are counted from the block's virtual column
         std::int64_t first;    // of four
         Span needed, present;  // columns that are multiplied, that exist
+    };
+    static constexpr std::int64_t window_columns = 4, window_step = 2;
+    struct QuadRegisters {  // jit/depthwise_quads.cpp
+        std::array<Xbyak::Zmm, 2> pair;
+        Xbyak::Zmm window;
     };
     std::vector<Use> uses_of(const RowGroup& group, std::size_t input_index) const;
     /// Input rows of a row group, counted from tap 0 of its first row.
@@ -57,15 +69,23 @@ private:
     void emit_input_pointers(const RowGroup& group, bool with_columns);
     void emit_input_steps(const RowGroup& group, std::int64_t bytes);
     void emit_input_pointer(const RowGroup& group, std::size_t input_index);
-    void emit_sums(const RowGroup& group, const BlockRun& block, const std::function<void(std::size_t)>& row);
-    void emit_kernel_rows(const std::function<void()>& row);
-    std::vector<BlockRun> blocks(const RowGroup& group) const;
+    void emit_sums(const RowGroup& group, const GroupRun& run, const BlockRun& block,
+                   const std::function<void(std::size_t)>& row);
+    void emit_kernel_rows(const GroupRun& run, const std::function<void()>& row);
+    std::vector<BlockRun> blocks(const RowGroup& group, const GroupRun& run) const;
     void emit_block(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_block_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_zero_points_of(const RowGroup& group, const GroupRun& run, const BlockRun& block, int vector);
     void emit_looped_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block);
     void emit_input_row_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block,
                                    std::size_t input_index);
+    std::vector<WindowUse> window_uses(const BlockRun& block, std::int64_t first) const;
+    void emit_block_by_quads(const RowGroup& group, const GroupRun& run, const BlockRun& block);
+    void emit_input_row_by_quads(const RowGroup& group, const GroupRun& run, const BlockRun& block,
+                                 std::size_t input_index);
+    void emit_column_pair(std::size_t input_index, std::int64_t column, const Span& present,
+                          const QuadRegisters& registers);
     void emit_window(const GroupRun& run, std::size_t input_index, const Window& window, const Xbyak::Zmm& v,
                      const Xbyak::Xmm& spare);
     void emit_transposition(const Xbyak::Zmm& v, const Xbyak::Operand& columns);
@@ -84,14 +104,15 @@ private:
     Simd::Lanes input_lanes(const GroupRun& run) const;
     int reserved_registers(const GroupRun& run) const;
     Vec in_width(const GroupRun& run, int index) const;
-    Vec acc(const RowGroup& group, const GroupRun& run, std::size_t row, std::int64_t pixel) const;
+    Vec acc(const RowGroup& group, const GroupRun& run, std::size_t row, std::int64_t pixel,
+            int vector = 0) const;
     Address panel_vector(std::int64_t offset) const;
-    Address row_vector(std::int64_t kernel_row, std::int64_t vector) const;
+    Address row_vector(const GroupRun& run, std::int64_t kernel_row, std::int64_t tap, int vector = 0) const;
     Address local(Local name) const { return code_.qword[args_ + local_offset(name)]; }
 
     // Vector registers behind the accumulators.
-    int first_free(const RowGroup& group, const BlockRun& block) const {
-        return static_cast<int>(group.taps.size()) * static_cast<int>(block.width);
+    int first_free(const RowGroup& group, const GroupRun& run, const BlockRun& block) const {
+        return static_cast<int>(group.taps.size()) * static_cast<int>(block.width) * run.vectors;
     }
     int permute_register() const { return context_.simd.registers() - 1; }
     int input_mask_register() const {
@@ -107,7 +128,8 @@ private:
     std::optional<RegPool::Lease> column_;  // of the current pixel block, from an input row's pointer, where
                                             // input_ is one register for all rows
     struct KernelRowLoop {
-        RegPool::Lease first_weights, count;  // offset of the first kernel row's weights; kernel rows
+        RegPool::Lease first_weights,
+            count;  // offset of the first kernel row's weights, a vector; kernel rows
         RegPool::Lease table, weights, left;  // of the current kernel row; kernel rows left
     };
     std::optional<KernelRowLoop> loop_;  // where kernel rows are looped over

@@ -21,7 +21,6 @@
 namespace tandem::jit {
 namespace {
 
-constexpr std::int64_t window_columns = 4, window_step = 2;
 constexpr int dword_index = 31, byte_index = 30;  // registers; with vpermb the latter alone
 
 // 4 x 4 bytes in each 128-bit lane, as the index operand of vpshufb.
@@ -45,12 +44,29 @@ Span common(const Span& a, const Span& b) { return {std::max(a.begin, b.begin), 
 
 }  // namespace
 
+// The pixels of a block that a window from column `first` on has a share in.
+std::vector<DepthwiseBody::WindowUse> DepthwiseBody::window_uses(const BlockRun& block,
+                                                                 std::int64_t first) const {
+    const std::int64_t stride = context_.stage->conv.stride.w, columns = context_.stage->conv.kernel.w;
+    std::vector<WindowUse> uses;
+    for (std::int64_t p = 0; p < block.width; ++p) {
+        const std::int64_t begin = p * stride, offset = begin % window_step,
+                           distance = first - (begin - offset);
+        if (distance < 0 || distance % window_columns != 0 ||
+            distance / window_columns >= window_vectors(columns, offset))
+            continue;
+        uses.push_back({p, distance / window_columns + (offset > 0 ? window_vectors(columns, 0) : 0),
+                        common({first, first + window_columns}, {begin, begin + columns})});
+    }
+    return uses;
+}
+
 void DepthwiseBody::emit_block_by_windows(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
     const bool by_bytes = has_vbmi(context_.simd.isa);
     if (!by_bytes) code_.vmovdqu32(Xbyak::Zmm(dword_index), transposed_dwords(code_));
     code_.vmovdqu32(Xbyak::Zmm(byte_index), by_bytes ? transposed_columns(code_) : transposed_bytes(code_));
     emit_zero_points(group, run, block);
-    emit_sums(group, block,
+    emit_sums(group, run, block,
               [&](std::size_t input_index) { emit_input_row_by_windows(group, run, block, input_index); });
     emit_epilogue(group, run, block);
 }
@@ -58,13 +74,19 @@ void DepthwiseBody::emit_block_by_windows(const RowGroup& group, const GroupRun&
 // Accumulators begin with what the sums of all kernel rows inside the image owe to the zero point.
 void DepthwiseBody::emit_zero_points(const RowGroup& group, const GroupRun& run, const BlockRun& block) {
     if (loops() || block.columns.size() == 0) return emit_looped_zero_points(group, run, block);
+    for (int vector = 0; vector < run.vectors; ++vector)
+        emit_zero_points_of(group, run, block, vector);
+}
+
+void DepthwiseBody::emit_zero_points_of(const RowGroup& group, const GroupRun& run, const BlockRun& block,
+                                        int vector) {
     const auto share = [&](std::int64_t kernel_row) {
-        return row_vector(kernel_row, 0);
+        return row_vector(run, kernel_row, 0, vector);
     };
     const std::int64_t rows = context_.stage->conv.kernel.h;
     for (std::size_t row = 0; row < group.taps.size(); ++row) {
         const Span& taps = group.taps[row];
-        const Vec first = acc(group, run, row, 0);
+        const Vec first = acc(group, run, row, 0, vector);
         if (taps.size() == 0)
             context_.simd.zero(first);
         else
@@ -73,9 +95,9 @@ void DepthwiseBody::emit_zero_points(const RowGroup& group, const GroupRun& run,
             code_.vpaddd(first, first, share(tap));
         for (std::int64_t p = 1; p < block.width; ++p) {
             if (taps.size() == rows)
-                code_.vmovdqu32(acc(group, run, row, p), share(rows));
+                code_.vmovdqu32(acc(group, run, row, p, vector), share(rows));
             else
-                code_.vmovdqa32(acc(group, run, row, p), first);
+                code_.vmovdqa32(acc(group, run, row, p, vector), first);
         }
     }
 }
@@ -83,54 +105,51 @@ void DepthwiseBody::emit_zero_points(const RowGroup& group, const GroupRun& run,
 // The same in a loop over the kernel rows; none where the block's columns are all padding.
 void DepthwiseBody::emit_looped_zero_points(const RowGroup& group, const GroupRun& run,
                                             const BlockRun& block) {
-    const Vec first = acc(group, run, 0, 0);
-    context_.simd.zero(first);
+    const auto first = [&](int vector) {
+        return acc(group, run, 0, 0, vector);
+    };
+    for (int v = 0; v < run.vectors; ++v)
+        context_.simd.zero(first(v));
     if (group.taps.front().size() > 0 && block.columns.size() > 0)
-        emit_kernel_rows([&] { code_.vpaddd(first, first, row_vector(0, 0)); });
+        emit_kernel_rows(run, [&] {
+            for (int v = 0; v < run.vectors; ++v)
+                code_.vpaddd(first(v), first(v), row_vector(run, 0, 0, v));
+        });
     for (std::size_t row = 0; row < group.taps.size(); ++row)
         for (std::int64_t p = row == 0 ? 1 : 0; p < block.width; ++p)
-            code_.vmovdqa32(acc(group, run, row, p), first);
+            for (int v = 0; v < run.vectors; ++v)
+                code_.vmovdqa32(acc(group, run, row, p, v), first(v));
 }
 
 // One input row into every accumulator it reaches.
 void DepthwiseBody::emit_input_row_by_windows(const RowGroup& group, const GroupRun& run,
                                               const BlockRun& block, std::size_t input_index) {
-    const PanelLayout& panel = context_.panel;
     const std::int64_t stride = context_.stage->conv.stride.w, columns = context_.stage->conv.kernel.w,
                        vectors = window_row_vectors(*context_.stage);
-    int next = first_free(group, block);
+    int next = first_free(group, run, block);
     const std::vector<Use> uses = uses_of(group, input_index);
     for (const Use& use : uses)
         for (std::int64_t v = 0; v < vectors; ++v)
-            code_.vmovdqu32(in_width(run, next++), row_vector(use.tap, panel.zero_point_taps + v));
+            code_.vmovdqu32(in_width(run, next++),
+                            row_vector(run, use.tap, context_.panel.zero_point_taps + v));
+    const auto weights = [&](std::size_t use, std::int64_t vector) {
+        return in_width(run, first_free(group, run, block) +
+                                 static_cast<int>(static_cast<std::int64_t>(use) * vectors + vector));
+    };
     const std::int64_t reach = (block.width - 1) * stride + columns;
     for (std::int64_t first = 0; first < reach; first += window_step) {
-        struct Product {
-            Vec acc, weight;
-        };
-        std::vector<Product> products;
+        const std::vector<WindowUse> pixels = window_uses(block, first);
+        if (pixels.empty()) continue;
         Span needed{reach, 0};
-        for (std::int64_t p = 0; p < block.width; ++p) {
-            const std::int64_t begin = p * stride, offset = begin % window_step,
-                               distance = first - (begin - offset);
-            if (distance < 0 || distance % window_columns != 0 ||
-                distance / window_columns >= window_vectors(columns, offset))
-                continue;
-            const Span read = common({first, first + window_columns}, {begin, begin + columns});
-            needed = {std::min(needed.begin, read.begin), std::max(needed.end, read.end)};
-            const std::int64_t vector =
-                distance / window_columns + (offset > 0 ? window_vectors(columns, 0) : 0);
-            for (std::size_t i = 0; i < uses.size(); ++i)
-                products.push_back(
-                    {acc(group, run, uses[i].row, p),
-                     in_width(run, first_free(group, block) +
-                                       static_cast<int>(static_cast<std::int64_t>(i) * vectors + vector))});
-        }
-        if (products.empty()) continue;
+        for (const WindowUse& pixel : pixels)
+            needed = {std::min(needed.begin, pixel.columns.begin), std::max(needed.end, pixel.columns.end)};
         emit_ahead(group, input_index, {first, first + window_step});
         emit_window(run, input_index, {first, needed, block.columns}, Xbyak::Zmm(next), Xbyak::Xmm(next + 1));
-        for (const Product& product : products)
-            code_.vpdpbusd(product.acc, Simd::like(product.acc, next), product.weight, Xbyak::EvexEncoding);
+        for (const WindowUse& pixel : pixels)
+            for (std::size_t i = 0; i < uses.size(); ++i) {
+                const Vec sum = acc(group, run, uses[i].row, pixel.pixel);
+                code_.vpdpbusd(sum, Simd::like(sum, next), weights(i, pixel.vector), Xbyak::EvexEncoding);
+            }
     }
 }
 

@@ -80,13 +80,19 @@ void round_to_upper_half(const Simd& simd, const Vec& v, std::span<const int> te
     }
 }
 
+// vcvtneps2bf16 on the ISA's registers.
+bool converts_to_bf16(const Simd& simd) {
+    return simd.avx512() ? has_bf16(simd.isa) : simd.isa.has(IsaFeature::avx_ne_convert);
+}
+
+void convert_to_bf16(const Simd& simd, const Vec& v) {
+    simd.code.vcvtneps2bf16(half(v), v, simd.avx512() ? Xbyak::EvexEncoding : Xbyak::VexEncoding);
+}
+
 // 16-bit elements in the low half of the register.
 void narrow_to_bf16(const Simd& simd, const Vec& v, std::span<const int> temps) {
     CodeBlock& code = simd.code;
-    if (has_bf16(simd.isa)) {
-        code.vcvtneps2bf16(half(v), v);
-        return;
-    }
+    if (converts_to_bf16(simd)) return convert_to_bf16(simd, v);
     round_to_upper_half(simd, v, temps);
     code.vpsrld(v, v, 16);
     if (simd.avx512()) {
@@ -297,8 +303,8 @@ void emit_round(const Simd& simd, Element element, const Vec& v, std::span<const
     if (element == Element::f16) {
         code.vcvtps2ph(half(v), v, 0);
         code.vcvtph2ps(v, half(v));
-    } else if (has_bf16(simd.isa)) {
-        code.vcvtneps2bf16(half(v), v);
+    } else if (converts_to_bf16(simd)) {
+        convert_to_bf16(simd, v);
         code.vpmovzxwd(v, half(v));
         code.vpslld(v, v, 16);
     } else {

@@ -85,6 +85,7 @@ void Epilogue::emit_stores(const EpilogueBlock& block) const {
     const bool by_opmask = simd_.avx512();
     const int mask = by_opmask ? output_mask : block.temps[0];
     const bool has_tail = block.vectors.end == block.group.vectors;
+    if (panel_.quads && block.group.vectors == quad_vectors) return emit_quad_stores(block);
     if (!by_opmask && has_tail) simd_.load_mask({block.group.tail_lanes, mask});
     const std::span<const int> temps = std::span(block.temps).subspan(by_opmask ? 0 : 1);
     for (std::int64_t row = 0; row < block.rows; ++row) {
@@ -99,6 +100,18 @@ void Epilogue::emit_stores(const EpilogueBlock& block) const {
             }
         }
         store_vectors(context_, stores, mask, temps);
+    }
+}
+
+void Epilogue::emit_quad_stores(const EpilogueBlock& block) const {
+    for (std::int64_t row = 0; row < block.rows; ++row) {
+        for (std::int64_t pixel = 0; pixel < block.pixels; ++pixel) {
+            std::vector<Vec> vectors;
+            for (int v = 0; v < quad_vectors; ++v)
+                vectors.push_back(block.acc({row, pixel, v}));
+            emit_quad_store(context_, code_.ptr[block.output({row, pixel, 0})], vectors, quant(),
+                            block.temps);
+        }
     }
 }
 

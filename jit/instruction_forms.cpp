@@ -93,6 +93,10 @@ std::vector<Row> common_arithmetic() {
         TANDEM_VVV(vunpckhps, first),
         TANDEM_VVV(vunpcklpd, first),
         TANDEM_VVV(vunpckhpd, first),
+        TANDEM_VVV(vpunpcklbw, first),
+        TANDEM_VVV(vpunpckhbw, first),
+        TANDEM_VVV(vpunpcklwd, first),
+        TANDEM_VVV(vpunpckhwd, first),
         TANDEM_VVV(vpackssdw, first),
         TANDEM_VVV(vpacksswb, first),
         TANDEM_VVV(vpackusdw, first),
@@ -217,6 +221,15 @@ std::vector<Row> vnni_vex() {
              TANDEM_EMIT(c.vpdpbusd(o.vec(o.to), o.vec(o.first), whole(c, o.from), Xbyak::VexEncoding))}};
 }
 
+std::vector<Row> vnni_int8() { return {TANDEM_VVV(vpdpbssd, to), TANDEM_VVM(vpdpbssd, to)}; }
+
+std::vector<Row> ne_convert() {
+    return {{"vcvtneps2bf16", "h, v (VEX)", first,
+             TANDEM_EMIT(c.vcvtneps2bf16(o.half(o.to), o.vec(o.first), Xbyak::VexEncoding))},
+            {"vbcstnebf162ps", "v, m", none, TANDEM_EMIT(c.vbcstnebf162ps(o.vec(o.to), c.word[o.from]))},
+            {"vbcstnesh2ps", "v, m", none, TANDEM_EMIT(c.vbcstnesh2ps(o.vec(o.to), c.word[o.from]))}};
+}
+
 std::vector<Row> bf16() {
     return {TANDEM_VVV(vdpbf16ps, to),
             TANDEM_VVM(vdpbf16ps, to),
@@ -272,6 +285,8 @@ void add_tile_forms(Table& table) {
     };
     product(IsaFeature::amx_bf16, "tdpbf16ps",
             TANDEM_EMIT(c.tdpbf16ps(Xbyak::Tmm(o.to), Xbyak::Tmm(o.first), Xbyak::Tmm(o.second))));
+    product(IsaFeature::amx_fp16, "tdpfp16ps",
+            TANDEM_EMIT(c.tdpfp16ps(Xbyak::Tmm(o.to), Xbyak::Tmm(o.first), Xbyak::Tmm(o.second))));
     product(IsaFeature::amx_int8, "tdpbusd",
             TANDEM_EMIT(c.tdpbusd(Xbyak::Tmm(o.to), Xbyak::Tmm(o.first), Xbyak::Tmm(o.second))));
 }
@@ -283,6 +298,8 @@ std::vector<InstructionForm> make_forms() {
     table.add({wide, wide, evex_arithmetic()});
     table.add({wide.with(IsaFeature::vnni), wide.with(IsaFeature::vnni), vnni_evex()});
     table.add_ymm(Isa::avx2_vnni, vnni_vex());
+    table.add_ymm(Isa::avx2.with(IsaFeature::avx_vnni_int8), vnni_int8());
+    table.add_ymm(Isa::avx2.with(IsaFeature::avx_ne_convert), ne_convert());
     table.add({wide.with(IsaFeature::bf16), wide.with(IsaFeature::bf16), bf16()});
     table.add({wide.with(IsaFeature::fp16), wide.with(IsaFeature::fp16), fp16()});
     table.add({wide.with(IsaFeature::vbmi), wide.with(IsaFeature::vbmi), vbmi()});

@@ -86,17 +86,18 @@ void emit_quantization(const StageContext& context, std::span<const Vec> accs, b
 
 namespace {
 
-// Bytes of up to four pixels' 16 channels, one pixel behind the other.
-void emit_pack(const StageContext& context, std::span<const Vec> pixels, const QuantAddress& quant,
+// Up to four vectors of integers as bytes of the first: of each 128-bit lane of the first vector, then of the
+// second's, and so on.
+void emit_pack(const StageContext& context, std::span<const Vec> vectors, const QuantAddress& quant,
                const Xbyak::Zmm& temp) {
     CodeBlock& code = context.simd.code;
-    const auto pixel = [&](std::size_t i) {
-        return Xbyak::Zmm(pixels[std::min(i, pixels.size() - 1)].getIdx());
+    const auto vector = [&](std::size_t i) {
+        return Xbyak::Zmm(vectors[std::min(i, vectors.size() - 1)].getIdx());
     };
-    const Xbyak::Zmm packed = pixel(0), behind = pixels.size() > 2 ? pixel(2) : packed;
+    const Xbyak::Zmm packed = vector(0), behind = vectors.size() > 2 ? vector(2) : packed;
     const bool is_signed = context.out_dtype == DataType::s8;
-    code.vpackssdw(packed, packed, pixel(1));
-    if (pixels.size() > 2) code.vpackssdw(behind, behind, pixel(3));
+    code.vpackssdw(packed, packed, vector(1));
+    if (vectors.size() > 2) code.vpackssdw(behind, behind, vector(3));
     if (is_signed)
         code.vpacksswb(packed, packed, behind);
     else
@@ -118,8 +119,6 @@ void emit_pack(const StageContext& context, std::span<const Vec> pixels, const Q
     }
     if (stored_bias(context.out_dtype, context.out_element) != 0)
         code.vpxord(packed, packed, code.constant_bits(0x80808080));
-    code.vmovdqu32(temp, transposed_dwords(code));
-    code.vpermd(packed, temp, packed);
 }
 
 }  // namespace
@@ -129,7 +128,10 @@ void emit_packed_store(const StageContext& context, const Address& to, std::span
     CodeBlock& code = context.simd.code;
     const int index = pixels[0].getIdx();
     const Xbyak::Zmm packed(index);
-    emit_pack(context, pixels, quant, Xbyak::Zmm(temps[0]));
+    const Xbyak::Zmm order(temps[0]);
+    emit_pack(context, pixels, quant, order);
+    code.vmovdqu32(order, transposed_dwords(code));
+    code.vpermd(packed, order, packed);
     if (tail_lanes > 0 && context.tail_store != TailStore::anything) {
         const std::uint32_t lanes = (1u << tail_lanes) - 1;
         code.kmovq(byte_mask, code.constant_bits(lanes << 16 | lanes));
@@ -151,6 +153,12 @@ void emit_packed_store(const StageContext& context, const Address& to, std::span
     }
     for (; stored < pixels.size(); ++stored)
         code.vextracti32x4(at(stored), packed, static_cast<std::uint8_t>(stored));
+}
+
+void emit_quad_store(const StageContext& context, const Address& to, std::span<const Vec> vectors,
+                     const QuantAddress& quant, std::span<const int> temps) {
+    emit_pack(context, vectors, quant, Xbyak::Zmm(temps[0]));
+    context.simd.code.vmovdqu32(to, vectors[0]);
 }
 
 Address transposed_dwords(CodeBlock& code) {

@@ -40,6 +40,10 @@ void emit_quantization(const StageContext& context, std::span<const Vec> accs, b
 void emit_packed_store(const StageContext& context, const Address& to, std::span<const Vec> pixels,
                        int tail_lanes, const QuantAddress& quant, std::span<const int> temps);
 
+/// The same of one pixel whose accumulators are the vectors of a quad (quad_place()): 64 channels.
+void emit_quad_store(const StageContext& context, const Address& to, std::span<const Vec> vectors,
+                     const QuantAddress& quant, std::span<const int> temps);
+
 /// 4 x 4 dwords: dword i of 128-bit lane j to dword j of lane i, as the index operand of vpermd.
 Address transposed_dwords(CodeBlock& code);
 

@@ -27,7 +27,8 @@ Plan plan_with(const Problem& problem, Isa isa, Dot dot, int rows, bool channels
     StagePlan& stage = plan.stages[0];
     stage.dot = dot;
     stage.block_rows = rows;
-    stage.block_pixels = max_depthwise_pixels(problem.stage(0), isa, dot, rows);
+    stage.block_vectors = depthwise_vectors(problem, plan, 0);
+    stage.block_pixels = max_depthwise_pixels(problem.stage(0), isa, dot, rows, stage.block_vectors);
     stage.channels_inner = channels_inner;
     return plan;
 }

@@ -115,7 +115,8 @@ TEST_CASE("foreign code: the machine decides, not the host") {
     REQUIRE(one.ok());
     REQUIRE(other.ok());
     CHECK(explain(*one->impl()) != explain(*other->impl()));  // rates of a CPU that halves 512-bit FMAs
-    const Problem quantised = problem_of(layers[4]);
+    const Problem quantised =
+        problem_of({"1x48x12x12:dw3+bias+relu:conv1o64+bias", DataType::u8, Math::fast});
     const Result<Kernel> with = kernel_on(quantised, Isa::avx512_vnni.with(IsaFeature::vbmi)),
                          without = kernel_on(quantised, Isa::avx512_vnni);
     REQUIRE(with.ok());

@@ -113,6 +113,13 @@ TEST_CASE("profile: errors name the member, its value and what is accepted") {
     CHECK(changed("/rates/zmm/dense/0/fixed", 0) == "");
 }
 
+TEST_CASE("profile: a file from before a dot existed gives it what is usual") {
+    for (const Machine& machine : known_machines())
+        for (const auto& width : {machine.measured->ymm, machine.measured->zmm})
+            for (const Dot dot : all_dots)
+                if (width) CHECK(width->peak(dot) > 0);
+}
+
 TEST_CASE("profile: bodies are interpolated, and stand for what is beyond them") {
     MachineRates rates = sample_rates(Isa::avx512);
     rates.dense = {{2, 10, true, 5.5, 4}, {2, 14, true, 7.7, 8}};

@@ -70,6 +70,30 @@ TEST_CASE("panel: a channel multiplier brings a permutation") {
     CHECK(panel.runs[1].input_tail_lanes == 5);
 }
 
+TEST_CASE("panel: 64 channels at a time are groups of four vectors, the others single ones") {
+    ConvChain chain = *ConvChain::parse("1x149x4x4:dw3+bias");
+    chain.dtype = DataType::u8;
+    const Problem problem = *make_problem(chain);
+    Plan plan;
+    plan.isa = Isa::avx512_vnni;
+    plan.stages[0] = {.dot = Dot::int8, .block_vectors = quad_vectors};
+    const PanelLayout panel = panel_layout(problem, plan, 0);
+    CHECK(panel.quads);
+    REQUIRE(panel.runs.size() == 3);
+    CHECK(panel.runs[0].vectors == 4);
+    CHECK(panel.runs[0].count == 2);
+    CHECK(panel.runs[0].tail_lanes == 0);
+    CHECK(panel.runs[1].first_vector == 8);
+    CHECK(panel.runs[1].vectors == 1);
+    CHECK(panel.runs[2].tail_lanes == 5);
+    std::vector<bool> taken(64);
+    for (std::int64_t c = 0; c < 64; ++c)
+        taken[static_cast<std::size_t>(quad_place(c))] = true;
+    CHECK(taken == std::vector<bool>(64, true));
+    CHECK(quad_place(4) == 16);
+    CHECK(quad_place(16) == 4);
+}
+
 TEST_CASE("panel: a residual with fewer channels") {
     const PanelLayout panel = panel_of(problem_of("1x20x4x4:conv1o48+sum(20)"), Isa::avx512);
     REQUIRE(panel.runs.size() == 3);

@@ -42,12 +42,15 @@ int pick(std::mt19937_64& engine, std::int64_t low, std::int64_t high) {
 void randomise_blocks(const Stage& stage, Isa isa, StagePlan& plan, std::mt19937_64& engine) {
     const bool depthwise = stage.depthwise(), amx = uses_amx(plan.dot);
     plan.block_rows = depthwise ? pick(engine, 1, max_depthwise_rows(stage)) : 1;
-    plan.block_vectors = depthwise ? 1 : pick(engine, 1, amx ? 2 : 6);
+    plan.block_vectors = !depthwise                              ? pick(engine, 1, amx ? 2 : 6)
+                         : plan.dot == Dot::int8 && engine() % 2 ? quad_vectors
+                                                                 : 1;
     const bool chooses = !depthwise && can_embed_broadcast(isa, plan.dot);
     plan.broadcast = chooses && engine() % 2 ? Broadcast::registers : Broadcast::embedded;
-    plan.block_pixels = pick(engine, 1,
-                             depthwise ? max_depthwise_pixels(stage, isa, plan.dot, plan.block_rows)
-                                       : max_dense_pixels(isa, plan, plan.block_vectors));
+    plan.block_pixels =
+        pick(engine, 1,
+             depthwise ? max_depthwise_pixels(stage, isa, plan.dot, plan.block_rows, plan.block_vectors)
+                       : max_dense_pixels(isa, plan, plan.block_vectors));
     plan.channels_inner = engine() % 2;
     const bool winograd = plan.algorithm != Algorithm::direct;
     plan.weights_ahead = winograd && engine() % 2 ? pick(engine, 0, 100000) : point_ahead;
@@ -196,7 +199,7 @@ TEST_CASE("plan: an impossible decision is an error that names it and what is ac
         {"plan.stages[0].block_rows is 0", [](Plan& p) { p.stages[0].block_rows = 0; }, "1 to 4"},
         {"plan.stages[0].block_rows is 5", [](Plan& p) { p.stages[0].block_rows = 5; }, "1 to 4"},
         {"plan.stages[1].block_rows is 2", [](Plan& p) { p.stages[1].block_rows = 2; }, "1 to 1"},
-        {"plan.stages[0].block_vectors is 2", [](Plan& p) { p.stages[0].block_vectors = 2; }, "1 to 1"},
+        {"plan.stages[0].block_vectors is 2", [](Plan& p) { p.stages[0].block_vectors = 2; }, "1 is"},
         {"plan.stages[1].block_vectors is 0", [](Plan& p) { p.stages[1].block_vectors = 0; }, "1 to 6"},
         {"plan.stages[1].block_vectors is 7", [](Plan& p) { p.stages[1].block_vectors = 7; }, "1 to 6"},
         {"plan.stages[0].block_pixels is 0", [](Plan& p) { p.stages[0].block_pixels = 0; }, "1 to 11"},

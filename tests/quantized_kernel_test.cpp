@@ -27,7 +27,9 @@ std::shared_ptr<const Plan> plan_with(const Problem& problem, Isa isa, Dot dot) 
         StagePlan& stage = plan.stage(i);
         if (!problem.stage(i).depthwise()) continue;
         stage.dot = dot;
-        stage.block_pixels = max_depthwise_pixels(problem.stage(i), isa, dot, stage.block_rows);
+        stage.block_vectors = depthwise_vectors(problem, plan, i);
+        stage.block_pixels =
+            max_depthwise_pixels(problem.stage(i), isa, dot, stage.block_rows, stage.block_vectors);
     }
     return check_plan(problem, plan) ? std::make_shared<const Plan>(plan) : nullptr;
 }
@@ -60,7 +62,7 @@ int lowest(DataType type) { return type == DataType::u8 ? 0 : -128; }
 /// A convolution of six rows of `width` pixels, for every zero point at an end, and one between.
 std::string check_windows(const std::string& conv, std::int64_t width) {
     Context context;
-    for (const std::int64_t channels : {5, 16, 24, 40}) {
+    for (const std::int64_t channels : {5, 16, 24, 69}) {
         ConvChain single = *ConvChain::parse(fmt::format("1x{}x6x{}:{}+bias+relu6", channels, width, conv));
         for (const Layout layout : {Layout::nhwc, Layout::nchw16c, Layout::nchw8c}) {
             for (const DataType dtype : {DataType::u8, DataType::s8}) {

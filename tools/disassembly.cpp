@@ -11,6 +11,8 @@
 #include <optional>
 #include <vector>
 
+#include "jit/newer_instructions.hpp"
+
 namespace tandem::tool {
 
 namespace {
@@ -68,6 +70,8 @@ Line Disassembly::decode(std::size_t offset, std::size_t end) const {
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
     const auto status =
         ZydisDecoderDecodeFull(&decoder_, code_.data() + offset, end - offset, &instruction, operands);
+    if (const auto newer = jit::decode_newer(code_.subspan(offset, end - offset)))
+        return {offset, newer->length, jit::to_string(*newer), {}};
     if (!ZYAN_SUCCESS(status))
         return {offset, 1, fmt::format("db {:#04x}", std::to_integer<unsigned>(code_[offset])), {}};
     Line line{offset, instruction.length, {}, {}};

@@ -111,12 +111,12 @@ double operations_of(const InstructionForm& form) {
         return name.starts_with(text);
     };
     if (form.width == FormWidth::tile) {
-        const double pairs = begins("tdpbf16") ? 2 : begins("tdpb") ? 4 : 0;
+        const double pairs = begins("tdpbf16") || begins("tdpfp16") ? 2 : begins("tdpb") ? 4 : 0;
         return bytes / 4 * 16 * pairs * 2;
     }
     if ((begins("vfmadd") || begins("vfnmadd")) && name.ends_with("ps")) return bytes / 4 * 2;
     if (begins("vdpbf16ps") || begins("vfmadd231ph") || begins("vpmaddwd")) return bytes / 2 * 2;
-    return begins("vpdpbusd") ? bytes * 2 : 0;
+    return begins("vpdpb") ? bytes * 2 : 0;
 }
 
 Result<InstructionTables> time_instructions(Isa isa, const CycleClock& clock, const SampleOptions& options) {

@@ -33,8 +33,12 @@ Element dot_source(Dot dot) noexcept {
     switch (dot) {
         case Dot::f32: return Element::f32;
         case Dot::bf16:
+        case Dot::wide_bf16:
         case Dot::amx_bf16: return Element::bf16;
-        case Dot::f16: return Element::f16;
+        case Dot::f16:
+        case Dot::wide_f16:
+        case Dot::amx_f16: return Element::f16;
+        case Dot::signed_int8: return Element::s8;
         case Dot::int8:
         case Dot::amx_int8: return Element::u8;
         case Dot::int16: return Element::s16;
@@ -44,7 +48,9 @@ Element dot_source(Dot dot) noexcept {
     return Element::f32;
 }
 
-Element dot_weight(Dot dot) noexcept { return has_zero_point_sums(dot) ? Element::s8 : dot_source(dot); }
+Element dot_weight(Dot dot) noexcept {
+    return has_zero_point_sums(dot) ? Element::s8 : widens_source(dot) ? Element::f32 : dot_source(dot);
+}
 
 std::int64_t source_block(Dot dot, std::int64_t lanes) noexcept {
     return uses_amx(dot) ? amx_row_bytes / element_bytes(dot_source(dot)) : lanes;
@@ -77,10 +83,14 @@ double dot_speed(Dot dot) noexcept {
     constexpr double amx = 5;  // against the vector instruction of the same operands
     switch (dot) {
         case Dot::f32:
+        case Dot::wide_bf16:
+        case Dot::wide_f16:
         case Dot::int16: return 1;
         case Dot::bf16:
         case Dot::f16: return 2;
+        case Dot::signed_int8:
         case Dot::int8: return 4;
+        case Dot::amx_f16:
         case Dot::amx_bf16: return 2 * amx;
         case Dot::amx_int8: return 4 * amx;
         case Dot::amx_x3: return 2 * amx / 3;
@@ -106,6 +116,7 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
     const bool fits_tiles = problem.layout != Layout::nchw8c && !problem.reads_planes(i);
     switch (dot) {
         case Dot::amx_bf16: return bf16_operands && fits_tiles;
+        case Dot::amx_f16: return problem.dtype == DataType::f16 && fits_tiles;
         case Dot::amx_x3: return problem.dtype == DataType::f32 && problem.math != Math::strict && fits_tiles;
         case Dot::amx_x6: return problem.dtype == DataType::f32 && fits_tiles;
         case Dot::amx_int8: return problem.quantized() && fits_tiles;
@@ -114,6 +125,9 @@ bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept {
         case Dot::f16: return problem.math == Math::f16;
         case Dot::int8: return problem.quantized();
         case Dot::int16: return problem.quantized();
+        case Dot::signed_int8: return problem.quantized() && problem.input_dtype(i) == DataType::s8;
+        case Dot::wide_bf16: return problem.dtype == DataType::bf16;
+        case Dot::wide_f16: return problem.dtype == DataType::f16;
     }
     return false;
 }
@@ -124,8 +138,9 @@ std::optional<Clamp> final_clamp(const Conv& conv) noexcept {
 
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i) {
     std::vector<Dot> result;
-    for (const Dot dot : {Dot::amx_int8, Dot::int8, Dot::amx_bf16, Dot::amx_x3, Dot::bf16, Dot::f16,
-                          Dot::int16, Dot::f32, Dot::amx_x6})
+    for (const Dot dot :
+         {Dot::amx_int8, Dot::signed_int8, Dot::int8, Dot::amx_bf16, Dot::amx_f16, Dot::amx_x3, Dot::bf16,
+          Dot::f16, Dot::int16, Dot::wide_bf16, Dot::wide_f16, Dot::f32, Dot::amx_x6})
         if (dot_applies(problem, isa, i, dot)) result.push_back(dot);
     return result;
 }

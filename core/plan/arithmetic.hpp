@@ -2,9 +2,9 @@
 // functions.
 //
 // Every GEMM instruction here takes 4 bytes of a pixel's channels at a time, its dot group: one f32, two
-// bf16, f16 or s16, four u8. Depthwise stages compute in f32 whatever the tensors are, which for quantised
-// ones is exact, as their sums have fewer than 2^24; or by dot int8, whose groups are then four columns of
-// one channel (jit/depthwise_int8.cpp).
+// bf16, f16 or s16, four u8 or s8; the wide ones 2 bytes, of one channel. Depthwise stages compute in f32
+// whatever the tensors are, which for quantised ones is exact, as their sums have fewer than 2^24; or by dot
+// int8, whose groups are then four columns of one channel (jit/depthwise_int8.cpp).
 //
 //   dot    source in memory     weights      sums   per group and vector of output channels
 //   f32    f32                  f32          f32    vfmadd231ps
@@ -14,8 +14,13 @@
 //   int8   u8 (s8: plus 128)    s8           s32    vpdpbusd; the zero point is taken off by precomputed
 //                                                   sums of weights
 //   int16  s16, less zero point s16          s32    vpmaddwd, vpaddd
-//   amx_bf16, amx_int8: as bf16 and int8, on AMX tiles of 16 pixels, 16 output channels and 16 dot groups
-//   at a time
+//   signed_int8
+//          s8                   s8           s32    vpdpbssd, VEX only; as int8 in all else
+//   wide_bf16, wide_f16
+//          bf16, f16            f32          f32    vfmadd231ps; what broadcasts a pixel widens it
+//                                                   (vbcstnebf162ps, vbcstnesh2ps), VEX only
+//   amx_bf16, amx_f16, amx_int8: as bf16 (f16 with sums in f32) and int8, on AMX tiles of 16 pixels, 16
+//   output channels and 16 dot groups at a time
 //   amx_x3 bf16 in 2 parts      same         f32    AMX; f32 operands as sums of bf16 parts, of whose
 //                                                   products the three largest are taken
 //   amx_x6 bf16 in 3 parts      same         f32    the same with the six largest
@@ -66,8 +71,20 @@ constexpr std::int64_t element_bytes(Element element) noexcept {
 
 /// Input channels of a dot group.
 constexpr std::int64_t dot_channels(Dot dot) noexcept {
-    return dot == Dot::f32 ? 1 : dot == Dot::int8 || dot == Dot::amx_int8 ? 4 : 2;
+    switch (dot) {
+        case Dot::f32:
+        case Dot::wide_bf16:
+        case Dot::wide_f16: return 1;
+        case Dot::int8:
+        case Dot::signed_int8:
+        case Dot::amx_int8: return 4;
+        default: return 2;
+    }
 }
+/// The source is narrower than what is multiplied: f32.
+constexpr bool widens_source(Dot dot) noexcept { return dot == Dot::wide_bf16 || dot == Dot::wide_f16; }
+/// Bytes of a pixel's dot group, of each of its parts.
+constexpr std::int64_t dot_group_bytes(Dot dot) noexcept { return widens_source(dot) ? 2 : 4; }
 constexpr bool uses_amx(Dot dot) noexcept { return dot >= Dot::amx_bf16; }
 /// Parts of each operand; products of parts i and j are taken where i + j < parts.
 constexpr std::int64_t dot_parts(Dot dot) noexcept {
@@ -91,15 +108,17 @@ Element dot_source(Dot dot) noexcept;
 Element dot_weight(Dot dot) noexcept;
 /// Sums are 32-bit integers.
 constexpr bool sums_integers(Dot dot) noexcept {
-    return dot == Dot::int8 || dot == Dot::int16 || dot == Dot::amx_int8;
+    return dot == Dot::int8 || dot == Dot::int16 || dot == Dot::signed_int8 || dot == Dot::amx_int8;
 }
 /// Sums are two f16 in each lane, which are added up as f32 before the post-ops.
 constexpr bool sums_f16_pairs(Dot dot) noexcept { return dot == Dot::f16; }
 /// The pixel's dot group has to be broadcast to a register: integer products take it from nowhere else, and
 /// f16 ones embed broadcasts of 16 bits only.
-constexpr bool needs_broadcast(Dot dot) noexcept { return sums_integers(dot) || sums_f16_pairs(dot); }
+constexpr bool needs_broadcast(Dot dot) noexcept {
+    return sums_integers(dot) || sums_f16_pairs(dot) || widens_source(dot);
+}
 /// A kernel row of the panel begins with the zero point's share.
-constexpr bool has_zero_point_sums(Dot dot) noexcept { return dot == Dot::int8 || dot == Dot::amx_int8; }
+constexpr bool has_zero_point_sums(Dot dot) noexcept { return sums_integers(dot) && dot != Dot::int16; }
 
 /// Multiplications and additions a second against those of f32 FMAs, if a vector dot instruction takes a
 /// FMA's time. AMX: 1.8 TFLOP/s of bf16 beside 179 GFLOP/s of f32, as probes on Emerald Rapids had it.
@@ -112,14 +131,24 @@ void set_amx_shape(StagePlan& stage) noexcept;
 /// quantisation, which rounds and clamps, can do it as well, since rounding keeps the order of numbers.
 std::optional<Clamp> final_clamp(const Conv& conv) noexcept;
 
-/// The ISA has the instruction.
+/// The ISA has the instruction, on its widest registers.
 constexpr bool has_dot(Isa isa, Dot dot) noexcept {
-    return dot == Dot::amx_int8 ? isa.has(IsaFeature::amx_int8)
-           : uses_amx(dot)      ? isa.has(IsaFeature::amx_bf16)
-           : dot == Dot::bf16   ? has_bf16(isa)
-           : dot == Dot::f16    ? has_fp16(isa)
-           : dot == Dot::int8   ? has_vnni(isa)
-                                : true;
+    switch (dot) {
+        case Dot::f32:
+        case Dot::int16: return true;
+        case Dot::bf16: return has_bf16(isa);
+        case Dot::f16: return has_fp16(isa);
+        case Dot::int8: return has_vnni(isa);
+        case Dot::signed_int8: return !is_avx512(isa) && isa.has(IsaFeature::avx_vnni_int8);
+        case Dot::wide_bf16:
+        case Dot::wide_f16: return !is_avx512(isa) && isa.has(IsaFeature::avx_ne_convert);
+        case Dot::amx_int8: return isa.has(IsaFeature::amx_int8);
+        case Dot::amx_f16: return isa.has(IsaFeature::amx_fp16);
+        case Dot::amx_bf16:
+        case Dot::amx_x3:
+        case Dot::amx_x6: return isa.has(IsaFeature::amx_bf16);
+    }
+    return false;
 }
 /// Whether stage i of these data types can be computed by `dot` on `isa`.
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;

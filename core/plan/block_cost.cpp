@@ -164,10 +164,19 @@ struct DepthwiseRows {
     double rows = 0, inputs = 0;  // output rows at a time, and the input rows that they read
     double row_share = 0, column_share = 0;
     bool by_windows = false, held = false;             // by dot int8; a kernel row's weights in registers
-    double window_instructions = 0, window_loads = 0;  // of the former
+    double window_instructions = 0, window_loads = 0;  // of the former, for a vector of channels
 };
 
-// Of a block of `width` pixels of a row.
+// Two permutations; where a pixel's channels lie together, loads of four columns and insertions besides. Of
+// 64 channels two columns are loaded and unpacked, those of the window before being there, then both pairs.
+void set_window_costs(DepthwiseRows& of, bool apart, int vectors) {
+    const bool quads = vectors == quad_vectors;
+    of.window_instructions = quads ? 1.5 : apart ? 5 : 2;
+    of.window_loads = quads ? 0.75 : apart ? 4 : 1;
+    of.held = of.by_windows && !quads;
+}
+
+// Of a block of `width` pixels of a row, for a vector of channels.
 DepthwiseBlock depthwise_block(const DepthwiseRows& of, double width, double& weights) {
     const Conv& conv = of.stage.conv;
     const double kernel_w = static_cast<double>(conv.kernel.w);
@@ -195,18 +204,19 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     DepthwiseRows of{.stage = stage};
     of.column_share = share.column_taps / static_cast<double>(share.width);
     of.row_share = share.row_taps / static_cast<double>(std::max<std::int64_t>(1, share.rows));
-    // Two permutations; where a pixel's channels lie together, loads of four columns and insertions
-    // besides.
     const bool apart = i == 0 && problem.input_view.layout == Layout::nhwc;
     of.by_windows = block.dot == Dot::int8;
-    of.held = of.by_windows || holds_kernel_row(stage, plan.isa, block.block_rows);
-    of.window_instructions = apart ? 5 : 2;
-    of.window_loads = apart ? 4 : 1;
+    of.held = holds_kernel_row(stage, plan.isa, block.block_rows);
     const double post_ops = post_op_instructions(stage.conv);
     BlockWork work;
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * share.row_taps * share.column_taps;
-        const double narrow = last_vector_cost(run, lanes, port), groups = static_cast<double>(run.count);
+        const double narrow = last_vector_cost(run, lanes, port), groups = static_cast<double>(run.count),
+                     vectors = run.vectors;
+        if (of.by_windows) set_window_costs(of, apart, run.vectors);
+        const int pixels = run.vectors == block.block_vectors
+                               ? block.block_pixels
+                               : max_depthwise_pixels(stage, plan.isa, block.dot, block.block_rows);
         for (std::int64_t row = 0; row < share.rows; row += block.block_rows) {
             const auto rows = static_cast<int>(std::min<std::int64_t>(block.block_rows, share.rows - row));
             of.rows = rows;
@@ -216,10 +226,10 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
                                                        static_cast<int>(stage.conv.stride.h), rows);
             const double pointers =
                 (of.inputs + of.rows) * pointer_instructions * port.instruction * groups * ns;
-            for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
+            for_each_width(share.width, pixels, [&](std::int64_t width, std::int64_t count) {
                 double weights = 0;
                 DepthwiseBlock one = depthwise_block(of, static_cast<double>(width), weights);
-                const double all = static_cast<double>(count) * groups, loads = one.loads;
+                const double all = static_cast<double>(count) * groups * vectors, loads = one.loads;
                 one.products *= narrow;
                 work.seconds +=
                     all * ns * (depthwise_ports(port, one) * slowdown + one.outputs * post_ops * port.fma);
@@ -227,7 +237,7 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
                 work.l1_weights += all * weights * lanes * 4;
                 work.l1_loads += all * loads * lanes * 4;
                 work.l1_stores += all * one.outputs * lanes * 4;
-                work.blocks += all;
+                work.blocks += static_cast<double>(count) * groups;
             });
             if (!block.channels_inner) work.seconds += pointers + groups * block_call(port) * ns;
         }

@@ -165,14 +165,27 @@ private:
             for (const StagePlan& way : stage_ways(problem_, base_, i)) {
                 Plan plan = base_;
                 plan.stage(i) = way;
-                plans_.add(plan);
+                plans_.add(without_odd_quads(plan));
                 if (count != 2 || i != 0) continue;
                 for (const StagePlan& second : stage_ways(problem_, base_, 1)) {
                     plan.stage(1) = second;
-                    plans_.add(plan);
+                    plans_.add(without_odd_quads(plan));
                 }
             }
         }
+    }
+
+    // Single vectors where what the next stage reads rules quads out.
+    Plan without_odd_quads(Plan plan) const {
+        for (int i = 0; i < problem_.stage_count; ++i) {
+            StagePlan& block = plan.stage(i);
+            if (!problem_.stage(i).depthwise() || block.block_vectors == depthwise_vectors(problem_, plan, i))
+                continue;
+            block.block_vectors = 1;
+            block.block_pixels =
+                max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot, block.block_rows);
+        }
+        return plan;
     }
 
     // Ring or recomputation, prefetch or not.
@@ -257,18 +270,22 @@ private:
             const Stage& stage = problem_.stage(i);
             if (!stage.depthwise()) continue;
             const std::int64_t most = std::min<std::int64_t>(max_depthwise_rows(stage), tile_rows(plan, i));
-            for (int rows = 1; rows <= most; ++rows) {
-                for (const bool inner : {false, true}) {
-                    if (inner && (i > 0 || problem_.input_view.layout != Layout::nhwc)) continue;
-                    Plan other = plan;
-                    StagePlan& block = other.stage(i);
-                    block.block_rows = rows;
-                    block.block_pixels = max_depthwise_pixels(stage, plan.isa, block.dot, rows);
-                    block.channels_inner = inner;
-                    add_variants(other);
-                }
-            }
+            for (int rows = 1; rows <= most; ++rows)
+                for (const int vectors : {1, quad_vectors})
+                    for (const bool inner : {false, true})
+                        vary_depthwise_block(plan, i, rows, vectors, inner);
         }
+    }
+
+    void vary_depthwise_block(Plan plan, int i, int rows, int vectors, bool inner) {
+        if (inner && (i > 0 || problem_.input_view.layout != Layout::nhwc)) return;
+        if (vectors > depthwise_vectors(problem_, plan, i)) return;
+        StagePlan& block = plan.stage(i);
+        block.block_rows = rows;
+        block.block_vectors = vectors;
+        block.block_pixels = max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot, rows, vectors);
+        block.channels_inner = inner;
+        add_variants(plan);
     }
 
     // Rows of stage i that a tile needs.
@@ -385,8 +402,11 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
         if (uses_amx(dot)) set_amx_shape(way);
         way.broadcast = default_broadcast(base, way);
-        if (problem.stage(i).depthwise())
-            way.block_pixels = max_depthwise_pixels(problem.stage(i), base.isa, dot, way.block_rows);
+        if (problem.stage(i).depthwise()) {
+            if (dot != stage.dot) way.block_vectors = 1;
+            way.block_pixels =
+                max_depthwise_pixels(problem.stage(i), base.isa, dot, way.block_rows, way.block_vectors);
+        }
         ways.push_back(way);
     }
     for (const Algorithm algorithm : {Algorithm::winograd2, Algorithm::winograd4, Algorithm::strassen}) {

@@ -108,12 +108,17 @@ private:
         if (stage.block_rows < 1 || stage.block_rows > rows)
             return refuse("{}.block_rows is {}; 1 to {} are accepted.", stage_name(i), stage.block_rows,
                           rows);
-        const int vectors = depthwise ? 1 : uses_amx(stage.dot) ? 2 : 6;
-        if (stage.block_vectors < 1 || stage.block_vectors > vectors)
+        const int vectors = uses_amx(stage.dot) ? 2 : 6;
+        if (!depthwise && (stage.block_vectors < 1 || stage.block_vectors > vectors))
             return refuse("{}.block_vectors is {}; 1 to {} are accepted.", stage_name(i), stage.block_vectors,
                           vectors);
+        const int together = depthwise_vectors(problem_, plan_, i);
+        if (depthwise && stage.block_vectors != 1 && stage.block_vectors != together)
+            return refuse("{}.block_vectors is {}; {} accepted.", stage_name(i), stage.block_vectors,
+                          together == 1 ? "1 is" : fmt::format("1 and {} are", together));
         broadcast(i);
-        const int pixels = depthwise ? max_depthwise_pixels(conv, plan_.isa, stage.dot, stage.block_rows)
+        const int pixels = depthwise ? max_depthwise_pixels(conv, plan_.isa, stage.dot, stage.block_rows,
+                                                            stage.block_vectors)
                                      : max_dense_pixels(problem_, plan_, i);
         if (stage.block_pixels < 1 || stage.block_pixels > pixels)
             return refuse("{}.block_pixels is {}; 1 to {} are accepted{}.", stage_name(i), stage.block_pixels,

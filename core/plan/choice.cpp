@@ -126,8 +126,8 @@ private:
         StagePlan& block = plan.stage(i);
         for (std::size_t at = 0; at < std::min(most, measured.size()); ++at) {
             block.block_rows = measured[at];
-            block.block_pixels =
-                max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot, block.block_rows);
+            block.block_pixels = max_depthwise_pixels(problem_.stage(i), plan.isa, block.dot,
+                                                      block.block_rows, block.block_vectors);
             keep_faster(best, plan);
         }
     }

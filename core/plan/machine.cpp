@@ -150,12 +150,16 @@ std::vector<Isa> host_isas(DataType dtype, Math math) {
 
 Isa least_isa(DataType dtype, Math math, Isa isa) noexcept {
     const Isa plain = isa & Isa::avx512;
-    if (dtype == DataType::f16) return math == Math::f16 && has_fp16(isa) ? isa & Isa::avx512_fp16 : plain;
-    if (isa.has(is_quantized(dtype) ? IsaFeature::amx_int8 : IsaFeature::amx_bf16)) return isa & Isa::amx;
-    if (is_quantized(dtype)) {
-        if (!has_vnni(isa)) return plain;
-        return isa & (is_avx512(isa) ? Isa::avx512_vnni.with(IsaFeature::vbmi) : Isa::avx2_vnni);
+    if (!is_avx512(isa)) {
+        if (is_quantized(dtype)) return isa & Isa::avx2_vnni.with(IsaFeature::avx_vnni_int8);
+        return dtype == DataType::f32 ? plain : isa & Isa::avx2.with(IsaFeature::avx_ne_convert);
     }
+    if (dtype == DataType::f16) {
+        const Isa vectors = math == Math::f16 && has_fp16(isa) ? isa & Isa::avx512_fp16 : plain;
+        return isa.has(IsaFeature::amx_fp16) ? vectors.with(IsaFeature::amx_fp16) : vectors;
+    }
+    if (isa.has(is_quantized(dtype) ? IsaFeature::amx_int8 : IsaFeature::amx_bf16)) return isa & Isa::amx;
+    if (is_quantized(dtype)) return has_vnni(isa) ? isa & Isa::avx512_vnni.with(IsaFeature::vbmi) : plain;
     const bool bf16 = dtype == DataType::bf16 || math == Math::bf16;
     return bf16 && has_bf16(isa) ? isa & Isa::avx512_bf16 : plain;
 }

@@ -48,6 +48,10 @@ Layout output_layout(const Problem& problem, int i) noexcept {
     return i + 1 == problem.stage_count ? problem.output_view.layout : problem.layout;
 }
 
+std::int64_t vectors_of(const PanelLayout& panel, const Stage& stage) {
+    return ceil_div(stage.out_channels, panel.lanes);
+}
+
 // Groups of `size` vectors; balanced (5 in at most 4 -> 3 + 2), or all but the last alike where they have
 // to start at blocks.
 std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t size, bool balanced) {
@@ -55,6 +59,14 @@ std::vector<std::int64_t> group_sizes(std::int64_t vectors, std::int64_t size, b
     std::vector<std::int64_t> sizes;
     for (std::int64_t v = 0; v < vectors; v += size)
         sizes.push_back(std::min(size, vectors - v));
+    return sizes;
+}
+
+// Whole quads, and the vectors behind them one by one.
+std::vector<std::int64_t> quad_sizes(std::int64_t channels, std::int64_t vectors) {
+    const std::int64_t quads = channels / (16 * quad_vectors);
+    std::vector<std::int64_t> sizes(static_cast<std::size_t>(quads), quad_vectors);
+    sizes.resize(static_cast<std::size_t>(quads + vectors - quads * quad_vectors), 1);
     return sizes;
 }
 
@@ -70,11 +82,11 @@ PanelLayout without_groups(const Problem& problem, const Plan& plan, int i) {
     return panel;
 }
 
-// Cuts the stage's output vectors into groups and joins equal neighbours into runs.
-void add_groups(PanelLayout& panel, const Stage& stage, Layout layout, std::int64_t at_most, bool balanced) {
-    const std::int64_t vectors = (stage.out_channels + panel.lanes - 1) / panel.lanes;
+// Cuts the stage's output vectors into groups of these sizes and joins equal neighbours into runs.
+void add_groups(PanelLayout& panel, const Stage& stage, Layout layout,
+                const std::vector<std::int64_t>& sizes) {
     std::int64_t first = 0;
-    for (const std::int64_t size : group_sizes(vectors, at_most, balanced)) {
+    for (const std::int64_t size : sizes) {
         GroupRun group = describe_group(stage, layout, panel.lanes, first, static_cast<int>(size));
         group.offset = panel.bytes;
         if (!panel.runs.empty() && same_code(panel.runs.back(), group)) {
@@ -125,24 +137,33 @@ PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
     panel.taps = stage.conv.kernel.h * panel.row_taps + (by_windows ? 1 : 0);
     if (uses_libxsmm(stage, plan)) panel.order = WeightOrder::column_channel;
     if (uses_amx(panel.dot)) panel.order = WeightOrder::tiles;
-    const std::int64_t at_most = stage.depthwise() ? 1 : dense_group_vectors(problem, plan, i);
     // LIBXSMM's groups are the channel blocks of the intermediate (mid_buffer).
-    const bool balanced =
-        stage.depthwise() || !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan) ||
-                               writes_wide_blocks(problem, plan, i));
-    if (plan.stage(i).algorithm != Algorithm::strassen) {
-        add_groups(panel, stage, output_layout(problem, i), at_most, balanced);
+    const bool balanced = !(starts_at_blocks(problem, plan) || uses_libxsmm(stage, plan) ||
+                            writes_wide_blocks(problem, plan, i));
+    const auto dense_sizes = [&](const Stage& of) {
+        return group_sizes(vectors_of(panel, of), dense_group_vectors(problem, plan, i), balanced);
+    };
+    if (plan.stage(i).algorithm == Algorithm::strassen) {
+        const Stage half = lower_half(stage);
+        panel.halves = true;
+        panel.row_taps = panel.taps =
+            strassen_products.size() * static_cast<std::size_t>(stage.in_channels) / 2;
+        add_groups(panel, half, output_layout(problem, i), dense_sizes(half));
         return panel;
     }
-    panel.halves = true;
-    panel.row_taps = panel.taps = strassen_products.size() * static_cast<std::size_t>(stage.in_channels) / 2;
-    add_groups(panel, lower_half(stage), output_layout(problem, i), at_most, balanced);
+    const std::int64_t vectors = vectors_of(panel, stage);
+    panel.quads = by_windows && plan.stage(i).block_vectors == quad_vectors;
+    add_groups(panel, stage, output_layout(problem, i),
+               panel.quads         ? quad_sizes(stage.out_channels, vectors)
+               : stage.depthwise() ? group_sizes(vectors, 1, true)
+                                   : dense_sizes(stage));
     return panel;
 }
 
 PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i) {
     PanelLayout panel = without_groups(problem, plan, i);
-    add_groups(panel, problem.stage(i), output_layout(problem, i), 1, true);
+    const Stage& stage = problem.stage(i);
+    add_groups(panel, stage, output_layout(problem, i), group_sizes(vectors_of(panel, stage), 1, true));
     return panel;
 }
 

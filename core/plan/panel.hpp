@@ -1,7 +1,7 @@
 // Panels: the byte layout of packed weights, agreed between packing (writes it) and the emitter (reads it).
 //
-// A stage's panel is a sequence of groups of output-channel vectors (depthwise: one vector a group). Each
-// group is
+// A stage's panel is a sequence of groups of output-channel vectors (depthwise: one vector a group, or
+// quad_vectors). Each group is
 //
 //   header   one vector: GroupHeader
 //   quant    quantised: one vector with the input's zero point in every lane, then the QuantNumbers, 4
@@ -18,7 +18,10 @@
 //            columns, the same for each one
 //            depthwise, dot int8: [kh] of the zero point's share, then [offset][four columns][lane][column
 //            of the four], the kernel columns behind `offset` zero weights (window_vectors()); behind the
-//            last kernel row the zero point's share of all rows
+//            last kernel row the zero point's share of all rows; of several vectors each, one after the other
+//
+// Channel c of a group is lane c % lanes of vector c / lanes, but for depthwise groups of quad_vectors, whose
+// every vector has four channels of each sixteen (quad_place()).
 //
 // With Strassen-Winograd (core/plan/strassen.hpp) groups are those of the lower half of the output channels;
 // behind header and params come those of the group that lies half the channels further, then the weights of
@@ -86,6 +89,7 @@ struct PanelLayout {
     bool permute = false;
     bool halves = false;  // Strassen: header and params for either half of the output channels
     Dot dot = Dot::f32;
+    bool quads = false;  // groups of quad_vectors are in the order of quad_place()
     WeightOrder order = WeightOrder::channel_column;
     std::int64_t zero_point_taps = 0;  // vectors per output vector that a kernel row starts with: dot int8
     std::int64_t row_taps = 0;         // weight vectors per output vector and kernel row, those included
@@ -119,6 +123,11 @@ struct PanelLayout {
         return weights_offset(vectors) + taps * vectors * vector_bytes;
     }
 };
+
+/// Vectors of a depthwise group by dot int8 that takes 64 channels of a pixel at a time
+/// (jit/depthwise_quads.cpp), and where channel c of such a group lies in them, in lanes.
+inline constexpr int quad_vectors = 4;
+constexpr std::int64_t quad_place(std::int64_t c) noexcept { return c % 16 / 4 * 16 + c / 16 * 4 + c % 4; }
 
 /// Panel of the per-channel parameters alone, one output vector a group: what a stage that transforms its
 /// outputs reads.

@@ -56,10 +56,14 @@ const char* to_string(Dot dot) noexcept {
         case Dot::f16: return "f16";
         case Dot::int8: return "int8";
         case Dot::int16: return "int16";
+        case Dot::signed_int8: return "signed_int8";
+        case Dot::wide_bf16: return "wide_bf16";
+        case Dot::wide_f16: return "wide_f16";
         case Dot::amx_bf16: return "amx_bf16";
         case Dot::amx_int8: return "amx_int8";
         case Dot::amx_x3: return "amx_x3";
         case Dot::amx_x6: return "amx_x6";
+        case Dot::amx_f16: return "amx_f16";
     }
     return "?";
 }

@@ -55,9 +55,24 @@ constexpr bool is_winograd(Algorithm algorithm) noexcept {
 }
 
 /// The multiply instructions of a stage (core/plan/arithmetic.hpp). Depthwise stages: f32 or int8.
-enum class Dot : std::uint8_t { f32, bf16, f16, int8, int16, amx_bf16, amx_int8, amx_x3, amx_x6 };
-inline constexpr std::array all_dots{Dot::f32,      Dot::bf16,     Dot::f16,    Dot::int8,  Dot::int16,
-                                     Dot::amx_bf16, Dot::amx_int8, Dot::amx_x3, Dot::amx_x6};
+enum class Dot : std::uint8_t {
+    f32,
+    bf16,
+    f16,
+    int8,
+    int16,
+    signed_int8,
+    wide_bf16,
+    wide_f16,
+    amx_bf16,
+    amx_int8,
+    amx_x3,
+    amx_x6,
+    amx_f16,
+};
+inline constexpr std::array all_dots{
+    Dot::f32,      Dot::bf16,     Dot::f16,      Dot::int8,   Dot::int16,  Dot::signed_int8, Dot::wide_bf16,
+    Dot::wide_f16, Dot::amx_bf16, Dot::amx_int8, Dot::amx_x3, Dot::amx_x6, Dot::amx_f16};
 const char* to_string(Dot dot) noexcept;
 
 /// How a dense block brings a pixel's dot group to all lanes. The order of sums is the same.
@@ -76,8 +91,9 @@ struct StagePlan {
     Dot dot = Dot::f32;
     int block_pixels =
         0;  // dense: output pixels of a microkernel; depthwise: output pixels of a row at a time
-    int block_vectors = 1;        // dense: output-channel vectors of a microkernel
-    int block_rows = 1;           // depthwise: output rows at a time
+    int block_vectors = 1;  // dense: output-channel vectors of a microkernel; depthwise: of channels at a
+                            // time, see depthwise_vectors() (tiling.hpp)
+    int block_rows = 1;     // depthwise: output rows at a time
     bool channels_inner = false;  // depthwise: all channels of a pixel block before the next block (NHWC
                                   // input), else the reverse
     int block_channels = 0;  // dense, direct: input channels of a K block (k_blocks.hpp); 0: the whole sum in

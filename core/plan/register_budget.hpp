@@ -64,6 +64,9 @@ constexpr int loaders(Isa isa) noexcept { return is_avx512(isa) ? 3 : 1; }
 /// Dot int8: two windows to load into, two vectors of indices.
 inline constexpr int windows = 4;
 static_assert(windows >= epilogue_temps);
+/// The same of 64 channels: two pairs of columns, a window.
+inline constexpr int quad_windows = 5;
+static_assert(quad_windows >= epilogue_temps);
 }  // namespace depthwise_registers
 
 }  // namespace tandem

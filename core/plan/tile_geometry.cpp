@@ -82,6 +82,8 @@ std::int64_t mid_block(const Problem& problem, const Plan& plan, int i) noexcept
     constexpr std::int64_t depthwise_vectors = 4;
     const std::int64_t lanes = vector_lanes(plan.isa, problem.layout);
     if (const Dot dot = plan.stage(i + 1).dot; uses_amx(dot)) return source_block(dot, lanes);
+    if (problem.stage(i).depthwise() && plan.stage(i).block_vectors == quad_vectors)
+        return lanes * quad_vectors;
     if (uses_libxsmm(problem.stage(i), plan)) return lanes * dense_group_vectors(problem, plan, i);
     if (uses_libxsmm(problem.stage(i + 1), plan))
         return std::min(depthwise_vectors * lanes, round_up(problem.stage(i).out_channels, lanes));

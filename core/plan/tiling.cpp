@@ -61,7 +61,7 @@ Algorithm choose_algorithm(const Problem& problem, Isa isa, int i) {
     constexpr double most_of_direct = 0.55;
     const std::int64_t least_tiles = dot_applies(problem, isa, i, Dot::f16) ? 32 : 9;
     const Stage& s = problem.stage(i);
-    if (has_amx(isa) && problem.dtype != DataType::f16)
+    if (problem.dtype == DataType::f16 ? isa.has(IsaFeature::amx_fp16) : has_amx(isa))
         return Algorithm::direct;  // tiles make up for the products that Winograd saves
     if (strassen_pays(problem, isa, i)) return Algorithm::strassen;
     if (s.conv.stride.h != 1 || s.in_channels < least_channels || s.out_channels < least_channels)
@@ -164,6 +164,18 @@ StagePlan plan_depthwise(const Stage& stage, Isa isa, Dot dot, Layout layout, bo
     plan.block_pixels = max_depthwise_pixels(stage, isa, dot, plan.block_rows);
     plan.channels_inner = reads_tensor && layout == Layout::nhwc;
     return plan;
+}
+
+// A load instead of four insertions, wherever it can be.
+void take_quads(const Problem& problem, Plan& plan) {
+    for (int i = 0; i < problem.stage_count; ++i) {
+        StagePlan& stage = plan.stage(i);
+        const int vectors = depthwise_vectors(problem, plan, i);
+        if (vectors == 1) continue;
+        stage.block_vectors = vectors;
+        stage.block_pixels =
+            max_depthwise_pixels(problem.stage(i), plan.isa, stage.dot, stage.block_rows, vectors);
+    }
 }
 
 // Shrinks a tile until it works within `budget` bytes: first to `least_h` rows, then to `least_w` columns,
@@ -395,7 +407,20 @@ bool holds_row_pointers(const Stage& stage, int rows) noexcept {
     return distinct_input_rows(stage, rows) + rows * outputs <= depthwise_registers::row_pointers;
 }
 
-int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept {
+int depthwise_vectors(const Problem& problem, const Plan& plan, int i) noexcept {
+    const Stage& stage = problem.stage(i);
+    const bool last = i == problem.stage_count - 1;
+    const bool writes = last ? problem.output_view.layout == Layout::nhwc : !problem.stage(i + 1).depthwise();
+    const bool quads = stage.depthwise() && plan.stage(i).dot == Dot::int8 && i == 0 &&
+                       problem.input_view.layout == Layout::nhwc && writes &&
+                       element_bytes(output_element(problem, plan, i)) == 1 &&
+                       !stage.conv.has(PostOpKind::sum) && stage.out_channels >= 16 * quad_vectors;
+    return quads ? quad_vectors : 1;
+}
+
+int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows, int vectors) noexcept {
+    if (vectors == quad_vectors)
+        return (vector_registers(isa) - depthwise_registers::quad_windows) / (rows * quad_vectors);
     if (dot == Dot::int8) {
         const int weights = most_uses(stage, rows) * static_cast<int>(window_row_vectors(stage));
         return (vector_registers(isa) - depthwise_registers::windows - weights) / rows;
@@ -436,6 +461,7 @@ Plan rules_plan(const Problem& problem, const Machine& machine, int threads) {
         plan.stage(i).algorithm = algorithm;
     }
     limit_error(problem, plan);
+    take_quads(problem, plan);
     for (StagePlan& stage : plan.stages)
         stage.broadcast = default_broadcast(plan, stage);
     const Stage& last = problem.last();

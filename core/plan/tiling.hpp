@@ -23,8 +23,13 @@ void set_rings(const Problem& problem, Plan& plan) noexcept;
 /// Columns of padding lie in scratch where AMX reads them, so only once, at the ends of full rows.
 bool needs_full_width(const Problem& problem, const Plan& plan) noexcept;
 
-/// Most output pixels of a depthwise block with `rows` rows at once, by the register budget.
-int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows) noexcept;
+/// Most output pixels of a depthwise block with `rows` rows of `vectors` vectors at once, by the register
+/// budget.
+int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows, int vectors = 1) noexcept;
+
+/// Vectors of channels that a depthwise block can take at once: quad_vectors by dot int8 where 64 channels of
+/// a pixel lie together in what it reads and in what it writes, as bytes; else 1.
+int depthwise_vectors(const Problem& problem, const Plan& plan, int i) noexcept;
 
 /// Output rows that a depthwise block can compute at once; 1 where kernel rows are looped over.
 int max_depthwise_rows(const Stage& stage) noexcept;

@@ -34,8 +34,11 @@ std::string stage_line(const KernelImpl& kernel, int i) {
             ? fmt::format("batches of GEMMs with {} vectors of output channels, whole runs of pixels",
                           plan.block_vectors)
         : stage.depthwise()
-            ? fmt::format("{} rows x {} pixels of one channel vector at a time, {} innermost",
-                          plan.block_rows, plan.block_pixels, plan.channels_inner ? "channels" : "pixels")
+            ? fmt::format("{} rows x {} pixels of {} at a time, {} innermost", plan.block_rows,
+                          plan.block_pixels,
+                          plan.block_vectors == 1 ? "one channel vector"
+                                                  : fmt::format("{} channel vectors", plan.block_vectors),
+                          plan.channels_inner ? "channels" : "pixels")
         : plan.algorithm == Algorithm::strassen ? fmt::format(
                                                       "one level of Strassen-Winograd on pairs of rows, each "
                                                       "of 7 products of half the channels a GEMM "

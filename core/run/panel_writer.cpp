@@ -105,6 +105,10 @@ private:
         return stage_.depthwise() ? 1 : layout_.halves ? layout_.taps : stage_.in_channels;
     }
     bool by_windows() const { return stage_.depthwise() && layout_.dot == Dot::int8; }
+    /// Lane, counted from the first vector's, of channel c of the group.
+    std::int64_t place(std::int64_t c) const {
+        return layout_.quads && vectors_ == quad_vectors ? quad_place(c) : c;
+    }
 
     void write_header(const GroupRun& run) {
         GroupHeader header;
@@ -164,8 +168,8 @@ private:
             if (!is_per_channel(kind)) continue;
             float* to = numbers<float>(layout_.params_offset() +
                                        param_index(stage_.conv, op) * vectors_ * layout_.vector_bytes);
-            std::memcpy(to, param_of(params_, kind).data() + first_channel_,
-                        static_cast<std::size_t>(channels()) * 4);
+            for (std::int64_t c = 0; c < channels(); ++c)
+                to[place(c)] = param_of(params_, kind)[static_cast<std::size_t>(first_channel_ + c)];
         }
     }
 
@@ -174,7 +178,7 @@ private:
         std::memcpy(numbers<std::uint32_t>(layout_.quant_offset(QuantNumber{})), quant_.bits.data(),
                     sizeof quant_.bits);
         for (std::int64_t c = 0; c < channels(); ++c)
-            numbers<float>(layout_.factors_offset(vectors_))[c] =
+            numbers<float>(layout_.factors_offset(vectors_))[place(c)] =
                 quant_.input_scale * params_.weight_scales[static_cast<std::size_t>(first_channel_ + c)];
     }
 
@@ -256,19 +260,19 @@ private:
     // Kernel rows as windows of columns, and what their sums owe to the zero point.
     void write_windows() {
         const std::int64_t columns = stage_.conv.kernel.w, rows = stage_.conv.kernel.h,
-                           row_numbers = layout_.row_taps * layout_.lanes;
-        auto* sums = numbers<std::int32_t>(layout_.weights_offset(1));
+                           lanes = vectors_ * layout_.lanes, row_numbers = layout_.row_taps * lanes;
+        auto* sums = numbers<std::int32_t>(layout_.weights_offset(vectors_));
+        auto* weights = numbers<std::int8_t>(layout_.weights_offset(vectors_));
         for (std::int64_t c = 0; c < channels(); ++c) {
             for (std::int64_t tap = 0; tap < rows * columns; ++tap) {
                 const std::int64_t kh = tap / columns, kw = tap % columns;
                 const auto weight = static_cast<std::int32_t>(weight_(first_channel_ + c, 0, tap));
                 for (const std::int64_t row : {kh, rows})
-                    sums[row * row_numbers + c] -= quant_.read_zero * weight;
+                    sums[row * row_numbers + place(c)] -= quant_.read_zero * weight;
                 std::int64_t vector = kh * layout_.row_taps + layout_.zero_point_taps;
                 for (std::int64_t offset = 0; offset < window_offsets(stage_); ++offset) {
                     const std::int64_t at = kw + offset;
-                    numbers<std::int8_t>(
-                        layout_.weights_offset(1))[((vector + at / 4) * layout_.lanes + c) * 4 + at % 4] =
+                    weights[((vector + at / 4) * lanes + place(c)) * 4 + at % 4] =
                         static_cast<std::int8_t>(weight);
                     vector += window_vectors(columns, offset);
                 }

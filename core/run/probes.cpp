@@ -71,6 +71,7 @@ TANDEM_PROBE_Z(bf16_avx512, "avx512f,avx512bf16", "vdpbf16ps %%zmm30, %%zmm31, %
 TANDEM_PROBE_Z(f16_avx512, "avx512fp16", "vfmadd231ph %%zmm30, %%zmm31, %%zmm\\n")
 TANDEM_PROBE_Y(int8_avx2, "avx2,avxvnni", "%{vex%} vpdpbusd %%ymm14, %%ymm15, %%ymm\\n")
 TANDEM_PROBE_Z(int8_avx512, "avx512f,avx512vnni", "vpdpbusd %%zmm30, %%zmm31, %%zmm\\n")
+TANDEM_PROBE_Y(signed_int8_avx2, "avx2", "vpdpbssd %%ymm14, %%ymm15, %%ymm\\n")
 TANDEM_PROBE_Y(int16_avx2, "avx2", "vpmaddwd %%ymm14, %%ymm15, %%ymm13\n\tvpaddd %%ymm13, %%ymm\\n, %%ymm\\n")
 TANDEM_PROBE_Z(int16_avx512, "avx512f,avx512bw",
                "vpmaddwd %%zmm30, %%zmm31, %%zmm29\n\tvpaddd %%zmm29, %%zmm\\n, %%zmm\\n")
@@ -105,6 +106,7 @@ alignas(64) const std::array<std::uint32_t, 16> tile_row = [] {
             : "cc");                                                                                     \
     }
 TANDEM_PROBE_T(bf16_amx, "amx-tile,amx-bf16", "tdpbf16ps")
+TANDEM_PROBE_T(f16_amx, "amx-tile", "tdpfp16ps")
 TANDEM_PROBE_T(int8_amx, "amx-tile,amx-int8", "tdpbusd")
 
 struct Probe {
@@ -115,11 +117,15 @@ struct Probe {
 Probe probe_of(Dot dot, Isa isa) noexcept {
     const bool wide = is_avx512(isa);
     switch (dot) {
-        case Dot::f32: break;
+        case Dot::f32:
+        case Dot::wide_bf16:
+        case Dot::wide_f16: break;
         case Dot::bf16: return {"vdpbf16ps", bf16_avx512};
         case Dot::f16: return {"vfmadd231ph", f16_avx512};
         case Dot::int8: return {"vpdpbusd", wide ? int8_avx512 : int8_avx2};
         case Dot::int16: return {"vpmaddwd", wide ? int16_avx512 : int16_avx2};
+        case Dot::signed_int8: return {"vpdpbssd", signed_int8_avx2};
+        case Dot::amx_f16: return {"tdpfp16ps", f16_amx};
         case Dot::amx_int8: return {"tdpbusd", int8_amx};
         case Dot::amx_bf16: return {"tdpbf16ps", bf16_amx};
         case Dot::amx_x3: return {"tdpbf16ps/3", bf16_amx};
