@@ -59,7 +59,7 @@ void AmxDenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> ru
         code_.mov(Gpr(weight_step_), immediate(group_bytes(run.vectors)));
         emit_loop(code_, local(Local::groups), run.count, [&] {
             emit_group(tile, run, first_row);
-            emit_add(code_, group, context_.panel.group_bytes(run.vectors));
+            emit_add(code_, group, context_.panel.group_bytes(run));
         });
     }
 }

@@ -141,7 +141,7 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
                     emit_add(code_, residual_[i], block.width * context_.residual.pixel);
             });
         }
-        emit_add(code_, panel, context_.panel.group_bytes(1));
+        emit_add(code_, panel, context_.panel.group_bytes(run));
     });
 }
 
@@ -155,22 +155,24 @@ void DepthwiseBody::emit_channels_inner(const RowGroup& group, const GroupRun& r
             emit_loop(code_, local(Local::groups), run.count, [&] {
                 emit_pointers(group, true);
                 emit_block(group, run, block);
-                emit_add(code_, panel, context_.panel.group_bytes(1));
+                emit_add(code_, panel, context_.panel.group_bytes(run));
             });
-            emit_add(code_, panel, -run.count * context_.panel.group_bytes(1));
+            emit_add(code_, panel, -run.count * context_.panel.group_bytes(run));
             code_.add(local(Local::input_x), immediate(block.width * axis.stride * context_.in.pixel));
             code_.add(local(Local::output_x), immediate(block.width * context_.out.pixel));
             code_.add(local(Local::residual_x), immediate(block.width * context_.residual.pixel));
         });
     }
-    emit_add(code_, panel, run.count * context_.panel.group_bytes(1));
+    emit_add(code_, panel, run.count * context_.panel.group_bytes(run));
 }
 
-// Windows come in pairs and outputs are packed by fours: blocks of whole fours, but for the last.
+// Windows come in pairs and outputs are packed by fours: blocks of whole fours, but for the last; of whole
+// pixel pairs likewise.
 std::vector<BlockRun> DepthwiseBody::blocks(const RowGroup& group) const {
     const int at_most = context_.plan.block_pixels;
     const bool fours = by_windows() && at_most >= packed_pixels;
-    return block_runs(column_axis(*context_.stage), group.segment, at_most, fours ? packed_pixels : 1);
+    const std::int64_t step = fours ? packed_pixels : context_.out.pairs ? 2 : 1;
+    return block_runs(column_axis(*context_.stage), group.segment, at_most, step);
 }
 
 // Points input_, output_ and residual_ at the current channels of the first pixel of the row, or of the

@@ -243,7 +243,7 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, std::int64_t fi
         emit_loop(code_, local(Local::groups), run.count, [&] {
             for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.m; ++row)
                 emit_output_row(tile, run, row, first_row);
-            emit_add(code_, panel, layout_.post_ops.group_bytes(1));
+            emit_add(code_, panel, layout_.post_ops.group_bytes(run));
             emit_add(code_, channel, layout_.products.block_stride);
         });
     }

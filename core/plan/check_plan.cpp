@@ -7,6 +7,7 @@
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/output_planes.hpp"
 #include "core/plan/panel.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
@@ -14,15 +15,6 @@
 
 namespace tandem {
 namespace {
-
-// Most pixels of a dense block. Groups may be wider than block_vectors says, where blocks of 16 channels take
-// two vectors.
-int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
-    int vectors = 1;
-    for (const GroupRun& run : panel_layout(problem, plan, i).runs)
-        vectors = std::max(vectors, run.vectors);
-    return max_dense_pixels(plan.isa, plan.stage(i), vectors);
-}
 
 // The largest block_channels of stage i: K blocks are for Tandem's own GEMMs over more than a step of
 // channels. With dot int8 the kernel rows of a panel begin with the zero point's share, and its weights are
@@ -110,6 +102,8 @@ private:
             return refuse("{}.block_vectors is {}; 1 to {} are accepted.", stage_name(i), stage.block_vectors,
                           vectors);
         broadcast(i);
+        pixel_pairs(i);
+        if (!status_.ok()) return;
         const int pixels = depthwise ? max_depthwise_pixels(conv, plan_.isa, stage.dot, stage.block_rows)
                                      : max_dense_pixels(problem_, plan_, i);
         if (stage.block_pixels < 1 || stage.block_pixels > pixels)
@@ -133,6 +127,24 @@ private:
                 "or "
                 "bf16 with backend tandem, as others leave no choice.",
                 stage_name(i));
+    }
+
+    void pixel_pairs(int i) {
+        const StagePlan& stage = plan_.stage(i);
+        if (!stage.pixel_pairs) return;
+        if (!pixel_pairs_apply(problem_, plan_, i))
+            return refuse(
+                "{}.pixel_pairs is true; false is accepted but for a 1x1 stage of stride 1 by dot f32, bf16, "
+                "f16 or int8 on "
+                "vectors of 16 channels, without K blocks, whose output channels are 1 to 8 more than a "
+                "multiple of 16, behind a depthwise stage in the same segment of 2 or more "
+                "pixels at a time, of 16 or more channels.",
+                stage_name(i));
+        if (can_embed_broadcast(plan_.isa, stage.dot) && stage.broadcast != Broadcast::registers)
+            refuse("{}.broadcast is embedded; registers is accepted with pixel pairs.", stage_name(i));
+        if (stage.block_pixels % 2 != 0)
+            refuse("{}.block_pixels is {}; even numbers are accepted with pixel pairs.", stage_name(i),
+                   stage.block_pixels);
     }
 
     void arithmetic(int i) {

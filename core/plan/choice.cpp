@@ -10,6 +10,7 @@
 
 #include "core/plan/candidates.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
@@ -90,6 +91,7 @@ private:
                 try_rows(best, start, i);
             else
                 try_shapes(best, start, i);
+            try_pixel_pairs(best, start, i);
         }
         return best;
     }
@@ -127,6 +129,13 @@ private:
         }
     }
 
+    void try_pixel_pairs(Predicted& best, Plan plan, int i) const {
+        for (const StagePlan& block : pixel_pair_blocks(problem_, plan, i)) {
+            plan.stage(i) = block;
+            keep_faster(best, plan);
+        }
+    }
+
     struct Candidate {
         StagePlan block{};
         double cost = 0;  // ns a product, operands in L1
@@ -148,6 +157,7 @@ private:
             if (embedded && !embeds && shape.vectors > 1) continue;
             if (stage.out_channels <= lanes * (shape.vectors - 1)) continue;
             Candidate candidate{.block = start.stage(i)};
+            candidate.block.pixel_pairs = false;
             candidate.block.block_pixels = shape.pixels;
             candidate.block.block_vectors = shape.vectors;
             candidate.block.broadcast = embeds ? shape.broadcast : Broadcast::embedded;

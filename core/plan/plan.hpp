@@ -80,6 +80,8 @@ struct StagePlan {
     Broadcast broadcast = Broadcast::embedded;  // dense, where can_embed_broadcast() (register_budget.hpp)
     int weights_ahead = point_ahead;  // Winograd: bytes from the weights in use to those prefetched to L2, at
                                       // most a point's; 0: none
+    bool pixel_pairs = false;         // dense: its source's pixels lie in pairs, whose sums share vectors
+                                      // (pixel_pairs.hpp)
     bool operator==(const StagePlan&) const = default;
 };
 

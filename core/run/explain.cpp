@@ -41,8 +41,9 @@ std::string stage_line(const KernelImpl& kernel, int i) {
                   "Winograd F({0}x{0},3x3), the products of each point a GEMM of {1} tiles x {2} vectors in "
                   "registers",
                   winograd_tile(plan.algorithm), plan.block_pixels, plan.block_vectors)
-            : fmt::format("accumulators of {} pixels x {} vectors, {} summed in registers{}",
+            : fmt::format("accumulators of {} pixels x {} vectors{}, {} summed in registers{}",
                           plan.block_pixels, plan.block_vectors,
+                          plan.pixel_pairs ? " (pixel pairs, whose half-full vectors share registers)" : "",
                           plan.block_channels > 0 ? fmt::format("{} of {} input channels at a time",
                                                                 plan.block_channels, stage.in_channels)
                                                   : fmt::format("all {} input channels", stage.in_channels),
