@@ -52,7 +52,7 @@ std::vector<float> output_of(const ConvChain& chain, const Plan& plan) {
 
 // Channel counts of one, of several and of half vectors, odd and even widths, one pixel, flat tiles and
 // narrow ones, strides, multipliers, residuals of fewer channels, every sort of post-op, inverted residuals,
-// NCHW outputs, two pairs of a chain.
+// NCHW outputs, two pairs of a chain; every data type, with channels that leave dot groups half filled.
 constexpr const char* chains[] = {
     "1x144x10x56:dw3+bias+relu6:conv1o24+bias",
     "1x32x7x7:dw3+bias:conv1o24+bias+relu",
@@ -65,37 +65,63 @@ constexpr const char* chains[] = {
     "1x24x9x14:conv1o96+bias+relu6:dw3+bias+relu6:conv1o24+bias+sum(in)",
     "1x48x6x10:dw3+relu:conv1o24+relu6:dw3+bias+relu:conv1o20+bias",
     "1x32x9x15:dw3+bias:conv1o24+bias/nhwc/out=nchw",
+    "1x40x9x13:dw3+bias+relu6:conv1o24+bias/nhwc/bf16/fast",
+    "1x41x7x11:dw3s2+bias:conv1o40+bias+sum/nhwc/bf16/fast",
+    "1x35x9x14:dw3+bias+relu:conv1o24+bias/nhwc/f16/f16",
+    "1x24x9x7:dw3+bias+relu:conv1o24+bias/nhwc/f16/fast",
+    "1x38x9x13:dw3+bias+relu6:conv1o24+bias+relu/nhwc/u8/fast",
+    "1x21x8x12:dw5+bias:conv1o40+bias/nhwc/s8/fast",
+    "1x48x9x15:dw3s2+relu:conv1o8+bias/nhwc/u8-s8-f32/fast",
 };
 
-/// The chain's last stage in pairs, by rows and columns of tiles and by threads; what differs from the rules'
-/// plan, or from the reference.
-std::string check_chain(const char* text) {
-    ConvChain chain = *ConvChain::parse(text);
-    for (const Layout layout : {chain.layout, Layout::nchw16c}) {
-        if (layout != chain.layout && chain.output_view) continue;
-        chain.layout = layout;
-        const Problem problem = *make_problem(chain);
-        const Plan plan = rules(problem);
-        const std::vector<float> expected = output_of(chain, plan);
-        for (const std::int64_t tile_h : {std::int64_t{1}, std::int64_t{3}, problem.last().out_h}) {
-            for (const std::int64_t tile_w : {std::int64_t{5}, problem.last().out_w}) {
-                for (const StagePlan& block : pixel_pair_blocks(problem, plan, problem.stage_count - 1)) {
-                    Plan other = plan;
-                    other.tile_h = static_cast<int>(std::min(tile_h, problem.last().out_h));
-                    other.tile_w = static_cast<int>(std::min(tile_w, problem.last().out_w));
-                    other.stage(problem.stage_count - 1) = block;
-                    const std::string difference = bitwise_difference(expected, output_of(chain, other));
-                    if (!difference.empty()) return fmt::format("{}: {}", to_string(other), difference);
-                    const std::string failure =
-                        verify_job(chain, {.dispatch = {.plan = std::make_shared<const Plan>(other)},
-                                           .threads = 3,
-                                           .data = DataKind::integers});
-                    if (!failure.empty()) return fmt::format("{}: {}", to_string(other), failure);
-                }
+/// What differs between a plan and the same with its last stage in pairs, by rows and columns of tiles; or
+/// between those and the reference.
+std::string check_plan_in_pairs(const ConvChain& chain, const Plan& plan) {
+    const Problem problem = *make_problem(chain);
+    const int last = problem.stage_count - 1;
+    const std::vector<float> expected = output_of(chain, plan);
+    for (const std::int64_t tile_h : {std::int64_t{1}, std::int64_t{3}, problem.last().out_h}) {
+        for (const std::int64_t tile_w : {std::int64_t{5}, problem.last().out_w}) {
+            for (const StagePlan& block : pixel_pair_blocks(problem, plan, last)) {
+                Plan other = plan;
+                other.tile_h = static_cast<int>(std::min(tile_h, problem.last().out_h));
+                other.tile_w = static_cast<int>(std::min(tile_w, problem.last().out_w));
+                other.stage(last) = block;
+                const std::string difference = bitwise_difference(expected, output_of(chain, other));
+                if (!difference.empty()) return fmt::format("{}: {}", to_string(other), difference);
+                const std::string failure =
+                    verify_job(chain, {.dispatch = {.plan = std::make_shared<const Plan>(other)},
+                                       .threads = 3,
+                                       .data = DataKind::integers});
+                if (!failure.empty()) return fmt::format("{}: {}", to_string(other), failure);
             }
         }
     }
     return {};
+}
+
+/// The rules' plan of a chain by every dot that pairs apply to, in its layout and in channel blocks.
+std::string check_chain(const char* text) {
+    ConvChain chain = *ConvChain::parse(text);
+    int plans = 0;
+    for (const Layout layout : {chain.layout, Layout::nchw16c}) {
+        if (layout != chain.layout && chain.output_view) continue;
+        chain.layout = layout;
+        const Problem problem = *make_problem(chain);
+        const int last = problem.stage_count - 1;
+        for (const Isa isa : host_isas(chain.dtype, chain.math)) {
+            for (const Dot dot : dots(problem, isa, last)) {
+                Plan plan = rules(problem, isa);
+                plan.stage(last).dot = dot;
+                plan.stage(last).broadcast = Broadcast::embedded;
+                if (has_amx(isa) || !pixel_pairs_apply(problem, plan, last)) continue;
+                ++plans;
+                if (const std::string failure = check_plan_in_pairs(chain, plan); !failure.empty())
+                    return fmt::format("{}: {}", to_string(layout), failure);
+            }
+        }
+    }
+    return plans > 0 ? "" : "no plan in pairs";
 }
 
 }  // namespace
