@@ -13,8 +13,6 @@
 #include "core/plan/choice.hpp"
 #include "core/plan/panel.hpp"
 #include "core/plan/tiling.hpp"
-#include "core/run/kernel_code.hpp"
-#include "core/run/verification.hpp"
 #include "support/forked_jobs.hpp"
 #include "support/guarded_call.hpp"
 #include "support/verify_job.hpp"
