@@ -76,7 +76,7 @@ void AmxDenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> ru
         epilogue_.emit_opmasks(run, input_);
         emit_loop(code_, local(Local::groups), run.count, [&] {
             emit_group(tile, run, first_row);
-            emit_add(code_, group, context_.panel.group_bytes(run.vectors));
+            emit_add(code_, group, context_.panel.group_bytes(run));
         });
     }
 }

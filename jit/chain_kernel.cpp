@@ -58,8 +58,9 @@ public:
         for (int i = 0; i + 1 < problem.stage_count; ++i)
             mids_.push_back(mid_buffer(problem, plan, i).strides);
         for (int i = 0; i < problem.stage_count; ++i) {
-            winograd_.push_back(uses_winograd(i) ? winograd_layout(problem, plan, i) : WinogradLayout{});
-            panels_.push_back(uses_winograd(i) ? winograd_.back().post_ops : panel_layout(problem, plan, i));
+            winograd_.push_back(uses_winograd(i) ? std::optional(winograd_layout(problem, plan, i))
+                                                 : std::nullopt);
+            panels_.push_back(winograd_.back() ? winograd_.back()->post_ops : panel_layout(problem, plan, i));
             pools_.push_back(RegPool::general_purpose());
             args_.push_back(pools_.back().lease("arguments"));
         }
@@ -78,7 +79,7 @@ public:
         if (staging_ && first == 0) staging_->emit_tile(shape.stages[0]);
         for (int i = first; i <= last; ++i) {
             const auto s = static_cast<std::size_t>(i);
-            const PanelLayout& panel = uses_winograd(i) ? winograd_[s].gemm : panels_[s];
+            const PanelLayout& panel = winograd_[s] ? winograd_[s]->gemm : panels_[s];
             const std::vector<GroupRun> runs =
                 i == last ? split_runs(panel, static_cast<int>(split), plan_.channel_splits) : panel.runs;
             if (bodies_[s])
@@ -160,7 +161,7 @@ private:
         if (problem_.stage(i).depthwise())
             return std::make_unique<DepthwiseBody>(stage_context(i), args, pool);
         if (uses_winograd(i))
-            return std::make_unique<WinogradBody>(stage_context(i), winograd_[static_cast<std::size_t>(i)],
+            return std::make_unique<WinogradBody>(stage_context(i), *winograd_[static_cast<std::size_t>(i)],
                                                   args);
         if (plan_.stage(i).algorithm == Algorithm::strassen)
             return std::make_unique<StrassenBody>(stage_context(i), strassen_layout(problem_, plan_, i), args,
@@ -202,7 +203,7 @@ private:
     const Problem& problem_;
     const Plan& plan_;
     std::vector<TensorStrides> mids_;  // of each stage's output but the last's
-    std::vector<WinogradLayout> winograd_;
+    std::vector<std::optional<WinogradLayout>> winograd_;
     std::vector<PanelLayout> panels_;
     std::deque<RegPool> pools_;
     std::deque<RegPool::Lease> args_;

@@ -41,7 +41,7 @@ void DenseBody::emit_tile(const StageTile& tile, std::span<const GroupRun> runs,
         epilogue_.emit_opmasks(run, scratch);
         emit_loop(code_, code_.qword[args_ + local_offset(Local::groups)], run.count, [&] {
             emit_group(tile, run, first_row);
-            emit_add(code_, group, context_.panel.group_bytes(run.vectors));
+            emit_add(code_, group, context_.panel.group_bytes(run));
         });
     }
 }
@@ -99,10 +99,14 @@ std::int64_t DenseBody::block_calls(const StageTile& tile, std::span<const RowRu
     std::int64_t rows = 0, blocks = 0;
     for (const RowRun& row_run : row_runs)
         rows += row_run.pass.kernel_rows.size() > 0 ? row_run.count : 0;
-    for (const BlockRun& run :
-         block_runs(column_axis(*context_.stage), tile.segment, context_.plan.block_pixels))
+    for (const BlockRun& run : this->blocks(tile))
         blocks += run.count;
     return rows * blocks;
+}
+
+std::vector<BlockRun> DenseBody::blocks(const StageTile& tile) const {
+    return block_runs(column_axis(*context_.stage), tile.segment, context_.plan.block_pixels,
+                      pixel_step(context_.plan));
 }
 
 void DenseBody::emit_rows(const StageTile& tile, const GroupRun& run, std::int64_t first_row,
@@ -133,7 +137,7 @@ void DenseBody::emit_row(const StageTile& tile, const GroupRun& run, const Pass&
     rows_.emit_first_pixel(group_);
     code_.mov(column, column_bias(context_) + tile.shift * context_.in.pixel);
     if (has_k_blocks()) code_.add(column, code_.qword[args_ + local_offset(Local::k_input)]);
-    for (const BlockRun& blocks_run : block_runs(axis, tile.segment, context_.plan.block_pixels)) {
+    for (const BlockRun& blocks_run : this->blocks(tile)) {
         const Block block{blocks_run, run, pass, ahead_lines};
         emit_loop(code_, code_.qword[args_ + local_offset(Local::blocks)], blocks_run.count, [&] {
             if (pass.kernel_rows.size() > 0) emit_operands(block);
@@ -160,7 +164,7 @@ void DenseBody::emit_operands(const Block& block) {
     }
     const Gpr table = *table_, taps_left = *taps_left_;
     const std::int64_t tap_bytes =
-        context_.panel.row_taps * block.group.vectors * context_.panel.vector_bytes;
+        context_.panel.row_taps * sums(block).vectors() * context_.panel.vector_bytes;
     code_.lea(table, first_row);
     code_.lea(weights, code_.ptr[group + static_cast<std::size_t>(weights_offset + taps.begin * tap_bytes)]);
     code_.mov(taps_left.cvt32(), static_cast<std::uint32_t>(taps.size()));

@@ -57,7 +57,9 @@ protected:  // what a body with passes of its own needs, too (strassen.*)
     void emit_operands(const Block& block);
     void emit_block(const Block& block);
     bool starts_from_zero_points(const Block& block) const;
+    Address bias(int vector) const;
     void emit_start(const Block& block);
+    void emit_paired_bias(const Block& block);
     void emit_sum(const Block& block);
     void emit_kernel_rows(const Block& block);
     void emit_zero_points(const Block& block);
@@ -72,8 +74,9 @@ protected:  // what a body with passes of its own needs, too (strassen.*)
     int unroll(const Block& block) const;
     bool has_column(const Block& block, std::int64_t pixel, std::int64_t kw) const;
     DenseSums sums(const Block& block) const { return {context_, block.group, block.run.width}; }
-    Vec acc(const Block& block, std::int64_t pixel, int vector) const {
-        return sums(block).acc(pixel, vector);
+    std::vector<BlockRun> blocks(const StageTile& tile) const;
+    Vec acc(const Block& block, std::int64_t column, int vector) const {
+        return sums(block).acc(column, vector);
     }
     int first_free(const Block& block) const { return sums(block).first_free(); }
     Xbyak::RegExp pixel_address(std::int64_t pixel, int kw, int group) const;

@@ -7,6 +7,7 @@
 
 #include "core/plan/ceil_div.hpp"
 #include "core/plan/register_budget.hpp"
+#include "jit/pixel_pairs.hpp"
 
 namespace tandem::jit {
 namespace {
@@ -67,25 +68,46 @@ bool DenseBody::starts_from_zero_points(const Block& block) const {
            block.pass.kernel_rows.size() > 0;
 }
 
+Address DenseBody::bias(int vector) const {
+    const Gpr group = group_;
+    return code_.ptr[group + static_cast<std::size_t>(context_.panel.params_offset() +
+                                                      vector * context_.panel.vector_bytes)];
+}
+
 // Accumulators begin with the bias, or zero.
 void DenseBody::emit_start(const Block& block) {
     const Gpr group = group_;
-    for (std::int64_t p = 0; p < block.run.width; ++p) {
-        for (int v = 0; v < block.group.vectors; ++v) {
+    if (starts_from_bias() && context_.plan.pixel_pairs) emit_paired_bias(block);
+    for (std::int64_t p = 0; p < sums(block).columns(); ++p) {
+        for (int v = 0; v < sums(block).vectors(); ++v) {
             const Vec a = acc(block, p, v);
-            if (starts_from_zero_points(block) && has_column(block, p, 0)) {
+            if (starts_from_zero_points(block) && has_column(block, p * pixel_step(context_.plan), 0)) {
                 code_.vmovdqu32(a, code_.ptr[group + static_cast<std::size_t>(
                                                          context_.panel.weights_offset(block.group.vectors) +
                                                          v * context_.panel.vector_bytes)]);
             } else if (!starts_from_bias()) {
                 context_.simd.zero(a);
-            } else if (p == 0) {
-                code_.vmovups(a,
-                              code_.ptr[group + static_cast<std::size_t>(context_.panel.params_offset() +
-                                                                         v * context_.panel.vector_bytes)]);
-            } else {
+            } else if (p > 0) {
                 code_.vmovaps(a, acc(block, 0, v));
+            } else if (!context_.plan.pixel_pairs) {
+                code_.vmovups(a, bias(v));
             }
+        }
+    }
+}
+
+// The bias in the first pair's sums.
+void DenseBody::emit_paired_bias(const Block& block) {
+    for (int v = 0; v < block.group.vectors; ++v) {
+        const Vec low = acc(block, 0, 2 * v);
+        if (2 * v + 1 < sums(block).vectors()) {
+            const Vec high = acc(block, 0, 2 * v + 1);
+            code_.vmovups(high, bias(v));
+            emit_pair(context_.simd, low, high, high, high);
+        } else {
+            const Xbyak::Ymm half(first_free(block));
+            code_.vmovups(half, bias(v));
+            emit_half_pair(context_.simd, low.getIdx(), half, half);
         }
     }
 }
@@ -120,7 +142,7 @@ void DenseBody::emit_kernel_rows(const Block& block) {
 void DenseBody::emit_zero_points(const Block& block) {
     const Gpr weights = weights_;
     const std::int64_t columns = context_.stage->conv.kernel.w,
-                       step = block.group.vectors * context_.panel.vector_bytes;
+                       step = sums(block).vectors() * context_.panel.vector_bytes;
     const auto add = [&](std::int64_t pixel, std::int64_t tap) {
         for (int v = 0; v < block.group.vectors; ++v) {
             const Vec a = acc(block, pixel, v);
@@ -157,7 +179,7 @@ void DenseBody::emit_channels(const Block& block) {
     const bool planes = !one_block && context_.in.block == per_group && fmas(block) * groups <= unrolled_fmas;
     const std::int64_t full = planes ? 0 : groups / per_block, rest = groups - full * per_block;
     const std::int64_t group_weights =
-        context_.stage->conv.kernel.w * block.group.vectors * context_.panel.vector_bytes;
+        context_.stage->conv.kernel.w * sums(block).vectors() * context_.panel.vector_bytes;
     const std::int64_t prefetch_step =
         prefetch_.lines > 0 ? prefetch_.source.channel(per_block * per_group) : 0;
 
@@ -219,16 +241,18 @@ void DenseBody::emit_taps(const Block& block, int group, int kw) {
     const Simd& simd = context_.simd;
     const Conv& conv = context_.stage->conv;
     const Gpr weights = weights_;
+    const std::int64_t step = pixel_step(context_.plan);
+    const int vectors = sums(block).vectors();
     std::vector<std::int64_t> pixels;
-    for (std::int64_t p = 0; p < block.run.width; ++p)
+    for (std::int64_t p = 0; p < block.run.width; p += step)
         if (has_column(block, p, kw)) pixels.push_back(p);
     if (pixels.empty()) return;
-    const int first_weight = first_free(block), first_broadcast = first_weight + block.group.vectors;
+    const int first_weight = first_free(block), first_broadcast = first_weight + vectors;
     const int product = simd.registers() - 1,
               broadcasts = simd.registers() - first_broadcast - (context_.plan.dot == Dot::int16 ? 1 : 0);
     const std::int64_t at =
-        (std::int64_t{group} * conv.kernel.w + kw) * block.group.vectors * context_.panel.vector_bytes;
-    for (int v = 0; v < block.group.vectors; ++v) {
+        (std::int64_t{group} * conv.kernel.w + kw) * vectors * context_.panel.vector_bytes;
+    for (int v = 0; v < vectors; ++v) {
         const std::int64_t from = at + v * context_.panel.vector_bytes;
         code_.vmovups(sums(block).in_width(v, first_weight + v),
                       code_.ptr[weights + static_cast<std::size_t>(from)]);
@@ -240,15 +264,18 @@ void DenseBody::emit_taps(const Block& block, int group, int kw) {
     for (const std::int64_t p : pixels) {
         const Xbyak::RegExp from = pixel_address(p, kw, group);
         if (embedded) {
-            for (int v = 0; v < block.group.vectors; ++v)
+            for (int v = 0; v < vectors; ++v)
                 emit_multiply(acc(block, p, v), sums(block).in_width(v, first_weight + v), code_.ptr_b[from],
                               product);
             continue;
         }
         const int x = first_broadcast + turn++ % broadcasts;
-        emit_broadcast(simd.vec(x), from);
-        for (int v = 0; v < block.group.vectors; ++v)
-            emit_multiply(acc(block, p, v), sums(block).in_width(v, first_weight + v),
+        if (context_.plan.pixel_pairs)
+            code_.vbroadcastsd(Xbyak::Zmm(x), code_.qword[from]);
+        else
+            emit_broadcast(simd.vec(x), from);
+        for (int v = 0; v < vectors; ++v)
+            emit_multiply(acc(block, p / step, v), sums(block).in_width(v, first_weight + v),
                           sums(block).in_width(v, x), product);
     }
 }
@@ -292,7 +319,7 @@ void DenseBody::emit_multiply(const Vec& a, const Vec& weight, const Xbyak::Oper
 
 // Of a dot group in one kernel row.
 std::int64_t DenseBody::fmas(const Block& block) const {
-    return block.run.width * block.group.vectors * context_.stage->conv.kernel.w;
+    return sums(block).columns() * sums(block).vectors() * context_.stage->conv.kernel.w;
 }
 
 int DenseBody::unroll(const Block& block) const {
@@ -310,8 +337,9 @@ Xbyak::RegExp DenseBody::pixel_address(std::int64_t pixel, int kw, int group) co
     const Conv& conv = context_.stage->conv;
     const std::int64_t column = pixel * conv.stride.w + kw * conv.dilation.w;
     const Gpr input = input_;
-    const std::int64_t at =
-        column * context_.in.pixel + group * dot_group_bytes(context_.plan.dot) - column_bias(context_);
+    const std::int64_t in_pixel =
+        context_.in.pairs ? context_.in.dot_group(group) : group * dot_group_bytes(context_.plan.dot);
+    const std::int64_t at = column * context_.in.pixel + in_pixel - column_bias(context_);
     return at < 0 ? input - static_cast<std::size_t>(-at) : input + static_cast<std::size_t>(at);
 }
 

@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/register_budget.hpp"
+#include "jit/pixel_pairs.hpp"
+
 namespace tandem::jit {
 namespace {
 
@@ -81,6 +84,11 @@ std::string DenseSums::key() const {
 }
 
 Vec DenseSums::in_width(int vector, int index) const {
+    return context.plan.pixel_pairs ? context.simd.vec(index) : output_width(vector, index);
+}
+
+// The same for a vector of output channels.
+Vec DenseSums::output_width(int vector, int index) const {
     const bool tail = vector == group.vectors - 1 && group.tail_lanes > 0;
     if (tail && context.tail_vector(group.tail_lanes).half) return Vec(Xbyak::Ymm(index));
     return context.simd.vec(index);
@@ -113,18 +121,80 @@ void DenseSums::emit_epilogue(const Epilogue& epilogue, const DenseRows& rows, b
     using Place = EpilogueBlock::Place;
     const std::string chain = epilogue.text();
     context.simd.code.note(fmt::format("{}: {}{}store", context.name(), chain, chain.empty() ? "" : ", "));
-    EpilogueBlock block{.group = group,
-                        .vectors = {0, group.vectors},
-                        .rows = 1,
-                        .pixels = pixels,
-                        .acc = [this](const Place& at) { return acc(at.pixel, at.vector); },
-                        .output = [&](const Place& at) { return rows.output(at); },
-                        .residual = [&](const Place& at) { return rows.residual(at); },
-                        .temps = {},
-                        .biased = biased};
+    std::vector<int> free;
     for (int i = first_free(); i < context.simd.registers(); ++i)
-        block.temps.push_back(i);
+        free.push_back(i);
+    if (context.plan.pixel_pairs) return emit_pairs_epilogue(epilogue, rows, biased, std::move(free));
+    EpilogueBlock block = epilogue_block(rows, {0, pixels});
+    block.acc = [this](const Place& at) {
+        return acc(at.pixel, at.vector);
+    };
+    block.temps = std::move(free);
+    block.biased = biased;
     epilogue.emit(block);
+}
+
+// Some of the pixels, all vectors of the group.
+EpilogueBlock DenseSums::epilogue_block(const DenseRows& rows, const Span& some) const {
+    using Place = EpilogueBlock::Place;
+    const auto from_first = [first = some.begin](Place at) {
+        at.pixel += first;
+        return at;
+    };
+    return {.group = group,
+            .vectors = {0, group.vectors},
+            .rows = 1,
+            .pixels = some.size(),
+            .acc = {},
+            .output = [&rows, from_first](const Place& at) { return rows.output(from_first(at)); },
+            .residual = [&rows, from_first](const Place& at) { return rows.residual(from_first(at)); },
+            .temps = {}};
+}
+
+// As many pairs at a time as find registers when they come apart; each leaves more of them to the next.
+void DenseSums::emit_pairs_epilogue(const Epilogue& epilogue, const DenseRows& rows, bool biased,
+                                    std::vector<int> free) const {
+    const std::int64_t registers_more = 2 * group.vectors - vectors();
+    for (std::int64_t column = 0; column < columns();) {
+        const std::int64_t room = std::ssize(free) - epilogue_temps, left = columns() - column;
+        const std::int64_t count = registers_more > 0 ? std::min(room / registers_more, left) : left;
+        std::vector<Vec> apart;  // [pixel][vector]
+        for (std::int64_t i = 0; i < count; ++i)
+            emit_pair_apart(column + i, apart, free);
+        EpilogueBlock block = epilogue_block(rows, {2 * column, std::min(2 * (column + count), pixels)});
+        block.acc = [&](const EpilogueBlock::Place& at) {
+            return apart[static_cast<std::size_t>(at.pixel * group.vectors + at.vector)];
+        };
+        block.temps = free;
+        block.biased = biased;
+        epilogue.emit(block);
+        for (const Vec& v : apart)
+            free.push_back(v.getIdx());
+        column += count;
+    }
+}
+
+// Appends the vectors of both pixels. Registers come from `free`, where others go.
+void DenseSums::emit_pair_apart(std::int64_t column, std::vector<Vec>& apart, std::vector<int>& free) const {
+    std::vector<Vec> second;
+    const auto take = [&](int vector) {
+        const int index = free.back();
+        free.pop_back();
+        return output_width(vector, index);
+    };
+    for (int v = 0; v < group.vectors; ++v) {
+        const Vec low = acc(column, 2 * v), x = take(v);
+        const bool half = 2 * v + 1 == vectors();
+        const Vec y = half ? take(v) : acc(column, 2 * v + 1);
+        if (half)
+            emit_half_apart(context.simd, x, y, low.getIdx());
+        else
+            emit_apart(context.simd, x, y, low, y);
+        free.push_back(low.getIdx());
+        apart.push_back(x);
+        second.push_back(y);
+    }
+    apart.insert(apart.end(), second.begin(), second.end());
 }
 
 std::int64_t column_bias(const StageContext& context) {

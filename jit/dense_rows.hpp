@@ -5,13 +5,13 @@
 #include <optional>
 #include <vector>
 
+#include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "jit/epilogue.hpp"
 #include "jit/stage_body.hpp"
 
 namespace tandem::jit {
-
-inline constexpr std::int64_t line_bytes = 64;  // of a cache line
 
 /// Row tables and the current pixel of a dense stage. Registers are leased for its lifetime.
 class DenseRows {
@@ -52,21 +52,25 @@ private:
     RegPool::Lease rows_, outs_, residuals_, out_, residual_;
 };
 
-/// Sums of a block of pixels by a group's vectors, in the first registers: [pixel][vector].
+/// Sums of a block of pixels by a group's vectors, in the first registers: [column][vector].
 struct DenseSums {
     const StageContext& context;
     GroupRun group;
     std::int64_t pixels;
 
+    /// Pixels, or pairs of them (core/plan/pixel_pairs.hpp), and the vectors that each has.
+    std::int64_t columns() const { return ceil_div(pixels, pixel_step(context.plan)); }
+    int vectors() const { return context.panel.weight_vectors(group); }
+
     /// Names everything that the code of their epilogue depends on.
     std::string key() const;
-    /// A register in the width of a vector: half of one for the last vector where its channels fit, as a
-    /// narrower FMA costs less on some CPUs and never more.
+    /// A register in the width of a vector of weights: half of one for the last vector where its channels
+    /// fit, as a narrower FMA costs less on some CPUs and never more.
     Vec in_width(int vector, int index) const;
-    Vec acc(std::int64_t pixel, int vector) const {
-        return in_width(vector, static_cast<int>(pixel) * group.vectors + vector);
+    Vec acc(std::int64_t column, int vector) const {
+        return in_width(vector, static_cast<int>(column) * vectors() + vector);
     }
-    int first_free() const { return static_cast<int>(pixels) * group.vectors; }
+    int first_free() const { return static_cast<int>(columns()) * vectors(); }
     std::int64_t bytes(std::int64_t of_pixels) const {
         return of_pixels * group.vectors * context.panel.vector_bytes;
     }
@@ -78,6 +82,11 @@ struct DenseSums {
     void emit_epilogue(const Epilogue& epilogue, const DenseRows& rows, bool biased) const;
 
 private:
+    Vec output_width(int vector, int index) const;
+    EpilogueBlock epilogue_block(const DenseRows& rows, const Span& some) const;
+    void emit_pairs_epilogue(const Epilogue& epilogue, const DenseRows& rows, bool biased,
+                             std::vector<int> free) const;
+    void emit_pair_apart(std::int64_t column, std::vector<Vec>& apart, std::vector<int>& free) const;
     Address parked(const Gpr& base, std::int64_t pixel, int vector) const;
 };
 

@@ -141,7 +141,7 @@ void DepthwiseBody::emit_channels_outer(const RowGroup& group, const GroupRun& r
                     emit_add(code_, residual_[i], block.width * context_.residual.pixel);
             });
         }
-        emit_add(code_, panel, context_.panel.group_bytes(run.vectors));
+        emit_add(code_, panel, context_.panel.group_bytes(run));
     });
 }
 
@@ -155,27 +155,31 @@ void DepthwiseBody::emit_channels_inner(const RowGroup& group, const GroupRun& r
             emit_loop(code_, local(Local::groups), run.count, [&] {
                 emit_pointers(group, true);
                 emit_block(group, run, block);
-                emit_add(code_, panel, context_.panel.group_bytes(run.vectors));
+                emit_add(code_, panel, context_.panel.group_bytes(run));
             });
-            emit_add(code_, panel, -run.count * context_.panel.group_bytes(run.vectors));
+            emit_add(code_, panel, -run.count * context_.panel.group_bytes(run));
             code_.add(local(Local::input_x), immediate(block.width * axis.stride * context_.in.pixel));
             code_.add(local(Local::output_x), immediate(block.width * context_.out.pixel));
             code_.add(local(Local::residual_x), immediate(block.width * context_.residual.pixel));
         });
     }
-    emit_add(code_, panel, run.count * context_.panel.group_bytes(run.vectors));
+    emit_add(code_, panel, run.count * context_.panel.group_bytes(run));
 }
 
 // Windows serve pairs of pixels, and outputs are packed by fours unless it is channels that are: blocks of
-// whole fours or pairs, but for the last. Single vectors behind quads have blocks of their own.
+// whole fours or pairs, but for the last; of whole pixel pairs likewise. Single vectors behind quads have
+// blocks of their own.
 std::vector<BlockRun> DepthwiseBody::blocks(const RowGroup& group, const GroupRun& run) const {
     const StagePlan& plan = context_.plan;
     const int at_most =
         run.vectors == plan.block_vectors
             ? plan.block_pixels
             : max_depthwise_pixels(*context_.stage, context_.simd.isa, plan.dot, plan.block_rows);
-    const std::int64_t step = !by_windows() ? 1 : run.vectors == quad_vectors ? 2 : packed_pixels;
-    return block_runs(column_axis(*context_.stage), group.segment, at_most, at_most >= step ? step : 1);
+    const bool quads = run.vectors == quad_vectors,
+               fours = by_windows() && !quads && at_most >= packed_pixels,
+               twos = context_.out.pairs || (quads && at_most >= 2);
+    const std::int64_t step = fours ? packed_pixels : twos ? 2 : 1;
+    return block_runs(column_axis(*context_.stage), group.segment, at_most, step);
 }
 
 // Points input_, output_ and residual_ at the current channels of the first pixel of the row, or of the

@@ -71,6 +71,7 @@ private:
     void emit_quantization(const EpilogueBlock& block) const;
     void emit_stores(const EpilogueBlock& block) const;
     void emit_quad_stores(const EpilogueBlock& block) const;
+    void emit_pair_stores(const EpilogueBlock& block) const;
     void emit_packed_store(const EpilogueBlock& block, const Place& first, std::span<const int> temps) const;
     void emit_padding(const EpilogueBlock& block) const;
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "jit/epilogue.hpp"
+#include "jit/pixel_pairs.hpp"
 
 namespace tandem::jit {
 namespace {
@@ -82,6 +83,7 @@ void store_vectors(const StageContext& context, std::span<const VectorStore> sto
 }  // namespace
 
 void Epilogue::emit_stores(const EpilogueBlock& block) const {
+    if (context_.out.pairs && !is_quantized(context_.out_dtype)) return emit_pair_stores(block);
     const bool by_opmask = simd_.avx512();
     const int mask = by_opmask ? output_mask : block.temps[0];
     const bool has_tail = block.vectors.end == block.group.vectors;
@@ -111,6 +113,28 @@ void Epilogue::emit_quad_stores(const EpilogueBlock& block) const {
                 vectors.push_back(block.acc({row, pixel, v}));
             emit_quad_store(context_, code_.ptr[block.output({row, pixel, 0})], vectors, quant(),
                             block.temps);
+        }
+    }
+}
+
+// Pixels in pairs, whole vectors; where the last one has no other, it stands for both.
+void Epilogue::emit_pair_stores(const EpilogueBlock& block) const {
+    const int order = block.temps.back();
+    std::size_t turn = 0;
+    if (context_.out_element != Element::f32) code_.vmovups(simd_.vec(order), pair_order(code_));
+    for (std::int64_t row = 0; row < block.rows; ++row) {
+        for (std::int64_t pixel = 0; pixel < block.pixels; pixel += 2) {
+            for (int v = static_cast<int>(block.vectors.begin); v < block.vectors.end; ++v) {
+                const Place first{row, pixel, v}, second{row, std::min(pixel + 1, block.pixels - 1), v};
+                const Vec x = block.acc(first), y = block.acc(second);
+                if (context_.tail_store != TailStore::anything) {
+                    const Simd::Lanes lanes{context_.tail_vector(block.tail_lanes(v)).lanes, output_mask};
+                    simd_.clear_tail(x, lanes);
+                    simd_.clear_tail(y, lanes);
+                }
+                emit_pair_store(simd_, context_.out_element, block.output(first), simd_.vec(x.getIdx()),
+                                simd_.vec(y.getIdx()), block.temps[turn++ % (block.temps.size() - 1)], order);
+            }
         }
     }
 }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "jit/pixel_pairs.hpp"
+
 namespace tandem::jit {
 namespace {
 
@@ -130,16 +132,18 @@ void emit_packed_store(const StageContext& context, const Address& to, std::span
     const Xbyak::Zmm packed(index);
     const Xbyak::Zmm order(temps[0]);
     emit_pack(context, pixels, quant, order);
-    code.vmovdqu32(order, transposed_dwords(code));
+    code.vmovdqu32(order, context.out.pairs ? packed_pair_order(code) : transposed_dwords(code));
     code.vpermd(packed, order, packed);
     if (tail_lanes > 0 && context.tail_store != TailStore::anything) {
         const std::uint32_t lanes = (1u << tail_lanes) - 1;
-        code.kmovq(byte_mask, code.constant_bits(lanes << 16 | lanes));
+        code.kmovq(byte_mask, code.constant_bits(context.out.pairs ? packed_pair_mask(tail_lanes)
+                                                                   : lanes << 16 | lanes));
         code.vmovdqu8(packed | byte_mask | code.T_z, packed);
     }
     const auto at = [&](std::size_t pixel) {
         return code.ptr[to.getRegExp() + pixel * static_cast<std::size_t>(context.out.pixel)];
     };
+    if (context.out.pairs) return code.vmovdqu32(to, pixels.size() > 2 ? Vec(packed) : Xbyak::Ymm(index));
     const bool adjacent = context.out.pixel == 16;
     std::size_t stored = 1;
     if (adjacent && pixels.size() == std::size_t{packed_pixels}) {

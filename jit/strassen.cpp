@@ -113,8 +113,7 @@ void StrassenBody::emit_product(const StageTile& tile, const GroupRun& run, std:
 // Of one pair of rows.
 void StrassenBody::emit_pair(const StageTile& tile, const GroupRun& run, const Step& step) {
     const StrassenProduct& product = step.product();
-    const Gpr group = group_, column = column_, parked = *parked_, input = input_, weights = weights_,
-              left = blocks_;
+    const Gpr group = group_, column = column_, parked = *parked_, input = input_, weights = weights_;
     const Address sums_row = code_.qword[args_ + local_offset(Local::k_input)];
     rows_.emit_first_pixel(group_);
     code_.mov(column, column_bias(context_) + product.half * half_offset() +
@@ -122,7 +121,7 @@ void StrassenBody::emit_pair(const StageTile& tile, const GroupRun& run, const S
     for (const BlockRun& blocks : blocks_of(tile)) {
         const Pass pass{{0, 1}, context_.stage->in_channels / 2, product.resumes < 0, product.parks < 0};
         const Block block{blocks, run, pass, step.ahead_lines};
-        emit_loop(code_, left, blocks.count, [&] {
+        emit_loop(code_, code_.qword[args_ + local_offset(Local::blocks)], blocks.count, [&] {
             code_.mov(input, product.of_sums ? sums_row : code_.ptr[rows_.input_row(0)]);
             code_.add(input, column);
             code_.lea(weights, code_.ptr[group + immediate(step.weights_at)]);

@@ -298,7 +298,7 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, const Span& vec
     code_.mov(panel, code_.ptr[args_ + context_.panel_at]);
     code_.mov(channel,
               code_.ptr[args_ + offsetof(TileArgs, workspace)]);  // products of the current output vector
-    emit_add(code_, panel, vectors.begin * layout_.post_ops.group_bytes(1));
+    emit_add(code_, panel, vectors.begin * layout_.post_ops.group_bytes(layout_.post_ops.runs.front()));
     emit_add(code_, channel, layout_.products_offset + vectors.begin * layout_.products.block_stride);
     for (const GroupRun& run : layout_.post_ops.runs) {
         const std::int64_t count =
@@ -308,7 +308,7 @@ void WinogradBody::emit_output_transforms(const StageTile& tile, const Span& vec
         emit_loop(code_, local(Local::groups), count, [&] {
             for (std::int64_t row = 0; row < tile.grid_rows.size() / layout_.form.rows.outputs; ++row)
                 emit_output_row(tile, run, row, first_row);
-            emit_add(code_, panel, layout_.post_ops.group_bytes(1));
+            emit_add(code_, panel, layout_.post_ops.group_bytes(run));
             emit_add(code_, channel, layout_.products.block_stride);
         });
     }

@@ -29,7 +29,7 @@ TEST_CASE("panel: dense groups, a short and partly filled one last") {
     CHECK(panel.param_count == 1);
     CHECK(panel.params_offset() == 64);
     CHECK(panel.weights_offset(2) == 64 + 2 * 64);
-    CHECK(panel.group_bytes(2) == 64 + 128 + 20 * 128);
+    CHECK(panel.group_bytes(panel.runs[0]) == 64 + 128 + 20 * 128);
     REQUIRE(panel.runs.size() == 2);
     CHECK(panel.runs[0].vectors == 2);
     CHECK(panel.runs[0].tail_lanes == 0);
@@ -44,7 +44,7 @@ TEST_CASE("panel: equal groups are one run") {
     const PanelLayout panel = panel_of(problem_of("1x20x4x4:conv1o64"), Isa::avx2, 2);
     REQUIRE(panel.runs.size() == 1);
     CHECK(panel.runs[0].count == 4);
-    CHECK(panel.bytes == 4 * panel.group_bytes(2));
+    CHECK(panel.bytes == 4 * panel.group_bytes(panel.runs[0]));
 }
 
 TEST_CASE("panel: depthwise has a vector a group, with the input's tail too") {
@@ -124,7 +124,7 @@ TEST_CASE("panel: splits take whole groups and cover them once") {
     CHECK(first[0].count == 2);
     CHECK(second[0].count == 3);
     CHECK(second[0].first_vector == 2);
-    CHECK(second[0].offset == 2 * panel.group_bytes(1));
+    CHECK(second[0].offset == 2 * panel.group_bytes(first[0]));
     std::int64_t groups = 0;
     for (int split = 0; split < 4; ++split)
         for (const GroupRun& run : split_runs(panel, split, 4))

@@ -20,8 +20,9 @@ Plan sample() {
     plan.edges[0] = Edge::sliding;
     plan.tile_h = 2, plan.tile_w = 56, plan.channel_splits = 3;
     plan.prefetch_next = true;
-    plan.stages[0] = {Algorithm::direct, Dot::f32, 12, 1, 2, true, 64, Broadcast::registers, point_ahead};
-    plan.stages[1] = {Algorithm::winograd4, Dot::f32, 14, 2, 1, false, 0, Broadcast::embedded, 8192};
+    plan.stages[0] = {Algorithm::direct,    Dot::f32,    12,  1, 2, true, 64,
+                      Broadcast::registers, point_ahead, true};
+    plan.stages[1] = {Algorithm::winograd4, Dot::f32, 14, 2, 1, false, 0, Broadcast::embedded, 8192, false};
     return plan;
 }
 
@@ -55,14 +56,16 @@ TEST_CASE("plan json: every candidate of random pairs survives the way there and
 TEST_CASE("plan json: a plan from before broadcasts and prefetches were decisions means what it meant then") {
     Plan plan = sample();
     plan.stages[0] = {.block_pixels = 9, .block_vectors = 3, .broadcast = Broadcast::embedded};
+    plan.stages[1].pixel_pairs = true;
     Json json = plan_to_json(plan);
     for (Json& stage : json["stages"])
-        stage.erase("broadcast"), stage.erase("weights_ahead");
+        stage.erase("broadcast"), stage.erase("weights_ahead"), stage.erase("pixel_pairs");
     const Result<Plan> read = plan_from_json(json);
     REQUIRE(read);
     CHECK(read->stages[0].broadcast == Broadcast::registers);
     CHECK(read->stages[1].broadcast == Broadcast::embedded);
     CHECK(read->stages[1].weights_ahead == point_ahead);
+    CHECK_FALSE(read->stages[1].pixel_pairs);
     json["stages"][0]["broadcast"] = "sometimes";
     CHECK(error_of(json) ==
           R"(plan.stages[0].broadcast is "sometimes"; "embedded", "registers" are accepted.)");

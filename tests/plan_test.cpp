@@ -10,6 +10,7 @@
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/panel.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/tile_geometry.hpp"
 #include "core/plan/tiling.hpp"
@@ -62,6 +63,14 @@ void randomise_blocks(const Stage& stage, Isa isa, StagePlan& plan, std::mt19937
                                              pick(engine, 0, engine() % 2 ? std::min(k_steps, 3) : k_steps);
 }
 
+// Where they apply.
+void randomise_pixel_pairs(const Problem& problem, Plan& plan, int i, std::mt19937_64& engine) {
+    const std::vector<StagePlan> blocks = pixel_pair_blocks(problem, plan, i);
+    if (blocks.empty()) return;
+    StagePlan& stage = plan.stage(i) = blocks[engine() % blocks.size()];
+    stage.block_pixels = 2 * pick(engine, 1, stage.block_pixels / 2);
+}
+
 /// Any plan that check_plan() accepts and that promises the bits of `own`, the planner's plan: its
 /// algorithms and dots, or any dots where sums are of integers; all other decisions at random.
 Plan random_plan(const Problem& problem, const Plan& own, std::mt19937_64& engine) {
@@ -82,7 +91,9 @@ Plan random_plan(const Problem& problem, const Plan& own, std::mt19937_64& engin
             StagePlan& stage = plan.stage(i);
             if (const std::vector<Dot> usable = dots(problem, plan.isa, i); problem.quantized())
                 stage.dot = usable[engine() % usable.size()];
+            stage.pixel_pairs = false;
             randomise_blocks(problem.stage(i), plan.isa, stage, engine);
+            if (engine() % 2) randomise_pixel_pairs(problem, plan, i, engine);
         }
         std::int64_t groups = 0;
         for (const GroupRun& run : panel_layout(problem, plan, problem.stage_count - 1).runs)
@@ -290,6 +301,7 @@ TEST_CASE("plan: whatever a decision of a plan is, another one is another plan")
         [](Plan& p) { p.stages[0].block_channels = 16; },
         [](Plan& p) { p.stages[0].broadcast = Broadcast::registers; },
         [](Plan& p) { p.stages[0].weights_ahead = 8192; },
+        [](Plan& p) { p.stages[0].pixel_pairs = true; },
     };
     for (auto change : changes) {
         Plan other = plan;

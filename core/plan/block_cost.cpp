@@ -5,12 +5,12 @@
 
 #include "core/plan/ceil_div.hpp"
 #include "core/plan/k_blocks.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/strassen.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/plan/winograd.hpp"
-#include "core/plan/ceil_div.hpp"
 
 namespace tandem {
 namespace {
@@ -53,6 +53,25 @@ void for_each_width(std::int64_t total, std::int64_t at_most, const Function& fu
     const std::int64_t pieces = (total + at_most - 1) / at_most, wider = total % pieces;
     if (wider > 0) function(total / pieces + 1, wider);
     if (pieces > wider) function(total / pieces, pieces - wider);
+}
+
+// A pixel of a dense block, or a pair of them.
+struct DenseColumn {
+    std::int64_t pixels = 1;
+    int registers = 0;       // of its sums
+    double vectors = 0;      // what they cost to multiply
+    double outputs = 0;      // vectors
+    double preparation = 0;  // instructions each, before the post-ops
+};
+
+DenseColumn dense_column(const StagePlan& block, const GroupRun& run, int lanes, const PortRates& port) {
+    DenseColumn column{.pixels = pixel_step(block), .registers = run.vectors};
+    column.vectors = run.vectors - 1 + last_vector_cost(run, lanes, port);
+    if (block.pixel_pairs)
+        column.vectors = column.registers = pixel_pair_vectors(run.vectors, run.tail_lanes, lanes);
+    column.outputs = static_cast<double>(column.pixels) * run.vectors;
+    column.preparation = (sums_f16_pairs(block.dot) ? pair_sum_fmas : 0) + (block.pixel_pairs ? 1 : 0);
+    return column;
 }
 
 double real_channels(const Stage& stage, const GroupRun& run, int lanes) {
@@ -127,28 +146,31 @@ BlockWork dense_work(const Problem& problem, const Plan& plan, int i, const std:
     const double passes = has_k_blocks(block) ? row_share * std::ceil(channels / block.block_channels)
                                               : 1;  // over an accumulator
     const double post_ops = post_op_instructions(stage.conv);
+    const bool embedded = embeds_broadcast(plan.isa, block);
     BlockWork work;
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * channels * share.row_taps * share.column_taps;
-        const double vectors = run.vectors - 1 + last_vector_cost(run, lanes, port);
-        const bool embedded = embeds_broadcast(plan.isa, block);
-        for_each_width(share.width, block.block_pixels, [&](std::int64_t width, std::int64_t count) {
-            const double w = static_cast<double>(width), accumulators = w * run.vectors;
-            const double step = dense_step(rates, w, vectors, embedded, slowness(rates, block.dot));
-            const double pair_sums = sums_f16_pairs(block.dot) ? accumulators * pair_sum_fmas : 0;
-            const double fixed = dense_fixed(rates, w, run.vectors, embedded) +
-                                 (accumulators * post_ops + pair_sums) * port.fma;
-            const double parked = std::max(0.0, passes - 1) * accumulators;
-            const double parking = parked * (port.store + port.load) * parking_exposed +
-                                   std::max(0.0, passes - 1) * block_call(port);
-            const double all = static_cast<double>(count * share.rows * run.count);
-            const double broadcasts = k * w * (embedded ? run.vectors : 1);
-            work.seconds += all * (k * step + fixed + parking) * ns;
-            work.parked += all * parked * lanes * 4;
-            work.blocks += all;
-            work.l1_weights += all * weight_steps * run.vectors * lanes * 4;
-            work.l1_loads += all * (weight_steps * run.vectors * lanes * 4 + broadcasts * 4);
-        });
+        const DenseColumn column = dense_column(block, run, lanes, port);
+        const std::int64_t columns = ceil_div(share.width, column.pixels);
+        for_each_width(
+            columns, block.block_pixels / column.pixels, [&](std::int64_t width, std::int64_t count) {
+                const double w = static_cast<double>(width), accumulators = w * column.registers;
+                const double step =
+                    dense_step(rates, w, column.vectors, embedded, slowness(rates, block.dot));
+                const double fixed = dense_fixed(rates, w, column.registers, embedded) +
+                                     w * column.outputs * (post_ops + column.preparation) * port.fma;
+                const double parked = std::max(0.0, passes - 1) * accumulators;
+                const double parking = parked * (port.store + port.load) * parking_exposed +
+                                       std::max(0.0, passes - 1) * block_call(port);
+                const double all = static_cast<double>(count * share.rows * run.count);
+                const double broadcasts =
+                    k * w * (embedded ? run.vectors : static_cast<double>(column.pixels));
+                work.seconds += all * (k * step + fixed + parking) * ns;
+                work.parked += all * parked * lanes * 4;
+                work.blocks += all;
+                work.l1_weights += all * weight_steps * column.registers * lanes * 4;
+                work.l1_loads += all * (weight_steps * column.registers * lanes * 4 + broadcasts * 4);
+            });
         work.l1_stores += pixels * static_cast<double>(run.count * run.vectors) * lanes * 4;
     }
     work.fma_seconds = work.flops / (rates.peak(block.dot) * 1e9);
@@ -207,7 +229,9 @@ BlockWork depthwise_work(const Problem& problem, const Plan& plan, int i, const 
     const bool apart = i == 0 && problem.input_view.layout == Layout::nhwc;
     of.by_windows = block.dot == Dot::int8;
     of.held = holds_kernel_row(stage, plan.isa, block.block_rows);
-    const double post_ops = post_op_instructions(stage.conv);
+    const bool pairs = i + 1 < problem.stage_count && plan.stage(i + 1).pixel_pairs &&
+                       !problem.quantized();  // whose four pixels' packing is any order's
+    const double post_ops = post_op_instructions(stage.conv) + (pairs ? 1 : 0);
     BlockWork work;
     for (const GroupRun& run : runs) {
         work.flops += 2 * real_channels(stage, run, lanes) * share.row_taps * share.column_taps;

@@ -8,6 +8,7 @@
 
 #include "core/plan/ceil_div.hpp"
 #include "core/plan/panel.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
@@ -143,6 +144,7 @@ public:
             vary_splits(plan);
             vary_k_blocks(plan);
             vary_weights_ahead(plan);
+            vary_pixel_pairs(plan);
         }
         vary_arithmetic();
         vary_cuts();
@@ -337,6 +339,15 @@ private:
         }
     }
 
+    void vary_pixel_pairs(const Plan& plan) {
+        for (int i = 0; i < problem_.stage_count; ++i)
+            for (const StagePlan& pairs : pixel_pair_blocks(problem_, plan, i)) {
+                Plan other = plan;
+                other.stage(i) = pairs;
+                add_variants(other);
+            }
+    }
+
     // In whole Winograd tiles.
     int half_width(const Plan& plan) const {
         const std::int64_t m = largest_winograd_tile(problem_, plan).w;
@@ -390,6 +401,16 @@ private:
 
 }  // namespace
 
+namespace {
+
+void drop_pixel_pairs(Isa isa, StagePlan& stage) {
+    if (!stage.pixel_pairs) return;
+    stage.pixel_pairs = false;
+    stage.block_pixels = std::min(stage.block_pixels, max_dense_pixels(isa, stage, stage.block_vectors));
+}
+
+}  // namespace
+
 std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int i) {
     const StagePlan& stage = base.stage(i);
     if (i >= problem.stage_count) return {stage};
@@ -399,9 +420,10 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         way.algorithm = Algorithm::direct;
         way.dot = dot;
         way.weights_ahead = point_ahead;
+        if (dot != stage.dot) drop_pixel_pairs(base.isa, way);
         if (has_zero_point_sums(dot) || uses_amx(dot)) way.block_channels = 0;
         if (uses_amx(dot)) set_amx_shape(way);
-        way.broadcast = default_broadcast(base, way);
+        if (!way.pixel_pairs) way.broadcast = default_broadcast(base, way);
         if (problem.stage(i).depthwise()) {
             if (dot != stage.dot) way.block_vectors = 1;
             way.block_pixels =
@@ -414,6 +436,7 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
         StagePlan way = stage;
         way.algorithm = algorithm;
         way.dot = Dot::f32;
+        drop_pixel_pairs(base.isa, way);
         way.broadcast = default_broadcast(base, way);
         way.block_channels = 0;
         ways.push_back(way);

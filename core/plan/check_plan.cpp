@@ -7,6 +7,7 @@
 #include "core/plan/k_blocks.hpp"
 #include "core/plan/output_planes.hpp"
 #include "core/plan/panel.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/tiling.hpp"
@@ -14,15 +15,6 @@
 
 namespace tandem {
 namespace {
-
-// Most pixels of a dense block. Groups may be wider than block_vectors says, where blocks of 16 channels take
-// two vectors.
-int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
-    int vectors = 1;
-    for (const GroupRun& run : panel_layout(problem, plan, i).runs)
-        vectors = std::max(vectors, run.vectors);
-    return max_dense_pixels(plan.isa, plan.stage(i), vectors);
-}
 
 // The largest block_channels of stage i: K blocks are for Tandem's own GEMMs over more than a step of
 // channels. With dot int8 the kernel rows of a panel begin with the zero point's share, and its weights are
@@ -117,6 +109,8 @@ private:
             return refuse("{}.block_vectors is {}; {} accepted.", stage_name(i), stage.block_vectors,
                           together == 1 ? "1 is" : fmt::format("1 and {} are", together));
         broadcast(i);
+        pixel_pairs(i);
+        if (!status_.ok()) return;
         const int pixels = depthwise ? max_depthwise_pixels(conv, plan_.isa, stage.dot, stage.block_rows,
                                                             stage.block_vectors)
                                      : max_dense_pixels(problem_, plan_, i);
@@ -143,13 +137,32 @@ private:
                 stage_name(i));
     }
 
+    void pixel_pairs(int i) {
+        const StagePlan& stage = plan_.stage(i);
+        if (!stage.pixel_pairs) return;
+        if (!pixel_pairs_apply(problem_, plan_, i))
+            return refuse(
+                "{}.pixel_pairs is true; false is accepted but for a 1x1 stage of stride 1 by dot f32, bf16, "
+                "f16 or int8 on "
+                "vectors of 16 channels, without K blocks, whose output channels are 1 to 8 more than a "
+                "multiple of 16, behind a depthwise stage in the same segment of 2 or more "
+                "pixels at a time, of 16 or more channels.",
+                stage_name(i));
+        if (can_embed_broadcast(plan_.isa, stage.dot) && stage.broadcast != Broadcast::registers)
+            refuse("{}.broadcast is embedded; registers is accepted with pixel pairs.", stage_name(i));
+        if (stage.block_pixels % 2 != 0)
+            refuse("{}.block_pixels is {}; even numbers are accepted with pixel pairs.", stage_name(i),
+                   stage.block_pixels);
+    }
+
     void arithmetic(int i) {
         const StagePlan& stage = plan_.stage(i);
         if (!algorithm_applies(problem_, plan_.isa, i, stage.algorithm))
             return refuse(
                 "{}.algorithm is {}; direct is accepted (Winograd takes dense kernels of 1, 3, 5 and 7 rows "
                 "and columns, dilation 1 and stride 1, winograd4 also 3x3 of stride 2 with whole vectors of "
-                "input channels, where its error is within 1e-5, math fast, and channel blocks as wide as the "
+                "input channels, where its error is within 1e-5, math fast, and channel blocks as wide as "
+                "the "
                 "vectors; its input may not be nchw. Strassen takes a 1x1 of stride 1 and even rows at the "
                 "end of an f32 chain, 128 channels or more on both sides in multiples of 32, math fast or "
                 "bf16; its output may not be nchw, and +sum has to have all channels).",

@@ -10,6 +10,7 @@
 
 #include "core/plan/candidates.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "core/plan/register_budget.hpp"
 #include "core/plan/segments.hpp"
 #include "core/plan/strassen.hpp"
@@ -99,6 +100,7 @@ private:
                 try_broadcasts(best, start, i);
             else
                 try_shapes(best, start, i);
+            try_pixel_pairs(best, start, i);
         }
         return best;
     }
@@ -153,6 +155,13 @@ private:
         }
     }
 
+    void try_pixel_pairs(Predicted& best, Plan plan, int i) const {
+        for (const StagePlan& block : pixel_pair_blocks(problem_, plan, i)) {
+            plan.stage(i) = block;
+            keep_faster(best, plan);
+        }
+    }
+
     struct Candidate {
         StagePlan block{};
         double cost = 0;  // ns a product, operands in L1
@@ -174,6 +183,7 @@ private:
             if (embedded && !embeds && shape.vectors > 1) continue;
             if (stage.out_channels <= lanes * (shape.vectors - 1)) continue;
             Candidate candidate{.block = start.stage(i)};
+            candidate.block.pixel_pairs = false;
             candidate.block.block_pixels = shape.pixels;
             candidate.block.block_vectors = shape.vectors;
             candidate.block.broadcast = embeds ? shape.broadcast : Broadcast::embedded;
@@ -251,7 +261,8 @@ private:
     // The band of a part, in whole Winograd tiles and pairs of rows.
     int band_rows(const Plan& plan) const {
         const std::int64_t out_h = problem_.last().out_h, band = (out_h + threads_ - 1) / threads_;
-        const std::int64_t m = std::max(largest_winograd_tile(problem_, plan).h, rows_together(problem_, plan));
+        const std::int64_t m =
+            std::max(largest_winograd_tile(problem_, plan).h, rows_together(problem_, plan));
         return static_cast<int>(std::min((band + m - 1) / m * m, out_h));
     }
 

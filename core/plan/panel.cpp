@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/plan/post_op_traits.hpp"
+#include "core/plan/register_budget.hpp"
 #include "core/plan/strassen.hpp"
 #include "core/plan/winograd.hpp"
 
@@ -79,6 +80,7 @@ PanelLayout without_groups(const Problem& problem, const Plan& plan, int i) {
     panel.param_count = param_index(conv, conv.post_op_count);
     panel.quantized = problem.quantized();
     panel.dot = plan.stage(i).dot;
+    panel.pixel_pairs = plan.stage(i).pixel_pairs;
     return panel;
 }
 
@@ -94,7 +96,7 @@ void add_groups(PanelLayout& panel, const Stage& stage, Layout layout,
         } else {
             panel.runs.push_back(group);
         }
-        panel.bytes += panel.group_bytes(group.vectors);
+        panel.bytes += panel.group_bytes(group);
         first += size;
     }
 }
@@ -121,6 +123,14 @@ int dense_group_vectors(const Problem& problem, const Plan& plan, int i) noexcep
     const int at_most = plan.stage(i).block_vectors;
     if (writes_wide_blocks(problem, plan, i)) return at_most >= 4 ? 4 : std::min(at_most, 2);
     return starts_at_blocks(problem, plan) ? std::max(2, at_most / 2 * 2) : at_most;
+}
+
+int max_dense_pixels(const Problem& problem, const Plan& plan, int i) {
+    const PanelLayout panel = panel_layout(problem, plan, i);
+    int vectors = 1;
+    for (const GroupRun& run : panel.runs)
+        vectors = std::max(vectors, panel.weight_vectors(run));
+    return max_dense_pixels(plan.isa, plan.stage(i), vectors);
 }
 
 PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i) {
@@ -185,7 +195,7 @@ std::vector<GroupRun> split_runs(const PanelLayout& panel, int split, int splits
             GroupRun piece = run;
             piece.count = hi - lo;
             piece.first_vector += (lo - at) * run.vectors;
-            piece.offset += (lo - at) * panel.group_bytes(run.vectors);
+            piece.offset += (lo - at) * panel.group_bytes(run);
             runs.push_back(piece);
         }
         at += run.count;

@@ -12,6 +12,7 @@
 //   weights  dense: [kh][dot group][kw][vector][lane][channel of the group]      depthwise: [kh][kw][lane]
 //            dense under backend libxsmm: [kh][kw][ic][vector][lane], so that each kernel position is a
 //            matrix of its own
+//            of pixel pairs: every lane twice, in the order of pixel_pair_lane()
 //            dots of several parts: [kh][dot group][kw][part][vector][lane][channel of the group]
 //            dot int8: each kernel row starts with what to add for the zero point, -zero_point times the
 //            sum of its weights, in s32: [all kernel columns][vector][lane], then, where there are several
@@ -34,6 +35,7 @@
 #include <vector>
 
 #include "core/plan/ceil_div.hpp"
+#include "core/plan/pixel_pairs.hpp"
 #include "core/plan/tile_geometry.hpp"
 
 namespace tandem {
@@ -89,7 +91,8 @@ struct PanelLayout {
     bool permute = false;
     bool halves = false;  // Strassen: header and params for either half of the output channels
     Dot dot = Dot::f32;
-    bool quads = false;  // groups of quad_vectors are in the order of quad_place()
+    bool quads = false;        // groups of quad_vectors are in the order of quad_place()
+    bool pixel_pairs = false;  // weights lie twice in a vector's lanes (pixel_pairs.hpp)
     WeightOrder order = WeightOrder::channel_column;
     std::int64_t zero_point_taps = 0;  // vectors per output vector that a kernel row starts with: dot int8
     std::int64_t row_taps = 0;         // weight vectors per output vector and kernel row, those included
@@ -119,8 +122,12 @@ struct PanelLayout {
     }
     /// Of the upper half's header, with `halves`.
     std::int64_t upper_offset(int vectors) const noexcept { return factors_offset(vectors); }
-    std::int64_t group_bytes(int vectors) const noexcept {
-        return weights_offset(vectors) + taps * vectors * vector_bytes;
+    /// Vectors of a group's weights, one dot group: one for each output vector, or pixel_pair_vectors().
+    int weight_vectors(const GroupRun& run) const noexcept {
+        return pixel_pairs ? pixel_pair_vectors(run.vectors, run.tail_lanes, lanes) : run.vectors;
+    }
+    std::int64_t group_bytes(const GroupRun& run) const noexcept {
+        return weights_offset(run.vectors) + taps * weight_vectors(run) * vector_bytes;
     }
 };
 
@@ -135,6 +142,10 @@ PanelLayout post_op_panel(const Problem& problem, const Plan& plan, int i);
 
 /// Output vectors of the groups of dense stage i, but for smaller last ones.
 int dense_group_vectors(const Problem& problem, const Plan& plan, int i) noexcept;
+
+/// Most pixels of a block of dense stage i. Groups may be wider than block_vectors says, where blocks of 16
+/// channels take two vectors.
+int max_dense_pixels(const Problem& problem, const Plan& plan, int i);
 
 /// Panel of stage i of a problem under a plan, computed directly (Winograd: core/plan/winograd.hpp).
 PanelLayout panel_layout(const Problem& problem, const Plan& plan, int i);

@@ -31,6 +31,7 @@ Plan with_libxsmm(Plan plan) noexcept {
         stage.block_channels = 0;
         stage.broadcast = Broadcast::embedded;
         stage.weights_ahead = point_ahead;
+        stage.pixel_pairs = false;
     }
     return plan;
 }
@@ -82,6 +83,7 @@ std::string to_string(const StagePlan& s) {
                     s.block_vectors, s.block_rows, s.channels_inner ? ",channels-inner" : "");
     if (s.block_channels > 0) text += fmt::format(",{}ch", s.block_channels);
     if (s.broadcast == Broadcast::registers) text += ",broadcast-registers";
+    if (s.pixel_pairs) text += ",pixel-pairs";
     if (s.weights_ahead != point_ahead) text += fmt::format(",{}B-ahead", s.weights_ahead);
     return text;
 }
@@ -122,7 +124,8 @@ std::size_t hash_value(const Plan& plan) noexcept {
             static_cast<std::uint64_t>(s.block_rows) << 32 |
             static_cast<std::uint64_t>(s.channels_inner) << 48 |
             static_cast<std::uint64_t>(s.algorithm) << 56 | static_cast<std::uint64_t>(s.dot) << 60);
-        mix(static_cast<std::uint64_t>(s.block_channels) | static_cast<std::uint64_t>(s.broadcast) << 32);
+        mix(static_cast<std::uint64_t>(s.block_channels) | static_cast<std::uint64_t>(s.broadcast) << 32 |
+            static_cast<std::uint64_t>(s.pixel_pairs) << 40);
         mix(static_cast<std::uint64_t>(s.weights_ahead));
     }
     return h;

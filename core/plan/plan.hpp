@@ -102,6 +102,8 @@ struct StagePlan {
     int weights_ahead = point_ahead;  // Winograd: bytes from the weights in use to those prefetched to L2, at
                                       // most a point's; 0: none. Strassen: bytes of the next product's
                                       // weights that are prefetched to L1, at most all
+    bool pixel_pairs = false;         // dense: its source's pixels lie in pairs, whose sums share vectors
+                                      // (pixel_pairs.hpp)
     bool operator==(const StagePlan&) const = default;
 };
 

@@ -32,11 +32,13 @@ constexpr bool embeds_broadcast(Isa isa, const StagePlan& stage) noexcept {
 }
 
 /// Most pixels of a dense block of `vectors`: beside its accumulators it holds a vector of weights for each
-/// of them, unless broadcasts are embedded a register for these, and products that no instruction adds.
+/// of them, unless broadcasts are embedded a register for these, and products that no instruction adds. With
+/// pixel pairs `vectors` are those of a pair, which may take one more when its sums come apart.
 constexpr int max_dense_pixels(Isa isa, const StagePlan& stage, int vectors) noexcept {
     const int broadcasts = embeds_broadcast(isa, stage) ? 0 : 1, products = stage.dot == Dot::int16 ? 1 : 0;
     const int left = vector_registers(isa) - vectors - broadcasts - products;
-    return std::min(accumulator_budget(isa), left) / vectors;
+    const int apart = stage.pixel_pairs ? vectors % 2 : 0;
+    return std::min(accumulator_budget(isa) - apart, left) / vectors * (stage.pixel_pairs ? 2 : 1);
 }
 
 /// What the rules take, and what plans meant before they said it: from three vectors on, a register costs

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/pixel_pairs.hpp"
 
 namespace tandem {
 
@@ -14,9 +15,14 @@ struct TensorStrides {
     std::int64_t block = 1, block_stride = 0;
     std::int64_t element = 4;
     std::int64_t part = 0;  // from one part of an element to the next, where it has several
+    bool pairs = false;     // pixels 2k and 2k + 1 of a row lie in a pair (pixel_pairs.hpp)
 
     std::int64_t channel(std::int64_t c) const noexcept {
         return c / block * block_stride + c % block * element;
+    }
+    /// Of a dot group, 4 bytes, from the first of its channel block; in pairs both pixels' are there.
+    std::int64_t dot_group(std::int64_t group) const noexcept {
+        return pairs ? pixel_pair_offset(group, pixel) : group * 4;
     }
 };
 

@@ -183,7 +183,7 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
     const double groups = group_count(runs);
     double panels = 0, channels = 0;
     for (const GroupRun& run : runs) {
-        panels += static_cast<double>(run.count * panel.group_bytes(run.vectors));
+        panels += static_cast<double>(run.count * panel.group_bytes(run));
         channels += static_cast<double>(run.count) * run.vectors * panel.lanes * (panel.halves ? 2 : 1);
     }
     channels = std::min(channels, static_cast<double>(stage.out_channels));

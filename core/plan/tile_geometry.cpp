@@ -4,6 +4,7 @@
 
 #include "core/plan/ceil_div.hpp"
 #include "core/plan/panel.hpp"
+#include "core/plan/pixel_pairs.hpp"
 
 namespace tandem {
 namespace {
@@ -205,6 +206,7 @@ bool has_flat_buffer(const Problem& problem, const Plan& plan, int i) noexcept {
 bool is_flat(const Problem& problem, const Plan& plan, int i) noexcept {
     const Stage& stage = problem.stage(i);
     if (!stage.pointwise() || !full_width(problem, plan)) return false;
+    if (plan.stage(i).pixel_pairs && stage.in_w % pixel_step(plan.stage(i)) != 0) return false;
     const bool last = i == problem.stage_count - 1;
     if (last && !adjacent_rows(output_strides(problem), stage.out_w)) return false;
     if (stage.residual_channels() > 0 && !adjacent_rows(residual_strides(problem, i), stage.out_w))
@@ -321,6 +323,8 @@ RowBuffer mid_buffer(const Problem& problem, const Plan& plan, int i) {
     for (std::int64_t tx = 0; tx < grid.tiles_x; ++tx)
         mid.width = std::max(mid.width, tile_spans(problem, plan, 0, tx, true).stage(i).cols.size());
     add_padding(mid, problem.stage(i + 1), plan.stage(i + 1).dot);
+    mid.strides.pairs = plan.stage(i + 1).pixel_pairs;
+    mid.width = round_up(mid.width, pixel_step(plan.stage(i + 1)));
     lay_out(mid, problem.stage(i).out_channels, mid_block(problem, plan, i),
             source_element(problem, plan, i + 1), has_flat_buffer(problem, plan, i));
     return mid;

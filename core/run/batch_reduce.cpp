@@ -129,8 +129,8 @@ void BatchReduceStage::run(const jit::TileArgs& args, std::size_t function,
     for (std::size_t i = 0; i < tile.groups.size(); ++i) {
         const GroupRun& run = tile.groups[i];
         for (std::int64_t g = 0; g < run.count; ++g)
-            run_group(args, tile, kinds_[tile.kinds[i]],
-                      panel + run.offset + g * panel_.group_bytes(run.vectors), scratch);
+            run_group(args, tile, kinds_[tile.kinds[i]], panel + run.offset + g * panel_.group_bytes(run),
+                      scratch);
     }
 }
 

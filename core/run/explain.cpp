@@ -48,8 +48,9 @@ std::string stage_line(const KernelImpl& kernel, int i) {
             ? fmt::format(
                   "Winograd {}, the products of each point a GEMM of {} tiles x {} vectors in registers",
                   winograd_name(stage, plan.algorithm), plan.block_pixels, plan.block_vectors)
-            : fmt::format("accumulators of {} pixels x {} vectors, {} summed in registers{}",
+            : fmt::format("accumulators of {} pixels x {} vectors{}, {} summed in registers{}",
                           plan.block_pixels, plan.block_vectors,
+                          plan.pixel_pairs ? " (pixel pairs, whose half-full vectors share registers)" : "",
                           plan.block_channels > 0 ? fmt::format("{} of {} input channels at a time",
                                                                 plan.block_channels, stage.in_channels)
                                                   : fmt::format("all {} input channels", stage.in_channels),

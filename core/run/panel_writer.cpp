@@ -79,8 +79,9 @@ public:
     void write(std::byte* panel) {
         for (const GroupRun& run : layout_.runs) {
             for (std::int64_t g = 0; g < run.count; ++g) {
-                group_ = panel + run.offset + g * layout_.group_bytes(run.vectors);
+                group_ = panel + run.offset + g * layout_.group_bytes(run);
                 vectors_ = run.vectors;
+                weight_vectors_ = layout_.weight_vectors(run);
                 first_channel_ = (run.first_vector + g * run.vectors) * layout_.lanes;
                 write_header(run);
                 write_params();
@@ -190,7 +191,8 @@ private:
                 static_cast<std::int32_t>((first_channel_ + lane) / stage_.conv.multiplier % layout_.lanes);
     }
 
-    // Where the first part of a weight is, in numbers from the first weight on.
+    // Where the first part of a weight is, in numbers from the first weight on; c: its lane in a group's
+    // vectors.
     std::int64_t number_of(std::int64_t ic, std::int64_t k, std::int64_t c) const {
         const std::int64_t columns = stage_.conv.kernel.w, kh = k / columns, kw = k % columns,
                            per_group = dot_channels(layout_.dot), group = ic / per_group,
@@ -200,13 +202,14 @@ private:
             return (vector * layout_.lanes + lane) * per_group + ic % per_group;
         };
         switch (layout_.order) {
-            case WeightOrder::column_channel: return number((k * inputs() + ic) * vectors_, c);
+            case WeightOrder::column_channel: return number((k * inputs() + ic) * weight_vectors_, c);
             case WeightOrder::channel_column:
-                return number((row + (group * columns + kw) * parts) * vectors_, c);
+                return number((row + (group * columns + kw) * parts) * weight_vectors_, c);
             case WeightOrder::tiles: break;
         }
-        const std::int64_t tile = (group / amx_rows * columns + kw) * parts * vectors_ + c / layout_.lanes;
-        return number(row * vectors_ + tile * amx_rows + group % amx_rows, c % layout_.lanes);
+        const std::int64_t tile =
+            (group / amx_rows * columns + kw) * parts * weight_vectors_ + c / layout_.lanes;
+        return number(row * weight_vectors_ + tile * amx_rows + group % amx_rows, c % layout_.lanes);
     }
 
     void write_weights() {
@@ -214,13 +217,22 @@ private:
         for (std::int64_t ic = 0; ic < inputs(); ++ic)
             for (std::int64_t k = 0; k < kernel; ++k)
                 for (std::int64_t c = 0; c < channels(); ++c)
-                    write_parts(number_of(ic, k, c), weight_(first_channel_ + c, ic, k));
+                    for (const std::int64_t lane : weight_lanes(c))
+                        write_parts(number_of(ic, k, lane), weight_(first_channel_ + c, ic, k));
+    }
+
+    // Of channel c of the group in its vectors of weights: two where pixels lie in pairs.
+    std::vector<std::int64_t> weight_lanes(std::int64_t c) const {
+        if (!layout_.pixel_pairs) return {c};
+        const bool last = c / layout_.lanes == vectors_ - 1;
+        const std::int64_t lane = pixel_pair_lane(c, layout_.lanes, last && weight_vectors_ < 2 * vectors_);
+        return {lane, lane + 1};
     }
 
     // Each part is the nearest bf16 to what the parts before it leave.
     void write_parts(std::int64_t at, float value) {
         const std::int64_t rows = layout_.order == WeightOrder::tiles ? amx_rows : 1,
-                           step = rows * vectors_ * layout_.lanes * dot_channels(layout_.dot);
+                           step = rows * weight_vectors_ * layout_.lanes * dot_channels(layout_.dot);
         for (std::int64_t part = 0; part < dot_parts(layout_.dot); ++part) {
             write_weight(at + part * step, value);
             value -= rounded(DataType::bf16, value);
@@ -241,17 +253,20 @@ private:
     }
 
     void write_zero_points() {
-        const std::int64_t columns = stage_.conv.kernel.w, row = std::int64_t{vectors_} * layout_.lanes;
+        const std::int64_t columns = stage_.conv.kernel.w,
+                           row = std::int64_t{weight_vectors_} * layout_.lanes;
         for (std::int64_t kh = 0; kh < stage_.conv.kernel.h; ++kh) {
-            auto* to = numbers<std::int32_t>(layout_.weights_offset(vectors_) +
-                                             kh * layout_.row_taps * vectors_ * layout_.vector_bytes);
+            auto* to =
+                numbers<std::int32_t>(layout_.weights_offset(vectors_) + kh * layout_.row_taps * row * 4);
             for (std::int64_t kw = 0; kw < columns; ++kw) {
                 for (std::int64_t c = 0; c < channels(); ++c) {
                     std::int32_t sum = 0;
                     for (std::int64_t ic = 0; ic < inputs(); ++ic)
                         sum += static_cast<std::int32_t>(weight_(first_channel_ + c, ic, kh * columns + kw));
-                    to[c] -= quant_.read_zero * sum;
-                    if (columns > 1) to[(1 + kw) * row + c] = -quant_.read_zero * sum;
+                    for (const std::int64_t lane : weight_lanes(c)) {
+                        to[lane] -= quant_.read_zero * sum;
+                        if (columns > 1) to[(1 + kw) * row + lane] = -quant_.read_zero * sum;
+                    }
                 }
             }
         }
@@ -292,7 +307,7 @@ private:
     const QuantNumbers& quant_;
     Weight weight_;
     std::byte* group_ = nullptr;
-    int vectors_ = 0;
+    int vectors_ = 0, weight_vectors_ = 0;
     std::int64_t first_channel_ = 0;
 };
 

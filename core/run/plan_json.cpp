@@ -51,7 +51,7 @@ void each_field(AnyPlan& plan, Visit&& visit) {
 template <class AnyStage, class Visit>
 void each_stage_field(AnyStage& stage, Visit&& visit) {
     auto& [algorithm, dot, block_pixels, block_vectors, block_rows, channels_inner, block_channels, broadcast,
-           weights_ahead] = stage;
+           weights_ahead, pixel_pairs] = stage;
     visit("algorithm", algorithm);
     visit("dot", dot);
     visit("block_pixels", block_pixels);
@@ -61,6 +61,7 @@ void each_stage_field(AnyStage& stage, Visit&& visit) {
     visit("block_channels", block_channels);
     visit("broadcast", broadcast);
     visit("weights_ahead", weights_ahead);
+    visit("pixel_pairs", pixel_pairs);
 }
 
 constexpr std::array edges{Edge::recompute, Edge::sliding, Edge::stored};
@@ -111,7 +112,9 @@ void read_member(ObjectReader& reader, const char* name, Value& value) {
 }
 
 /// Members that plans have not always had, and that may be missing; read_stages() says what that means.
-bool may_lack(std::string_view name) { return name == "broadcast" || name == "weights_ahead"; }
+bool may_lack(std::string_view name) {
+    return name == "broadcast" || name == "weights_ahead" || name == "pixel_pairs";
+}
 
 /// Objects of a list, one for each of `items` at most.
 template <class Item, class EachField>
