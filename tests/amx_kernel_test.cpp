@@ -59,6 +59,7 @@ Plan amx_plan(const Problem& image, std::optional<Dot> dot, const Blocks& blocks
         StagePlan& stage = plan.stage(i);
         stage.dot = *dot;
         stage.algorithm = Algorithm::direct;
+        stage.pixel_pairs = false;
         stage.block_channels = !has_zero_point_sums(*dot) && uses_amx(*dot) &&
                                        blocks.channels <= max_block_channels(image.stage(i), *dot)
                                    ? blocks.channels

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -101,6 +102,8 @@ Plan stored_after(const Problem& problem, Plan plan, int i) {
     plan.stored[static_cast<std::size_t>(i)] = {
         .tile_h = static_cast<int>(std::min<std::int64_t>(2, stage.out_h)),
         .tile_w = static_cast<int>(stage.out_w)};
+    StagePlan& next = plan.stage(i + 1);
+    if (std::exchange(next.pixel_pairs, false)) next.block_pixels = 6;  // pairs lie in scratch only
     return plan;
 }
 

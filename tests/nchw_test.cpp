@@ -224,7 +224,7 @@ TEST_CASE("nchw: neither Winograd nor AMX takes planes") {
     Plan plan = rules_plan(problem, machine, 1);
     CHECK(check_plan(problem, plan).ok());
     plan.stage(0).algorithm = Algorithm::winograd4;
-    CHECK(check_plan(problem, plan).error().message.ends_with("its input may not be nchw)."));
+    CHECK(check_plan(problem, plan).error().message.find("its input may not be nchw. ") != std::string::npos);
     plan.stage(0).algorithm = Algorithm::direct;
     plan.stage(0).dot = Dot::amx_bf16;
     CHECK(check_plan(problem, plan)
