@@ -17,7 +17,8 @@
 //       for each computed row, block of pixels          -> inner routine
 //         acc = bias in the output's first K block, else what is parked
 //         for each channel of the K block: the same FMAs, in an inner routine of their own; prefetch of the
-//         next K block's weights post-ops and store in the output's last K block, else park
+//         next K block's weights
+//         post-ops and store in the output's last K block, else park
 //
 // Source: the direct-convolution GEMM of LIBXSMM and BLIS's register blocking; edges drop taps at emission.
 #pragma once

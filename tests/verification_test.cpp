@@ -12,6 +12,7 @@
 
 #include "core/run/guarded_buffer.hpp"
 #include "core/run/magnitudes.hpp"
+#include "core/run/verification.hpp"
 #include "core/run/verification_data.hpp"
 #include "support/random_chain.hpp"
 #include "tandem/reference.hpp"
@@ -222,4 +223,25 @@ TEST_CASE(
     CHECK(clipped > 0.5);
     chain.conv(0) = chain.conv(0).with(PostOpKind::leaky, 2);
     CHECK(magnitude(chain) == doctest::Approx(2 * clipped));
+}
+
+TEST_CASE("verification: what an earlier stage bounds hands the errors of its large sums on") {
+    tandem::Context context;
+    for (const char* text : {"1x32x9x28:conv1x7o32+bias+relu6:dw3/nhwc/f32/fast",
+                             "1x32x9x7:conv1x7o33+bias+relu6:dw3+bias/nhwc/f32/fast",
+                             "2x192x28x10:conv3o40+bias+relu6:dw3/nhwc/f32/fast"}) {
+        for (const std::uint64_t seed : {8, 71, 89}) {
+            const auto report = verify(context, *ConvChain::parse(text), {.seed = seed});
+            REQUIRE(report.ok());
+            CHECK_MESSAGE(report->passed, report->message);
+        }
+    }
+    const ConvChain bounded = *ConvChain::parse("1x32x9x9:conv3o32+relu6:dw3"),
+                    free = *ConvChain::parse("1x32x9x9:conv3o32:dw3");
+    const VerificationData data = make_verification_data(*make_problem(bounded), DataKind::integers, 1);
+    const auto expected = reference_of(bounded, data), unbounded = reference_of(free, data);
+    REQUIRE((expected.ok() && unbounded.ok()));
+    CHECK(max_abs(*unbounded) > max_abs(*expected));
+    CHECK(magnitudes_of(bounded, *make_problem(bounded), data, *expected)->output ==
+          doctest::Approx(max_abs(*unbounded)));
 }

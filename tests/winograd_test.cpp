@@ -64,8 +64,7 @@ double error_bound(const Problem& problem, const Plan& plan) {
     double squares = 0;
     for (int i = 0; i < problem.stage_count; ++i) {
         const Algorithm algorithm = plan.stage(i).algorithm;
-        const double error =
-            is_winograd(algorithm) ? winograd_error(problem.stage(i), algorithm) : direct;
+        const double error = is_winograd(algorithm) ? winograd_error(problem.stage(i), algorithm) : direct;
         squares += error * error;
     }
     return std::sqrt(squares);

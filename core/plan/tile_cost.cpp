@@ -207,15 +207,7 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
             ? 1
             : reach.share.row_taps /
                   static_cast<double>(std::max<std::int64_t>(1, reach.share.rows) * stage.conv.kernel.h);
-    const StagePlan& block = plan_.stage(i);
-    const bool amx = uses_amx(block.dot);
-    const std::int64_t pixels_at_once =
-        amx ? std::min(reach.share.width, amx_sums / block.block_vectors * amx_rows) : block.block_pixels;
-    double block_input =
-        source_bytes(i) * static_cast<double>(pixels_at_once * stage.in_channels * stage.conv.kernel.h) +
-        (amx ? 2.0 * amx_parked_bytes : 0);
-    if (by_strassen(i)) block_input *= k_blocks(i) / 2;  // a product's are half the channels
-    add_weights(phase, i, groups, panels, use, block_input);
+    add_weights(phase, i, groups, panels, use, block_input(i, reach.share));
     const auto element = static_cast<double>(element_bytes(output_element(problem_, plan_, i)));
     const double written =
         2 * pixels * channels * element;  // a line is fetched before it is written, and written back
@@ -230,6 +222,19 @@ TileCosts::Phase TileCosts::phase(int i, const Reach& reach, const std::vector<G
         static_cast<double>(element_bytes(problem_.output_dtype(i)));
     if (home_ > Level::l1) phase.bytes[index(home_)].input += residual;
     return phase;
+}
+
+// Bytes of source that a group's weights pass by at a time.
+double TileCosts::block_input(int i, const StageShare& share) const {
+    const Stage& stage = problem_.stage(i);
+    const StagePlan& block = plan_.stage(i);
+    const bool amx = uses_amx(block.dot);
+    const std::int64_t pixels =
+        amx ? std::min(share.width, amx_sums / block.block_vectors * amx_rows) : block.block_pixels;
+    const double bytes =
+        source_bytes(i) * static_cast<double>(pixels * stage.in_channels * stage.conv.kernel.h);
+    if (by_strassen(i)) return bytes * k_blocks(i) / 2;  // a product's are half the channels
+    return bytes + (amx ? 2.0 * amx_parked_bytes : 0);
 }
 
 // What Winograd's transforms write and read again, of `channels` outputs.

@@ -55,6 +55,7 @@ private:
     void add_parking(Phase& phase, int i, double panel) const;
     void add_planes(Phase& phase, double numbers) const;
     double k_blocks(int i) const;
+    double block_input(int i, const StageShare& share) const;
     bool by_strassen(int i) const { return plan_.stage(i).algorithm == Algorithm::strassen; }
     double source_bytes(int i) const;
     void add_workspace(Phase& phase, int i, const StageShare& share, double channels) const;

@@ -20,9 +20,20 @@ Conv without_bounds(Conv conv) {
 }
 
 ConvChain without_bounds(ConvChain chain) {
-    Conv& last = chain.conv(chain.conv_count - 1);
-    last = without_bounds(last);
+    for (int i = 0; i < chain.conv_count; ++i)
+        chain.conv(i) = without_bounds(chain.conv(i));
     return chain;
+}
+
+/// What the post-ops of all stages that `sums` leaves out may make of a small difference.
+double steepest_slope_of_bounds(const ConvChain& chain, const ConvChain& sums, const VerificationData& data) {
+    double slope = 1;
+    for (int i = 0; i < chain.conv_count; ++i) {
+        const auto kept = static_cast<std::size_t>(sums.conv(i).post_op_count);
+        slope *=
+            steepest_slope(chain.conv(i).chain().subspan(kept), data.stages[static_cast<std::size_t>(i)]);
+    }
+    return slope;
 }
 
 /// The chain up to stage i, whose output has the data type of an intermediate.
@@ -65,11 +76,8 @@ Result<Magnitudes> magnitudes_of(const ConvChain& chain, const Problem& problem,
         // Rounding is relative to the sums, so the bound is too (docs/math-modes.md).
         const auto unbounded = reference_of(sums, data);
         if (!unbounded) return unbounded.error();
-        const int last = chain.conv_count - 1;
-        const auto bounded =
-            chain.conv(last).chain().subspan(static_cast<std::size_t>(sums.conv(last).post_op_count));
         magnitudes.output =
-            std::max(magnitudes.output, max_abs(*unbounded) * steepest_slope(bounded, data.stages[last]));
+            std::max(magnitudes.output, max_abs(*unbounded) * steepest_slope_of_bounds(chain, sums, data));
     }
     if (!rounds_intermediates(problem, data) || problem.quantized()) return magnitudes;
     for (int i = 0; i + 1 < problem.stage_count; ++i) {
