@@ -10,6 +10,7 @@ const char* to_string(ErrorCode code) noexcept {
         case ErrorCode::unsupported: return "unsupported";
         case ErrorCode::buffer_too_small: return "buffer_too_small";
         case ErrorCode::system: return "system";
+        case ErrorCode::out_of_memory: return "out_of_memory";
         case ErrorCode::internal: return "internal";
     }
     return "unknown";

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include <fmt/format.h>
 
@@ -14,6 +15,7 @@
 #include "core/run/compile.hpp"
 #include "core/run/dispatch_memo.hpp"
 #include "core/run/host_profile.hpp"
+#include "core/run/parallel_indices.hpp"
 #include "core/run/planner.hpp"
 #include "core/run/profile_measurement.hpp"
 
@@ -140,6 +142,22 @@ Context& Context::shared() {
 
 Result<Kernel> Context::dispatch(const ConvChain& chain, const DispatchOptions& options) {
     return impl_->dispatch(chain, options);
+}
+Status Context::prewarm(std::span<const ConvChain> chains, const DispatchOptions& options, int workers) {
+    if (workers < 0)
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("workers is {}; 1 or more is accepted, or 0 for one per CPU.", workers)};
+    std::mutex mutex;
+    std::size_t failed = chains.size();  // the first that did, by number
+    Status status;
+    for_each_index(chains.size(), workers > 0 ? workers : usable_cpus(), [&](std::size_t i) {
+        const Result<Kernel> kernel = dispatch(chains[i], options);
+        const std::lock_guard lock(mutex);
+        if (kernel || i >= failed) return;
+        failed = i;
+        status = Error{kernel.error().code, fmt::format("chain {}: {}", i + 1, kernel.error().message)};
+    });
+    return status;
 }
 Status Context::load_wisdom(const std::string& path) {
     Status status = impl_->planner.load(path);

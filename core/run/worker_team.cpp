@@ -2,13 +2,14 @@
 
 #include <fmt/format.h>
 #include <sched.h>
-#include <signal.h>
 
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
+
+#include "core/run/signal_block.hpp"
 
 namespace tandem {
 namespace {
@@ -34,27 +35,6 @@ void name_thread(int part) noexcept {
     *fmt::format_to_n(name, sizeof name - 1, "tandem-{}", part).out = '\0';
     pthread_setname_np(pthread_self(), name);
 }
-
-/// Blocks the signals that the kernel may deliver to any thread, for as long as this lives. Threads created
-/// meanwhile inherit that, so an application's handlers stay on its own threads. Faults go to the thread
-/// that caused them and stay deliverable.
-class SignalBlock {
-public:
-    SignalBlock() noexcept {
-        sigset_t blocked;
-        sigfillset(&blocked);
-        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
-            sigdelset(&blocked, fault);
-        }
-        pthread_sigmask(SIG_SETMASK, &blocked, &before_);
-    }
-    ~SignalBlock() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-    SignalBlock(const SignalBlock&) = delete;
-    SignalBlock& operator=(const SignalBlock&) = delete;
-
-private:
-    sigset_t before_;
-};
 
 }  // namespace
 

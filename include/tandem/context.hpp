@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,7 +42,8 @@ struct CacheStats {
 };
 
 struct ContextOptions {
-    std::size_t cache_capacity = 0;            // kernels kept; 0: TANDEM_CACHE_CAPACITY, else 4096
+    std::size_t cache_capacity = 0;  // kernels kept; 0: TANDEM_CACHE_CAPACITY, else 4096
+    std::size_t cache_bytes = 0;     // of machine code kept; 0: TANDEM_CACHE_BYTES, else 256 MB
     std::shared_ptr<CodeObserver> observer{};  // told of the code of this context's kernels
     /// What to plan with, of the profile its rates; default: MachineProfile::of_this_machine(), or, where
     /// `measure_machine`, measured by the first dispatch that compiles under no plan of the caller's, once a
@@ -63,6 +65,11 @@ public:
     static Context& shared();
 
     Result<Kernel> dispatch(const ConvChain& chain, const DispatchOptions& options = {});
+
+    /// Compiles what later dispatches of these chains with these options will find, on up to `workers` threads
+    /// of its own at once (0: one per CPU that the caller may run on; 1: on the caller's thread alone). All
+    /// that can be compiled are, whatever fails; the error is that of the first chain that failed, by number.
+    Status prewarm(std::span<const ConvChain> chains, const DispatchOptions& options = {}, int workers = 0);
 
     /// Wisdom: plans that measuring found best, by descriptor, machine and thread count (docs/tuning.md).
     /// The file at the default location, if there is one, is read at the first dispatch that has to

@@ -16,6 +16,7 @@ enum class ErrorCode {
     unsupported,       // valid, but this build or this machine cannot do it
     buffer_too_small,  // a buffer's stated size is below what the descriptor needs
     system,            // the operating system refused memory, protection or a file
+    out_of_memory,     // an allocation failed; nothing is left half done, and the same call may work later
     internal,          // a fault of Tandem itself: worth a report
 };
 
