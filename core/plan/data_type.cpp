@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/as_result.hpp"
+
 namespace tandem {
 namespace {
 
@@ -36,13 +38,15 @@ const char* to_string(DataType type) noexcept {
     return "unknown";
 }
 
-Result<DataType> parse_data_type(std::string_view text) {
+Result<DataType> parse_data_type(std::string_view text) noexcept try {
     if (text == "int8") return DataType::u8;
     for (const DataType type : data_types)
         if (text == to_string(type)) return type;
     return Error{
         ErrorCode::parse_error,
         fmt::format("Data type '{}' is not known; accepted: f32, bf16, f16, u8, s8, int8 (u8).", text)};
+} catch (...) {
+    return caught_error();
 }
 
 std::uint16_t to_bf16(float value) noexcept {

@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/as_result.hpp"
 #include "core/plan/isa_text.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "tandem/descriptor.hpp"
@@ -340,13 +341,15 @@ Result<StatedChain> parse_stated(std::string_view text, Layout layout) {
     return stated;
 }
 
-Result<ConvChain> ConvChain::parse(std::string_view text) {
+Result<ConvChain> ConvChain::parse(std::string_view text) noexcept try {
     Result<StatedChain> stated = parse_stated(text);
     if (!stated) return stated.error();
     return stated->chain;
+} catch (...) {
+    return caught_error();
 }
 
-Result<ConvPair> ConvPair::parse(std::string_view text) {
+Result<ConvPair> ConvPair::parse(std::string_view text) noexcept try {
     Result<ConvChain> chain = ConvChain::parse(text);
     if (!chain) return chain.error();
     if (chain->conv_count != 2)
@@ -354,6 +357,8 @@ Result<ConvPair> ConvPair::parse(std::string_view text) {
                      fmt::format("descriptor text: found {} convolution{}; expected the 2 of a pair",
                                  chain->conv_count, chain->conv_count == 1 ? "" : "s")};
     return ConvPair(*chain);
+} catch (...) {
+    return caught_error();
 }
 
 }  // namespace tandem

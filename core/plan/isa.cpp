@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <span>
 
+#include "core/plan/as_result.hpp"
 #include "core/plan/isa_text.hpp"
 
 namespace tandem {
@@ -74,12 +75,14 @@ std::string list_of(std::span<const Isa> isas) {
     return text.empty() ? "none" : text;
 }
 
-Result<Isa> parse_isa(std::string_view text) {
+Result<Isa> parse_isa(std::string_view text) noexcept try {
     if (const auto isa = isa_named(text)) return *isa;
     return Error{
         ErrorCode::parse_error,
         fmt::format("ISA '{}' is not known; accepted: {}, each with any number of +feature behind: {}", text,
                     list_of(isa_presets), fmt::join(feature_names, ", "))};
+} catch (...) {
+    return caught_error();
 }
 
 }  // namespace tandem

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "core/plan/eternal.hpp"
 #include "core/plan/isa_text.hpp"
 #include "core/plan/machine_detail.hpp"
 #include "core/plan/sysfs.hpp"
@@ -71,8 +72,8 @@ Host detect_host() {
 }
 
 const Host& detected_host() {
-    static const Host detected = detect_host();
-    return detected;
+    static constinit Eternal<const Host> detected;
+    return detected.get(detect_host);
 }
 
 std::atomic<const Host*> pretended{nullptr};

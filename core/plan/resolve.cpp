@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/as_result.hpp"
 #include "core/plan/post_op_traits.hpp"
 
 namespace tandem {
@@ -359,9 +360,11 @@ Status resolve(const ConvChain& chain, Problem& problem) {
     return resolve_views(chain, problem);
 }
 
-Status validate(const ConvChain& chain) {
-    Problem problem;
-    return resolve(chain, problem);
+Status validate(const ConvChain& chain) noexcept {
+    return as_result([&] {
+        Problem problem;
+        return resolve(chain, problem);
+    });
 }
 
 }  // namespace tandem

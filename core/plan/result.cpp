@@ -1,5 +1,13 @@
 #include "tandem/result.hpp"
 
+#include <exception>
+#include <new>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+#include "core/plan/as_result.hpp"
+
 namespace tandem {
 
 const char* to_string(ErrorCode code) noexcept {
@@ -16,10 +24,34 @@ const char* to_string(ErrorCode code) noexcept {
     return "unknown";
 }
 
-const Error& no_error() noexcept {
-    static const Error error{ErrorCode::internal,
-                             "error() was asked of a result that is ok; there is no error."};
-    return error;
+namespace {
+
+// Texts as short as these lie within std::string itself.
+union NoError {
+    Error error{ErrorCode::internal, "Not an error."};
+    constexpr NoError() {}
+    constexpr ~NoError() {}  // never destroyed: static destructors may ask for it
+};
+const NoError not_an_error;
+
+}  // namespace
+
+const Error& no_error() noexcept { return not_an_error.error; }
+
+Error out_of_memory() noexcept { return {ErrorCode::out_of_memory, "Out of memory."}; }
+
+Error caught_error() noexcept try { throw; } catch (const std::bad_alloc&) {
+    return out_of_memory();
+} catch (const std::length_error&) {  // more elements than a container can have
+    return out_of_memory();
+} catch (const std::exception& error) {
+    try {
+        return {ErrorCode::internal, fmt::format("An exception was not expected: {}.", error.what())};
+    } catch (...) {
+        return out_of_memory();
+    }
+} catch (...) {
+    return {ErrorCode::internal, "Not known."};
 }
 
 }  // namespace tandem

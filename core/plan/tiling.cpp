@@ -382,13 +382,13 @@ std::int64_t working_bytes(const Problem& problem, const Plan& plan) {
            output_buffer(problem, plan).bytes + workspace_bytes(problem, plan);
 }
 
-std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept {
+std::int64_t distinct_input_rows(const Stage& stage, int rows) {
     return static_cast<std::int64_t>(input_row_uses(stage, rows).size());
 }
 
 bool loops_kernel_rows(const Stage& stage) noexcept { return stage.conv.kernel.h > most_unrolled; }
 
-bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept {
+bool holds_kernel_row(const Stage& stage, Isa isa, int rows) {
     constexpr int many_accumulators = 8;  // two FMAs a cycle, each four cycles long
     const std::int64_t columns = stage.conv.kernel.w;
     const int least = rows <= 2 && columns <= most_unrolled ? rows : many_accumulators;
@@ -402,7 +402,7 @@ int max_depthwise_rows(const Stage& stage) noexcept {
     return loops_kernel_rows(stage) ? 1 : depthwise_registers::most_rows;
 }
 
-bool holds_row_pointers(const Stage& stage, int rows) noexcept {
+bool holds_row_pointers(const Stage& stage, int rows) {
     const int outputs = stage.conv.has(PostOpKind::sum) ? 2 : 1;
     return distinct_input_rows(stage, rows) + rows * outputs <= depthwise_registers::row_pointers;
 }
@@ -418,7 +418,7 @@ int depthwise_vectors(const Problem& problem, const Plan& plan, int i) noexcept 
     return quads ? quad_vectors : 1;
 }
 
-int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows, int vectors) noexcept {
+int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows, int vectors) {
     if (vectors == quad_vectors)
         return (vector_registers(isa) - depthwise_registers::quad_windows) / (rows * quad_vectors);
     if (dot == Dot::int8) {

@@ -25,7 +25,7 @@ bool needs_full_width(const Problem& problem, const Plan& plan) noexcept;
 
 /// Most output pixels of a depthwise block with `rows` rows of `vectors` vectors at once, by the register
 /// budget.
-int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows, int vectors = 1) noexcept;
+int max_depthwise_pixels(const Stage& stage, Isa isa, Dot dot, int rows, int vectors = 1);
 
 /// Vectors of channels that a depthwise block can take at once: quad_vectors by dot int8 where 64 channels of
 /// a pixel lie together in what it reads and in what it writes, as bytes; else 1.
@@ -36,7 +36,7 @@ int max_depthwise_rows(const Stage& stage) noexcept;
 
 /// The general registers hold pointers to all input rows of a depthwise block of `rows` rows; else each is
 /// loaded from the row table when its turn comes.
-bool holds_row_pointers(const Stage& stage, int rows) noexcept;
+bool holds_row_pointers(const Stage& stage, int rows);
 
 /// A depthwise block of this stage is one kernel row's code in a loop over the kernel rows: unrolled, large
 /// kernels would need more pointers than there are registers, and code that leaves L1I.
@@ -45,9 +45,9 @@ bool loops_kernel_rows(const Stage& stage) noexcept;
 /// A depthwise block of `rows` rows loads the weights that meet an input row into registers, by f32 FMAs;
 /// else each FMA takes its own from memory, as those of wide kernels and many rows leave too few registers to
 /// the accumulators.
-bool holds_kernel_row(const Stage& stage, Isa isa, int rows) noexcept;
+bool holds_kernel_row(const Stage& stage, Isa isa, int rows);
 
 /// Input rows that `rows` output rows of a stage read, each counted once.
-std::int64_t distinct_input_rows(const Stage& stage, int rows) noexcept;
+std::int64_t distinct_input_rows(const Stage& stage, int rows);
 
 }  // namespace tandem

@@ -25,7 +25,7 @@ std::int64_t kernel_position(const WinogradPhases& phases, std::int64_t axis_pha
     return tap * phases.stride + axis_phase;
 }
 
-bool has_form(const Stage& stage, Algorithm algorithm) noexcept {
+bool has_form(const Stage& stage, Algorithm algorithm) {
     const Size2 tile = winograd_tile(stage, algorithm), kernel = stage.conv.kernel,
                 stride = stage.conv.stride;
     return has_winograd_transform(tile.h, taps_of(kernel.h, stride.h)) &&
@@ -43,7 +43,7 @@ TensorStrides workspace_strides(std::int64_t channels, std::int64_t tiles, int l
 
 }  // namespace
 
-bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept {
+bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) {
     if (algorithm == Algorithm::direct) return true;
     if (algorithm == Algorithm::strassen) return strassen_applies(problem, isa, i);
     if (problem.quantized() || problem.reads_planes(i)) return false;

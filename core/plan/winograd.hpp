@@ -22,7 +22,7 @@ namespace tandem {
 /// 3, 5 and 7 rows and columns but 1x1, stride 1 (winograd4 of 3x3: also 2, with input channels that fill
 /// whole vectors), dilation 1, padding below the kernel, channel blocks (if any) as wide as the vectors, an
 /// input that is not NCHW, an error within the mode's. Strassen: strassen_applies(). Always true for direct.
-bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm) noexcept;
+bool algorithm_applies(const Problem& problem, Isa isa, int i, Algorithm algorithm);
 
 /// What math fast promises, relative to the largest output.
 inline constexpr double fast_error = 1e-5;

@@ -7,6 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "core/plan/eternal.hpp"
+
 namespace tandem {
 namespace {
 
@@ -218,7 +220,8 @@ WinogradTransform make_transform(std::int64_t outputs, std::int64_t taps) {
 using Transforms = std::map<std::pair<std::int64_t, std::int64_t>, WinogradTransform>;
 
 const Transforms& transforms() {
-    static const Transforms all = [] {
+    static constinit Eternal<const Transforms> all;
+    return all.get([] {
         Transforms made;
         made.emplace(std::pair{1, 1}, make_transform(1, 1));
         made.emplace(std::pair{4, 2}, make_transform(4, 2));
@@ -226,8 +229,7 @@ const Transforms& transforms() {
             for (const std::int64_t outputs : {2, 4})
                 made.emplace(std::pair{outputs, taps}, make_transform(outputs, taps));
         return made;
-    }();
-    return all;
+    });
 }
 
 }  // namespace
@@ -270,7 +272,7 @@ double WinogradTransform::weight(std::int64_t point, const std::vector<double>& 
     return sum / distances[at];
 }
 
-bool has_winograd_transform(std::int64_t outputs, std::int64_t taps) noexcept {
+bool has_winograd_transform(std::int64_t outputs, std::int64_t taps) {
     return transforms().contains({outputs, taps});
 }
 

@@ -56,7 +56,7 @@ struct WinogradTransform {
 };
 
 /// There is F(m, r) for kernels of r = 3, 5 and 7 taps and m = 2 and 4 outputs, F(4, 2) and F(1, 1).
-bool has_winograd_transform(std::int64_t outputs, std::int64_t taps) noexcept;
+bool has_winograd_transform(std::int64_t outputs, std::int64_t taps);
 const WinogradTransform& winograd_transform(std::int64_t outputs, std::int64_t taps);
 
 }  // namespace tandem

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/eternal.hpp"
 namespace tandem {
 namespace {
 
@@ -23,8 +24,8 @@ Status ask() {
 }  // namespace
 
 Status request_amx() {
-    static const Status answer = ask();
-    return answer;
+    static constinit Eternal<const Status> answer;
+    return answer.get(ask);
 }
 
 }  // namespace tandem

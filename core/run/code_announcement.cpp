@@ -4,41 +4,54 @@
 #include <mutex>
 #include <utility>
 
+#include "core/plan/as_result.hpp"
+#include "core/plan/eternal.hpp"
+#include "core/run/fork_hook.hpp"
+
 namespace tandem {
 namespace {
 
 struct ProcessObservers {
-    std::mutex mutex;
-    std::vector<std::shared_ptr<CodeObserver>> list;
+    template <class Each>
+    void for_each_mutex(Each each) {
+        each(mutex);
+    }
+    std::mutex mutex{};
+    std::vector<std::shared_ptr<CodeObserver>> list{};
+    HeldOverFork<ProcessObservers> held_over_fork{*this};
 };
 
-// Never destroyed: kernels in static storage may end after it.
-ProcessObservers& process_observers() {
-    static auto* const observers = new ProcessObservers;
-    return *observers;
-}
+constinit Eternal<ProcessObservers> process_observers;  // null: there never was one
 
 }  // namespace
 
-void add_code_observer(std::shared_ptr<CodeObserver> observer) {
-    if (!observer) return;
-    auto& [mutex, list] = process_observers();
-    const std::lock_guard lock(mutex);
-    if (std::ranges::find(list, observer) == list.end()) list.push_back(std::move(observer));
+Status add_code_observer(std::shared_ptr<CodeObserver> observer) noexcept try {
+    if (!observer) return {};
+    ProcessObservers& process = process_observers.get([] { return ProcessObservers(); });
+    const std::lock_guard lock(process.mutex);
+    if (std::ranges::find(process.list, observer) == process.list.end())
+        process.list.push_back(std::move(observer));
+    return {};
+} catch (...) {
+    return caught_error();
 }
 
 void remove_code_observer(const std::shared_ptr<CodeObserver>& observer) noexcept {
-    auto& [mutex, list] = process_observers();
-    const std::lock_guard lock(mutex);
-    std::erase(list, observer);
+    ProcessObservers* const process = process_observers.find();
+    if (!process) return;
+    std::shared_ptr<CodeObserver> removed;  // ends behind the lock
+    const std::lock_guard lock(process->mutex);
+    const auto at = std::ranges::find(process->list, observer);
+    if (at == process->list.end()) return;
+    removed = std::move(*at);
+    process->list.erase(at);
 }
 
 CodeAnnouncement::CodeAnnouncement(const GeneratedCode& code, std::shared_ptr<CodeObserver> observer)
     : code_(code) {
-    {
-        auto& [mutex, list] = process_observers();
-        const std::lock_guard lock(mutex);
-        told_ = list;
+    if (ProcessObservers* const process = process_observers.find()) {
+        const std::lock_guard lock(process->mutex);
+        told_ = process->list;
     }
     if (observer && std::ranges::find(told_, observer) == told_.end()) told_.push_back(std::move(observer));
     for (const auto& each : told_)

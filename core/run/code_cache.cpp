@@ -1,9 +1,9 @@
 #include "core/run/code_cache.hpp"
 
-#include <exception>
-#include <mutex>
+#include <algorithm>
 
-#include <fmt/format.h>
+#include "core/plan/as_result.hpp"
+#include "core/run/thread_state.hpp"
 
 namespace tandem {
 namespace {
@@ -12,6 +12,12 @@ namespace {
 std::shared_ptr<const KernelImpl> at_batch(std::shared_ptr<const KernelImpl> kernel, const Problem& problem) {
     if (kernel->problem.input.n == problem.input.n) return kernel;
     return KernelImpl::create(problem, kernel->code);
+}
+
+CodeCache::Made wait_for(CodeCache::Entry& entry) {
+    std::unique_lock lock(entry.mutex);
+    entry.ready.wait(lock, [&] { return entry.made.has_value(); });
+    return *entry.made;
 }
 
 }  // namespace
@@ -30,9 +36,7 @@ std::uint64_t CodeCache::next_id() noexcept {
 }
 
 void CodeCache::count_hit(Entry& entry) noexcept {
-    static std::atomic<std::size_t> threads{0};
-    thread_local const std::size_t thread = threads.fetch_add(1, std::memory_order_relaxed);
-    hits_[thread % shard_count].hits.fetch_add(1, std::memory_order_relaxed);
+    hits_[thread_number() % shard_count].hits.fetch_add(1, std::memory_order_relaxed);
     entry.last_used.store(clock_.load(std::memory_order_relaxed), std::memory_order_relaxed);
 }
 
@@ -45,119 +49,141 @@ std::shared_ptr<const KernelImpl> CodeCache::touch(const std::weak_ptr<Entry>& e
     return found;
 }
 
-Result<CodeCache::Found> CodeCache::get(const CacheKey& key, const Problem& problem, const Compile& compile) {
+// What the thread that compiled an entry in a parent process would have brought is made anew.
+CodeCache::Asked CodeCache::ask(const CacheKey& key) {
     Shard& shard = shard_of(key);
-    std::shared_ptr<Entry> entry;
-    bool mine = false;
-    {
-        const std::shared_lock lock(shard.mutex);
-        if (const auto it = shard.entries.find(key); it != shard.entries.end()) entry = it->second;
+    std::shared_ptr<Entry> abandoned;  // ends behind the lock
+    const std::lock_guard lock(shard.mutex);
+    const auto found = shard.entries.find(key);
+    if (found == shard.entries.end()) {
+        auto entry = std::make_shared<Entry>();
+        shard.entries.emplace(key, entry);
+        entries_.fetch_add(1, std::memory_order_relaxed);
+        return {std::move(entry), nullptr, true};
     }
-    if (entry) {
-        if (auto kernel = entry->kernel.load(std::memory_order_acquire)) {
-            count_hit(*entry);
-            return Found{at_batch(std::move(kernel), problem), std::move(entry)};
-        }
-    } else {
-        const std::unique_lock lock(shard.mutex);
-        auto& slot = shard.entries[key];
-        if (!slot) {
-            slot = std::make_shared<Entry>();
-            mine = true;
-        }
-        entry = slot;
-    }
-    auto kernel = mine ? compile_into(shard, key, *entry, problem, compile) : wait(*entry);
-    if (!kernel) return kernel.error();
-    if (!mine) count_hit(*entry);
-    return Found{at_batch(std::move(*kernel), problem), std::move(entry)};
+    std::shared_ptr<Entry>& entry = found->second;
+    if (entry->kernel || entry->generation == process_generation()) return {entry, entry->kernel, false};
+    abandoned = std::exchange(entry, std::make_shared<Entry>());
+    return {entry, nullptr, true};
 }
 
-Result<std::shared_ptr<const KernelImpl>> CodeCache::wait(Entry& entry) {
-    std::unique_lock lock(entry.mutex);
-    entry.ready.wait(lock, [&] { return entry.done; });
-    if (entry.error) return *entry.error;
-    return entry.kernel.load(std::memory_order_acquire);
+Result<CodeCache::Found> CodeCache::get(const CacheKey& key, const Problem& problem, const Compile& compile) {
+    Asked asked = ask(key);
+    if (!asked.mine && !asked.kernel) {
+        Made made = wait_for(*asked.entry);
+        if (!made) return made.error();
+        asked.kernel = std::move(*made);
+    }
+    if (asked.kernel) {
+        count_hit(*asked.entry);
+        return Found{at_batch(std::move(asked.kernel), problem), std::move(asked.entry)};
+    }
+    Made made = compile_into(key, asked.entry, problem, compile);
+    if (!made) return made.error();
+    return Found{std::move(*made), std::move(asked.entry)};
 }
 
-Result<std::shared_ptr<const KernelImpl>> CodeCache::compile_into(Shard& shard, const CacheKey& key,
-                                                                  Entry& entry, const Problem& problem,
-                                                                  const Compile& compile) {
-    auto code = [&]() -> Result<std::shared_ptr<const KernelCode>> {
-        try {
-            return compile();
-        } catch (const std::exception& e) {  // memory; thrown past here it would leave those who wait waiting
-            return Error{ErrorCode::system, fmt::format("Compiling the kernel failed: {}.", e.what())};
-        }
-    }();
-    std::shared_ptr<const KernelImpl> kernel;
-    if (code) kernel = KernelImpl::create(problem, *code);
-    if (!code) {
-        failures_.fetch_add(1, std::memory_order_relaxed);
-        const std::unique_lock lock(shard.mutex);
-        if (const auto it = shard.entries.find(key); it != shard.entries.end() && it->second.get() == &entry)
-            shard.entries.erase(it);
-    } else {
-        misses_.fetch_add(1, std::memory_order_relaxed);
-        emission_ns_.fetch_add(static_cast<std::uint64_t>((*code)->emission_seconds * 1e9),
-                               std::memory_order_relaxed);
-        entry.last_used.store(clock_.fetch_add(1, std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-        entry.kernel.store(kernel, std::memory_order_release);
-    }
+// Whatever happens, the entry is completed: there may be threads that wait for it.
+CodeCache::Made CodeCache::compile_into(const CacheKey& key, const std::shared_ptr<Entry>& entry,
+                                        const Problem& problem, const Compile& compile) {
+    Made made = as_result([&]() -> Made {
+        const auto code = compile();
+        if (!code) return code.error();
+        return KernelImpl::create(problem, *code);
+    });
+    Shard& shard = shard_of(key);
+    if (made)
+        keep(shard, key, *entry, *made);
+    else
+        drop(shard, key, *entry);
+    const bool good = made.ok();
     {
-        const std::unique_lock lock(entry.mutex);
-        entry.done = true;
-        if (!code) entry.error = code.error();
+        const std::lock_guard lock(entry->mutex);
+        entry->made.emplace(std::move(made));
     }
-    entry.ready.notify_all();
-    if (!code) return code.error();
-    evict_beyond_capacity();
-    return kernel;
+    entry->ready.notify_all();
+    if (good) evict_beyond_limits(*entry);
+    return *entry->made;
+}
+
+// Where the cache was cleared meanwhile, or a child was forked, the entry is not among its own any more.
+void CodeCache::keep(Shard& shard, const CacheKey& key, Entry& entry,
+                     const std::shared_ptr<const KernelImpl>& kernel) noexcept {
+    const KernelCode& code = *kernel->code;
+    misses_.fetch_add(1, std::memory_order_relaxed);
+    emission_ns_.fetch_add(static_cast<std::uint64_t>(code.emission_seconds * 1e9),
+                           std::memory_order_relaxed);
+    const std::lock_guard lock(shard.mutex);
+    const auto at = shard.entries.find(key);
+    if (at == shard.entries.end() || at->second.get() != &entry) return;
+    entry.kernel = kernel;
+    entry.code_bytes = code.bytes().size();
+    entry.last_used.store(clock_.fetch_add(1, std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    code_bytes_.fetch_add(entry.code_bytes, std::memory_order_relaxed);
+}
+
+void CodeCache::drop(Shard& shard, const CacheKey& key, const Entry& entry) noexcept {
+    failures_.fetch_add(1, std::memory_order_relaxed);
+    Entries::node_type node;
+    const std::lock_guard lock(shard.mutex);
+    const auto at = shard.entries.find(key);
+    if (at != shard.entries.end() && at->second.get() == &entry) node = take(shard, at);
+}
+
+// The caller lets the node end behind the lock: code is unmapped and observers are told with it.
+CodeCache::Entries::node_type CodeCache::take(Shard& shard, Entries::const_iterator at) noexcept {
+    entries_.fetch_sub(1, std::memory_order_relaxed);
+    code_bytes_.fetch_sub(at->second->code_bytes, std::memory_order_relaxed);
+    return shard.entries.extract(at);
+}
+
+void CodeCache::evict_beyond_limits(const Entry& newest) noexcept {
+    while (entries_.load(std::memory_order_relaxed) > limits_.kernels ||
+           code_bytes_.load(std::memory_order_relaxed) > limits_.bytes)
+        if (!evict_oldest(newest)) return;
 }
 
 // Drops the entry used longest ago. The clock ticks at each compile, so recency is counted in compiles, not
-// in hits.
-void CodeCache::evict_beyond_capacity() {
-    for (;;) {
-        std::size_t entries = 0;
-        Shard* oldest_shard = nullptr;
-        CacheKey oldest_key;
-        std::uint64_t oldest = ~std::uint64_t{0};
-        for (Shard& shard : shards_) {
-            const std::shared_lock lock(shard.mutex);
-            entries += shard.entries.size();
-            for (const auto& [key, entry] : shard.entries) {
-                const std::uint64_t used = entry->last_used.load(std::memory_order_relaxed);
-                if (used == 0 || used >= oldest) continue;  // 0: still compiling
-                oldest = used;
-                oldest_shard = &shard;
-                oldest_key = key;
-            }
+// in hits. False where there is none to drop.
+bool CodeCache::evict_oldest(const Entry& newest) noexcept {
+    Shard* shard = nullptr;
+    const Entry* oldest = nullptr;  // to be compared only
+    std::uint64_t used = ~std::uint64_t{0};
+    for (Shard& each : shards_) {
+        const std::lock_guard lock(each.mutex);
+        for (const auto& [key, entry] : each.entries) {
+            const std::uint64_t last = entry->last_used.load(std::memory_order_relaxed);
+            if (last == 0 || last >= used || entry.get() == &newest) continue;
+            used = last;
+            shard = &each;
+            oldest = entry.get();
         }
-        if (entries <= capacity_ || oldest_shard == nullptr) return;
-        const std::unique_lock lock(oldest_shard->mutex);
-        if (oldest_shard->entries.erase(oldest_key) > 0) evictions_.fetch_add(1, std::memory_order_relaxed);
     }
+    if (!shard) return false;
+    Entries::node_type node;
+    const std::lock_guard lock(shard->mutex);
+    const auto at =
+        std::ranges::find(shard->entries, oldest, [](const auto& item) { return item.second.get(); });
+    if (at == shard->entries.end()) return true;  // somebody else was faster
+    node = take(*shard, at);
+    evictions_.fetch_add(1, std::memory_order_relaxed);
+    return true;
 }
 
 void CodeCache::erase(const CacheKey& key) {
     Shard& shard = shard_of(key);
-    const std::unique_lock lock(shard.mutex);
-    const auto it = shard.entries.find(key);
-    if (it != shard.entries.end() && it->second->kernel.load() != nullptr) shard.entries.erase(it);
+    Entries::node_type node;
+    const std::lock_guard lock(shard.mutex);
+    const auto at = shard.entries.find(key);
+    if (at != shard.entries.end() && at->second->kernel) node = take(shard, at);
 }
 
 CacheStats CodeCache::stats() const {
     CacheStats stats;
     for (const HitCount& count : hits_)
         stats.hits += count.hits.load(std::memory_order_relaxed);
-    for (const Shard& shard : shards_) {
-        const std::shared_lock lock(shard.mutex);
-        stats.entries += shard.entries.size();
-        for (const auto& [key, entry] : shard.entries)
-            if (const auto kernel = entry->kernel.load(std::memory_order_acquire))
-                stats.code_bytes += kernel->code->bytes().size();
-    }
+    stats.entries = entries_.load(std::memory_order_relaxed);
+    stats.code_bytes = code_bytes_.load(std::memory_order_relaxed);
     stats.misses = misses_.load(std::memory_order_relaxed);
     stats.evictions = evictions_.load(std::memory_order_relaxed);
     stats.failures = failures_.load(std::memory_order_relaxed);
@@ -165,10 +191,19 @@ CacheStats CodeCache::stats() const {
     return stats;
 }
 
+// One at a time, as kernels must not end under the lock.
 void CodeCache::clear() {
+    const auto is_made = [](const auto& item) {
+        return item.second->kernel != nullptr;
+    };
     for (Shard& shard : shards_) {
-        const std::unique_lock lock(shard.mutex);
-        std::erase_if(shard.entries, [](const auto& item) { return item.second->kernel.load() != nullptr; });
+        for (bool more = true; more;) {
+            Entries::node_type node;
+            const std::lock_guard lock(shard.mutex);
+            const auto at = std::ranges::find_if(shard.entries, is_made);
+            more = at != shard.entries.end();
+            if (more) node = take(shard, at);
+        }
     }
 }
 

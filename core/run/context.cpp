@@ -7,31 +7,66 @@
 
 #include <fmt/format.h>
 
-#include "core/plan/machine_detail.hpp"
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/as_result.hpp"
+#include "core/plan/eternal.hpp"
+#include "core/plan/limits.hpp"
+#include "core/plan/machine_detail.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/amx_permission.hpp"
 #include "core/run/code_cache.hpp"
 #include "core/run/compile.hpp"
-#include "core/run/dispatch_memo.hpp"
 #include "core/run/host_profile.hpp"
 #include "core/run/parallel_indices.hpp"
 #include "core/run/planner.hpp"
 #include "core/run/profile_measurement.hpp"
+#include "core/run/thread_state.hpp"
 
 namespace tandem {
 namespace {
 
-constexpr std::size_t default_capacity = 4096;  // kernels; about 100 MB of code at 25 KB each
+constexpr CacheLimits default_limits{.kernels = 4096, .bytes = std::size_t{256} << 20};
 
-std::size_t capacity_of(const ContextOptions& options) {
-    if (options.cache_capacity > 0) return options.cache_capacity;
-    const char* text = std::getenv("TANDEM_CACHE_CAPACITY");
-    std::size_t capacity = 0;
-    if (text == nullptr || std::from_chars(text, text + std::strlen(text), capacity).ec != std::errc{} ||
-        capacity == 0)
-        return default_capacity;
-    return capacity;
+// A limit from the environment, where there is one.
+Status read_limit(const char* variable, const char* unit, std::size_t& limit) {
+    const char* const text = std::getenv(variable);
+    if (text == nullptr || *text == '\0') return {};
+    const char* const end = text + std::strlen(text);
+    std::size_t number = 0;
+    const auto [read_to, error] = std::from_chars(text, end, number);
+    if (error != std::errc{} || read_to != end || number == 0)
+        return Error{
+            ErrorCode::invalid_argument,
+            fmt::format("{} is '{}'; a whole number of {}, 1 or more, is accepted.", variable, text, unit)};
+    limit = number;
+    return {};
+}
+
+Result<CacheLimits> limits_of(const ContextOptions& options) {
+    CacheLimits limits = default_limits;
+    if (auto status = read_limit("TANDEM_CACHE_CAPACITY", "kernels", limits.kernels); !status)
+        return status.error();
+    if (auto status = read_limit("TANDEM_CACHE_BYTES", "bytes", limits.bytes); !status) return status.error();
+    if (options.cache_capacity > 0) limits.kernels = options.cache_capacity;
+    if (options.cache_bytes > 0) limits.bytes = options.cache_bytes;
+    return limits;
+}
+
+Status check_options(const DispatchOptions& options) {
+    if (options.threads < 1 || options.threads > max_threads)
+        return Error{ErrorCode::invalid_argument, fmt::format("options.threads is {}; 1 to {} is accepted.",
+                                                              options.threads, max_threads)};
+    if (!is_one_of(options.effort, all_efforts))
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("options.effort is {}; 0 (estimate) to 2 (exhaustive) is accepted.",
+                                 static_cast<int>(options.effort))};
+    return {};
+}
+
+Error no_context() {
+    return {ErrorCode::invalid_argument,
+            "This Context is empty: it was moved from, or there was no memory to make it; another one is "
+            "needed."};
 }
 
 // The least ISA, or the next weaker one where AMX may not be used.
@@ -57,10 +92,11 @@ std::string amx_note(const Problem& problem) {
 struct Context::Impl {
     explicit Impl(const ContextOptions& options)
         : observer(options.observer), profile(options.profile), measures(options.measure_machine),
-          cache(capacity_of(options)) {}
+          limits(limits_of(options)), cache(limits ? *limits : default_limits) {}
     std::shared_ptr<CodeObserver> observer;
     std::optional<MachineProfile> profile;
     bool measures;
+    const Result<CacheLimits> limits;
     CodeCache cache;
     Planner planner;
 
@@ -96,12 +132,17 @@ struct Context::Impl {
     }
 
     Result<Kernel> dispatch(const ConvChain& chain, const DispatchOptions& options) {
-        if (auto kernel = DispatchMemo::find(cache, chain, options)) return Kernel(std::move(kernel));
+        ThreadState* const thread = thread_state();
+        if (thread)
+            if (auto kernel = thread->memo.find(cache, chain, options)) return Kernel(std::move(kernel));
+        if (!limits) return limits.error();
         auto found = find_or_compile(make_problem(chain), options);
         if (!found) return found.error();
-        DispatchMemo::remember(cache, chain, options, *found);
+        if (thread) thread->memo.remember(cache, chain, options, *found);
         return Kernel(std::move(found->kernel));
     }
+
+    Status prewarm(std::span<const ConvChain> chains, const DispatchOptions& options, int workers);
 
     // What is known of the host, for plans.
     Result<std::shared_ptr<const MeasuredRates>> rates() const {
@@ -114,11 +155,9 @@ struct Context::Impl {
 
     Result<CodeCache::Found> find_or_compile(const Result<Problem>& problem, const DispatchOptions& options) {
         if (!problem) return problem.error();
+        if (auto status = check_options(options); !status) return status.error();
         auto machine = host_machine(options.plan ? std::optional(options.plan->isa) : options.isa);
         if (!machine) return machine.error();
-        if (options.threads < 1)
-            return Error{ErrorCode::invalid_argument,
-                         fmt::format("options.threads is {}; 1 or more is accepted.", options.threads)};
         if (!options.plan) machine->isa = usable_isa(*problem, machine->isa);
         CacheKey key{*problem, machine->isa, options.threads, options.effort, std::nullopt};
         key.problem.input.n = 1;
@@ -130,43 +169,87 @@ struct Context::Impl {
     }
 };
 
-Context::Context(const ContextOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+Status Context::Impl::prewarm(std::span<const ConvChain> chains, const DispatchOptions& options,
+                              int workers) {
+    if (workers < 0 || workers > max_threads)
+        return Error{
+            ErrorCode::invalid_argument,
+            fmt::format("workers is {}; 1 to {} is accepted, or 0 for one per CPU.", workers, max_threads)};
+    std::mutex mutex;
+    std::size_t failed = chains.size();  // the first that did, by number
+    Result<Kernel> first = Kernel();
+    for_each_index(chains.size(), workers > 0 ? workers : usable_cpus(), [&](std::size_t i) {
+        Result<Kernel> kernel = as_result([&] { return dispatch(chains[i], options); });
+        const std::lock_guard lock(mutex);
+        if (kernel || i >= failed) return;
+        failed = i;
+        first = std::move(kernel);
+    });
+    if (failed == chains.size()) return {};
+    return Error{first.error().code, fmt::format("chain {}: {}", failed + 1, first.error().message)};
+}
+
+Context::Context(const ContextOptions& options) noexcept {
+    try {
+        impl_ = std::make_unique<Impl>(options);
+    } catch (...) {  // empty
+    }
+}
+Context::Context(std::nullptr_t) noexcept {}
 Context::~Context() = default;
 Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;
 
-Context& Context::shared() {
-    static Context context;
-    return context;
+// Neither is destroyed: static destructors may dispatch.
+Context& Context::shared() noexcept {
+    static constinit Eternal<Context> shared;
+    static union Empty {
+        Context context;
+        Empty() : context(nullptr) {}
+        ~Empty() {}
+    } empty;
+    try {
+        return shared.get([] {
+            Context made;
+            if (!made.impl_) throw std::bad_alloc();
+            return made;
+        });
+    } catch (...) {
+        return empty.context;
+    }
 }
 
-Result<Kernel> Context::dispatch(const ConvChain& chain, const DispatchOptions& options) {
-    return impl_->dispatch(chain, options);
-}
-Status Context::prewarm(std::span<const ConvChain> chains, const DispatchOptions& options, int workers) {
-    if (workers < 0)
-        return Error{ErrorCode::invalid_argument,
-                     fmt::format("workers is {}; 1 or more is accepted, or 0 for one per CPU.", workers)};
-    std::mutex mutex;
-    std::size_t failed = chains.size();  // the first that did, by number
-    Status status;
-    for_each_index(chains.size(), workers > 0 ? workers : usable_cpus(), [&](std::size_t i) {
-        const Result<Kernel> kernel = dispatch(chains[i], options);
-        const std::lock_guard lock(mutex);
-        if (kernel || i >= failed) return;
-        failed = i;
-        status = Error{kernel.error().code, fmt::format("chain {}: {}", i + 1, kernel.error().message)};
+template <class Fn>
+auto Context::with_impl(Fn&& fn) const noexcept -> decltype(fn(std::declval<Impl&>())) {
+    return as_result([&]() -> decltype(fn(std::declval<Impl&>())) {
+        if (!impl_) return no_context();
+        return fn(*impl_);
     });
-    return status;
 }
-Status Context::load_wisdom(const std::string& path) {
-    Status status = impl_->planner.load(path);
-    if (status) impl_->cache.clear();
-    return status;
+
+Result<Kernel> Context::dispatch(const ConvChain& chain, const DispatchOptions& options) noexcept {
+    return with_impl([&](Impl& impl) { return impl.dispatch(chain, options); });
 }
-Status Context::save_wisdom(const std::string& path) const { return impl_->planner.save(path); }
-std::vector<std::string> Context::wisdom_notes() const { return impl_->planner.notes(); }
-CacheStats Context::cache_stats() const { return impl_->cache.stats(); }
-void Context::clear_cache() { impl_->cache.clear(); }
+Status Context::prewarm(std::span<const ConvChain> chains, const DispatchOptions& options,
+                        int workers) noexcept {
+    return with_impl([&](Impl& impl) { return impl.prewarm(chains, options, workers); });
+}
+Status Context::load_wisdom(const std::string& path) noexcept {
+    return with_impl([&](Impl& impl) {
+        Status status = impl.planner.load(path);
+        if (status) impl.cache.clear();
+        return status;
+    });
+}
+Status Context::save_wisdom(const std::string& path) const noexcept {
+    return with_impl([&](Impl& impl) { return impl.planner.save(path); });
+}
+std::vector<std::string> Context::wisdom_notes() const {
+    return impl_ ? impl_->planner.notes() : std::vector<std::string>{no_context().message};
+}
+CacheStats Context::cache_stats() const noexcept { return impl_ ? impl_->cache.stats() : CacheStats{}; }
+void Context::clear_cache() noexcept {
+    if (impl_) impl_->cache.clear();
+}
 
 }  // namespace tandem

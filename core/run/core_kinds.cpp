@@ -28,7 +28,7 @@ struct KindFacts {
 };
 
 KindFacts read_kind(hwloc_topology_t topology, unsigned index) {
-    KindFacts facts{Cpuset(hwloc_bitmap_alloc())};
+    KindFacts facts{new_cpuset()};
     unsigned info_count = 0;
     hwloc_info_s* infos = nullptr;
     int efficiency = 0;
@@ -68,7 +68,7 @@ std::vector<CoreKind> core_kinds(hwloc_topology_t topology) {
     }
     const KindFacts best =
         read_kind(topology, static_cast<unsigned>(count) - 1);  // hwloc lists the most capable last
-    kinds.push_back({Cpuset(hwloc_bitmap_dup(best.cpuset.get())), 1});
+    kinds.push_back({copy_of(best.cpuset.get()), 1});
     for (int index = count - 2; index >= 0; --index) {
         KindFacts facts = read_kind(topology, static_cast<unsigned>(index));
         const double speed = std::min(relative_speed(facts, best), kinds.back().speed);

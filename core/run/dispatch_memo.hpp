@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <optional>
 
 #include "core/run/code_cache.hpp"
@@ -16,20 +17,29 @@ class DispatchMemo {
 public:
     /// The kernel that `cache` gave this thread for the same descriptor and options, or null. Options with
     /// a plan are never found.
-    static std::shared_ptr<const KernelImpl> find(CodeCache& cache, const ConvChain& chain,
-                                                  const DispatchOptions& options) noexcept {
-        const Slot& slot = slot_of(chain);
-        if (slot.cache != cache.id() || options.plan || slot.isa != options.isa ||
-            slot.threads != options.threads || slot.effort != options.effort || !(slot.chain == chain))
+    std::shared_ptr<const KernelImpl> find(CodeCache& cache, const ConvChain& chain,
+                                           const DispatchOptions& options) const noexcept {
+        const Slot* const slot = slots_[index_of(chain)].get();
+        if (!slot || slot->cache != cache.id() || options.plan || slot->isa != options.isa ||
+            slot->threads != options.threads || slot->effort != options.effort || !(slot->chain == chain))
             return nullptr;
-        return cache.touch(slot.entry, slot.kernel);
+        return cache.touch(slot->entry, slot->kernel);
     }
 
-    static void remember(CodeCache& cache, const ConvChain& chain, const DispatchOptions& options,
-                         const CodeCache::Found& found) {
+    /// Does nothing where there is no memory for it.
+    void remember(CodeCache& cache, const ConvChain& chain, const DispatchOptions& options,
+                  const CodeCache::Found& found) noexcept {
         if (options.plan) return;
-        slot_of(chain) = {cache.id(),     chain,       options.isa, options.threads,
-                          options.effort, found.entry, found.kernel};
+        std::unique_ptr<Slot>& slot = slots_[index_of(chain)];
+        if (!slot) slot.reset(new (std::nothrow) Slot);
+        if (!slot) return;
+        slot->cache = cache.id();
+        slot->chain = chain;
+        slot->isa = options.isa;
+        slot->threads = options.threads;
+        slot->effort = options.effort;
+        slot->entry = found.entry;
+        slot->kernel = found.kernel;
     }
 
 private:
@@ -44,8 +54,7 @@ private:
     };
     static constexpr std::size_t slot_count = 128;  // a network's worth of layers
 
-    static Slot& slot_of(const ConvChain& chain) noexcept {
-        thread_local std::array<Slot, slot_count> slots;
+    static std::size_t index_of(const ConvChain& chain) noexcept {
         const InputShape& input = chain.input;
         std::uint64_t h = static_cast<std::uint64_t>(input.c) * 0x9e3779b97f4a7c15u ^
                           static_cast<std::uint64_t>(input.h) << 20 ^
@@ -54,14 +63,16 @@ private:
         for (const Conv& conv : chain.stages())
             h = h * 31 ^ conv_hash(conv);
         h *= 0xff51afd7ed558ccdu;
-        return slots[h >> 57];
+        return h >> 57;
     }
     static std::uint64_t conv_hash(const Conv& c) noexcept {
         return static_cast<std::uint64_t>(c.out_channels) * 7 ^ static_cast<std::uint64_t>(c.kernel.h) << 16 ^
                static_cast<std::uint64_t>(c.stride.h) << 24 ^
                static_cast<std::uint64_t>(c.post_op_count) << 32;
     }
-    static_assert(slot_count == 128, "slot_of() takes the top 7 bits");
+    static_assert(slot_count == 128, "index_of() takes the top 7 bits");
+
+    std::array<std::unique_ptr<Slot>, slot_count> slots_;
 };
 
 }  // namespace tandem

@@ -2,20 +2,26 @@
 
 #include <pthread.h>
 
-#include <mutex>
+#include <atomic>
+#include <memory>
 
 namespace tandem {
 namespace {
 
-// Both are trivially destructible: pools may be destroyed in any order at exit.
+// All are trivially destructible: pools and contexts may be destroyed in any order at exit.
 constinit std::mutex hooks_mutex;
 constinit ForkHook* first_hook = nullptr;
+constinit bool registered = false;
+constinit std::atomic<unsigned> generation{0};
 
 }  // namespace
 
-ForkHook::ForkHook(Function in_child, void* context) noexcept : in_child_(in_child), context_(context) {
-    register_once();
+unsigned process_generation() noexcept { return generation.load(std::memory_order_relaxed); }
+
+ForkHook::ForkHook(const ForkFunctions& functions, void* context) noexcept
+    : functions_(functions), context_(context) {
     const std::lock_guard lock(hooks_mutex);
+    register_once();
     next_ = first_hook;
     if (next_) {
         next_->previous_ = this;
@@ -31,21 +37,32 @@ ForkHook::~ForkHook() {
     }
 }
 
+// Fails only where there is no memory for a few pointers; the next hook tries again.
 void ForkHook::register_once() noexcept {
-    // Fails only where there is no memory for a few pointers; then children must not use their parent's
-    // pools.
-    static const int registered = pthread_atfork([] { hooks_mutex.lock(); }, [] { hooks_mutex.unlock(); },
-                                                 [] {
-                                                     call_all();
-                                                     hooks_mutex.unlock();
-                                                 });
-    static_cast<void>(registered);
+    if (registered) return;
+    const auto before = [] {
+        hooks_mutex.lock();
+        call_all(&ForkFunctions::before);
+    };
+    const auto in_parent = [] {
+        call_all(&ForkFunctions::in_parent);
+        hooks_mutex.unlock();
+    };
+    const auto in_child = [] {
+        generation.fetch_add(1, std::memory_order_relaxed);
+        call_all(&ForkFunctions::in_child);
+        hooks_mutex.unlock();
+    };
+    registered = pthread_atfork(before, in_parent, in_child) == 0;
 }
 
-void ForkHook::call_all() noexcept {
-    for (ForkHook* hook = first_hook; hook; hook = hook->next_) {
-        hook->in_child_(hook->context_);
-    }
+void ForkHook::call_all(ForkFunctions::Function ForkFunctions::*which) noexcept {
+    for (ForkHook* hook = first_hook; hook; hook = hook->next_)
+        if (const ForkFunctions::Function function = hook->functions_.*which) function(hook->context_);
+}
+
+void TurnMutex::free_in_child(void* self) noexcept {
+    std::construct_at(&static_cast<TurnMutex*>(self)->mutex_);
 }
 
 }  // namespace tandem

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "core/plan/eternal.hpp"
 #include "core/run/cache_directory.hpp"
 #include "core/run/known_machines.hpp"
 #include "core/run/machine_json.hpp"
@@ -72,7 +73,8 @@ FoundRates find_rates(const ProfileSearch& search, const Machine& machine) {
 Result<Machine> profiled_machine(std::optional<Isa> isa) {
     Result<Machine> machine = host_machine(isa);
     if (!machine) return machine;
-    static const FoundRates found = rates_of_host();
+    static constinit Eternal<const FoundRates> rates;
+    const FoundRates& found = rates.get(rates_of_host);
     if (!found) return found.error();
     machine->measured = *found;
     return machine;

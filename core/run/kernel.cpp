@@ -1,20 +1,21 @@
 // Kernel: checks of a call's arguments, then the executor. See include/tandem/kernel.hpp.
 #include "tandem/kernel.hpp"
 
-#include <new>
-
 #include <fmt/format.h>
 
+#include "core/plan/as_result.hpp"
 #include "core/run/argument_checks.hpp"
 #include "core/run/executor.hpp"
 #include "core/run/explain.hpp"
 #include "core/run/kernel_code.hpp"
+#include "core/run/thread_state.hpp"
 
 namespace tandem {
 namespace {
 
-const Error empty_kernel{ErrorCode::invalid_argument,
-                         "The kernel is empty; a kernel that dispatch() returned is needed."};
+Error empty_kernel() {
+    return {ErrorCode::invalid_argument, "The kernel is empty; a kernel that dispatch() returned is needed."};
+}
 
 Status check_part(int part, int nparts) {
     if (nparts >= 1 && part >= 0 && part < nparts) return {};
@@ -42,12 +43,6 @@ Args with_input_summed(const KernelImpl& kernel, const Args& args) noexcept {
     return called;
 }
 
-// Scratch of calls that bring none: one buffer a thread, grown as needed, freed when the thread ends.
-Result<std::span<std::byte>> thread_scratch(std::size_t bytes) {
-    thread_local Scratch scratch;
-    return scratch.reserve(bytes);
-}
-
 Status check_host(const KernelImpl& kernel) {
     if (!kernel.code->foreign) return {};
     return Error{
@@ -56,6 +51,17 @@ Status check_host(const KernelImpl& kernel) {
                     "dispatch() returned is needed.",
                     to_string(kernel.code->plan.isa))};
 }
+
+// What an empty kernel refers to; never destroyed, as static destructors may ask.
+template <class T>
+union NeverDestroyed {
+    T value;
+    template <class... Args>
+    explicit NeverDestroyed(const Args&... args) : value(args...) {}
+    ~NeverDestroyed() {}
+};
+const NeverDestroyed<std::string> empty_name("empty kernel");
+const NeverDestroyed<Plan> empty_plan;
 
 }  // namespace
 
@@ -66,32 +72,35 @@ std::span<const std::byte> PackedWeights::memory() const noexcept {
 }
 
 Result<PackedWeights> Kernel::pack(std::span<const float> w1, std::span<const float> b1,
-                                   std::span<const float> w2, std::span<const float> b2) const {
+                                   std::span<const float> w2, std::span<const float> b2) const noexcept {
     const StageWeights stages[] = {{w1, b1, {}, {}}, {w2, b2, {}, {}}};
     return pack(stages);
 }
 
-Result<PackedWeights> Kernel::pack(std::span<const StageWeights> stages, const Quantization& input) const
-    try {
-    if (!impl_) return empty_kernel;
-    auto packed = pack_weights(impl_->code->panels, stages, input);
-    if (!packed) return packed.error();
-    PackedWeights weights;
-    weights.data_ = std::make_shared<const PackedData>(std::move(*packed));
-    return weights;
-} catch (const std::bad_alloc&) {
-    return Error{ErrorCode::system, "Packing the weights ran out of memory; more is needed."};
+Result<PackedWeights> Kernel::pack(std::span<const StageWeights> stages,
+                                   const Quantization& input) const noexcept {
+    return as_result([&]() -> Result<PackedWeights> {
+        if (!impl_) return empty_kernel();
+        auto packed = pack_weights(impl_->code->panels, stages, input);
+        if (!packed) return packed.error();
+        PackedWeights weights;
+        weights.data_ = std::make_shared<const PackedData>(std::move(*packed));
+        return weights;
+    });
 }
 
 Status Kernel::operator()(const Args& args) const noexcept {
-    if (!impl_) return empty_kernel;
-    const Result<std::span<std::byte>> scratch = thread_scratch(scratch_bytes());
-    if (!scratch) return scratch.error();
-    return run(0, 1, args, *scratch);
+    return as_result([&]() -> Status {
+        ThreadState* const thread = thread_state();
+        Scratch own;  // of a thread without state
+        const auto scratch = (thread ? thread->scratch : own).reserve(scratch_bytes());
+        if (!scratch) return scratch.error();
+        return run(0, 1, args, *scratch);
+    });
 }
 
-Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept {
-    if (!impl_) return empty_kernel;
+Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> scratch) const noexcept try {
+    if (!impl_) return empty_kernel();
     if (auto status = check_host(*impl_); !status) return status;
     const PackedData* packed = args.weights ? args.weights->data_.get() : nullptr;
     if (auto status = check_args(*impl_, args, packed); !status) return status;
@@ -99,11 +108,13 @@ Status Kernel::run(int part, int nparts, const Args& args, std::span<std::byte> 
     if (auto status = check_memory("scratch", scratch, scratch_bytes()); !status) return status;
     run_part(*impl_, part, nparts, with_input_summed(*impl_, args), *packed, scratch.data());
     return {};
+} catch (...) {
+    return caught_error();
 }
 
 Status Kernel::run_step(int step, int part, int nparts, const Args& args, std::span<std::byte> scratch,
-                        std::span<std::byte> shared) const noexcept {
-    if (!impl_) return empty_kernel;
+                        std::span<std::byte> shared) const noexcept try {
+    if (!impl_) return empty_kernel();
     if (auto status = check_host(*impl_); !status) return status;
     const PackedData* packed = args.weights ? args.weights->data_.get() : nullptr;
     if (auto status = check_args(*impl_, args, packed); !status) return status;
@@ -116,6 +127,8 @@ Status Kernel::run_step(int step, int part, int nparts, const Args& args, std::s
     tandem::run_step(*impl_, step, part, nparts, with_input_summed(*impl_, args), *packed, scratch.data(),
                      shared.data());
     return {};
+} catch (...) {
+    return caught_error();
 }
 
 int Kernel::steps() const noexcept { return impl_ ? static_cast<int>(impl_->code->segments.size()) : 0; }
@@ -123,15 +136,9 @@ std::size_t Kernel::shared_bytes() const noexcept { return impl_ ? impl_->shared
 std::size_t Kernel::scratch_bytes() const noexcept { return impl_ ? impl_->code->scratch_bytes : 0; }
 std::int64_t Kernel::tiles() const noexcept { return impl_ ? impl_->tiles() : 0; }
 
-const std::string& Kernel::name() const noexcept {
-    static const std::string empty = "empty kernel";
-    return impl_ ? impl_->name : empty;
-}
+const std::string& Kernel::name() const noexcept { return impl_ ? impl_->name : empty_name.value; }
 
-const Plan& Kernel::plan() const noexcept {
-    static const Plan empty;
-    return impl_ ? impl_->code->plan : empty;
-}
+const Plan& Kernel::plan() const noexcept { return impl_ ? impl_->code->plan : empty_plan.value; }
 
 std::span<const std::byte> Kernel::code() const noexcept {
     return impl_ ? impl_->code->bytes() : std::span<const std::byte>{};
@@ -139,7 +146,7 @@ std::span<const std::byte> Kernel::code() const noexcept {
 std::span<const CodeSymbol> Kernel::symbols() const noexcept {
     return impl_ ? std::span<const CodeSymbol>(impl_->code->code.symbols) : std::span<const CodeSymbol>{};
 }
-std::string Kernel::explain() const { return impl_ ? tandem::explain(*impl_) : empty_kernel.message; }
+std::string Kernel::explain() const { return impl_ ? tandem::explain(*impl_) : empty_kernel().message; }
 bool Kernel::fused() const noexcept { return impl_ && impl_->code->fused(); }
 TensorShape Kernel::input_shape() const noexcept {
     return impl_ ? impl_->problem.input_shape() : TensorShape{};

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/eternal.hpp"
 #include "core/run/machine_json.hpp"
 
 namespace tandem {
@@ -17,7 +18,8 @@ constexpr KnownFile files[] = {
 }  // namespace
 
 const std::vector<Machine>& known_machines() {
-    static const std::vector<Machine> machines = [] {
+    static constinit Eternal<const std::vector<Machine>> machines;
+    return machines.get([] {
         std::vector<Machine> read;
         for (const KnownFile& file : files)
             if (file.name != nullptr)
@@ -28,8 +30,7 @@ const std::vector<Machine>& known_machines() {
                     read.push_back(std::move(*machine));
                 }
         return read;
-    }();
-    return machines;
+    });
 }
 
 std::shared_ptr<const MeasuredRates> known_rates(const Machine& machine) {

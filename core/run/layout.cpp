@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/as_result.hpp"
+
 namespace tandem {
 
 namespace {
@@ -98,21 +100,25 @@ std::int64_t element_index(const TensorShape& shape, const TensorView& view, std
 }
 
 Status from_nchw(std::span<const float> nchw, const TensorShape& shape, const TensorView& view,
-                 std::span<float> out) {
+                 std::span<float> out) noexcept try {
     if (Status status = check_spans(shape, view, nchw.size(), "out", out.size()); !status) return status;
     for_each_element(
         shape, view, [&](std::size_t plain, std::size_t index) { out[index] = nchw[plain]; },
         [&](std::size_t index) { out[index] = 0; });
     return {};
+} catch (...) {
+    return caught_error();
 }
 
 Status to_nchw(std::span<const float> in, const TensorShape& shape, const TensorView& view,
-               std::span<float> nchw) {
+               std::span<float> nchw) noexcept try {
     if (Status status = check_spans(shape, view, nchw.size(), "in", in.size()); !status) return status;
     for_each_element(
         shape, view, [&](std::size_t plain, std::size_t index) { nchw[plain] = in[index]; },
         [](std::size_t) {});
     return {};
+} catch (...) {
+    return caught_error();
 }
 
 }  // namespace tandem

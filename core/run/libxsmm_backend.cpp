@@ -7,10 +7,15 @@
 
 #include <fmt/format.h>
 
+#include "core/run/fork_hook.hpp"
+
 namespace tandem::libxsmm {
 namespace {
 
 // What LIBXSMM's own dispatcher allows a kernel.
+// LIBXSMM does not say that its generator is reentrant.
+TurnMutex generator;
+
 constexpr std::size_t max_kernel_bytes = 131072;
 constexpr std::size_t kernel_alignment = 64;
 
@@ -66,8 +71,6 @@ bool available() noexcept { return true; }
 std::string version() { return fmt::format("LIBXSMM {}.{}", LIBXSMM_VERSION_MAJOR, LIBXSMM_VERSION_MINOR); }
 
 Result<GeneratedKernels> generate(std::span<const BatchReduceShape> shapes, Isa isa) {
-    // LIBXSMM does not say that its generator is reentrant; generation takes microseconds.
-    static std::mutex generator;
     const std::lock_guard lock(generator);
     std::vector<std::byte> code;
     std::vector<std::size_t> offsets;

@@ -1,5 +1,6 @@
 #include "tandem/machine_profile.hpp"
 
+#include "core/plan/as_result.hpp"
 #include "core/run/host_profile.hpp"
 #include "core/run/machine_json.hpp"
 #include "core/run/profile_measurement.hpp"
@@ -13,26 +14,34 @@ std::shared_ptr<const Machine> shared(Machine machine) {
 
 }  // namespace
 
-Result<MachineProfile> MachineProfile::of_this_machine() {
+Result<MachineProfile> MachineProfile::of_this_machine() noexcept try {
     Result<Machine> machine = profiled_machine();
     if (!machine) return machine.error();
     return MachineProfile(shared(std::move(*machine)));
+} catch (...) {
+    return caught_error();
 }
 
-Result<MachineProfile> MachineProfile::measure() {
+Result<MachineProfile> MachineProfile::measure() noexcept try {
     Result<Machine> machine = host_machine();
     if (!machine) return machine.error();
     machine->measured = std::make_shared<const MeasuredRates>(measure_machine(*machine, 1));
     return MachineProfile(shared(std::move(*machine)));
+} catch (...) {
+    return caught_error();
 }
 
-Result<MachineProfile> MachineProfile::load(const std::string& path) {
+Result<MachineProfile> MachineProfile::load(const std::string& path) noexcept try {
     Result<Machine> machine = read_machine(path);
     if (!machine) return machine.error();
     return MachineProfile(shared(std::move(*machine)));
+} catch (...) {
+    return caught_error();
 }
 
-Status MachineProfile::save(const std::string& path) const { return save_machine(path, *machine_); }
+Status MachineProfile::save(const std::string& path) const noexcept {
+    return as_result([&] { return save_machine(path, *machine_); });
+}
 
 std::string MachineProfile::source() const { return rates_source(*machine_); }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/plan/as_result.hpp"
 #include "core/plan/choice.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/tuner.hpp"
@@ -13,11 +14,11 @@
 namespace tandem {
 namespace {
 
-constexpr std::array efforts{Effort::estimate, Effort::measure, Effort::exhaustive};
-
-const Error no_location{
-    ErrorCode::invalid_argument,
-    "There is no wisdom file: TANDEM_WISDOM is empty or there is no home directory; a path is needed."};
+Error no_location() {
+    return {ErrorCode::invalid_argument,
+            "There is no wisdom file: TANDEM_WISDOM is empty or there is no home directory; a path is "
+            "needed."};
+}
 
 std::string describe(const WisdomEntry& entry) {
     return fmt::format("wisdom, measured {}, ratio {:.2f}x over the planner's plan", entry.date, entry.ratio);
@@ -52,11 +53,13 @@ const char* to_string(Effort effort) noexcept {
     return "?";
 }
 
-Result<Effort> parse_effort(std::string_view text) {
-    for (const Effort effort : efforts)
+Result<Effort> parse_effort(std::string_view text) noexcept try {
+    for (const Effort effort : all_efforts)
         if (text == to_string(effort)) return effort;
     return Error{ErrorCode::parse_error,
                  fmt::format("Effort '{}' is not known; accepted: estimate, measure, exhaustive.", text)};
+} catch (...) {
+    return caught_error();
 }
 
 PlanChoice Planner::choose(const Problem& problem, const Machine& machine, int threads, Effort effort) {
@@ -82,8 +85,7 @@ bool Planner::look_up(const Problem& problem, const Machine& machine, int thread
     if (const Status status = check_plan(problem, plan); !status) {
         std::string sentence =
             fmt::format("Wisdom for {} is not used: {}", entry->key.problem, status.error().message);
-        if (std::find(notes_.begin(), notes_.end(), sentence) == notes_.end())
-            notes_.push_back(std::move(sentence));
+        if (std::ranges::find(notes_, sentence) == notes_.end()) notes_.push_back(std::move(sentence));
         return false;
     }
     choice = {.plan = plan, .reason = describe(*entry), .wisdom = true};
@@ -107,21 +109,24 @@ bool Planner::tune_now(const Problem& problem, const Machine& machine, int threa
     return true;
 }
 
+// Threads that come at once may each read the file: none waits for another, nor for one that a forked child
+// lacks.
 void Planner::load_default_once() {
-    std::call_once(default_loaded_, [this] {
-        const std::string path = default_wisdom_path();
-        if (path.empty()) return;
+    if (default_loaded_.load(std::memory_order_acquire)) return;
+    const std::string path = default_wisdom_path();
+    if (!path.empty()) {
         const Result<Wisdom> wisdom = read_wisdom(path);
         if (wisdom)
             add(*wisdom);
         else
             note(wisdom.error().message);
-    });
+    }
+    default_loaded_.store(true, std::memory_order_release);
 }
 
 Status Planner::load(const std::string& path) {
     const std::string file = path.empty() ? default_wisdom_path() : path;
-    if (file.empty()) return no_location;
+    if (file.empty()) return no_location();
     const Result<Wisdom> wisdom = read_wisdom(file, MissingFile::error);
     if (!wisdom) return wisdom.error();
     add(*wisdom);
@@ -130,7 +135,7 @@ Status Planner::load(const std::string& path) {
 
 Status Planner::save(const std::string& path) const {
     const std::string file = path.empty() ? default_wisdom_path() : path;
-    if (file.empty()) return no_location;
+    if (file.empty()) return no_location();
     const auto copy = [this] {
         const std::lock_guard lock(mutex_);
         return wisdom_;
@@ -154,7 +159,7 @@ void Planner::add(const Wisdom& wisdom) {
 
 void Planner::note(std::string sentence) {
     const std::lock_guard lock(mutex_);
-    notes_.push_back(std::move(sentence));
+    if (std::ranges::find(notes_, sentence) == notes_.end()) notes_.push_back(std::move(sentence));
 }
 
 }  // namespace tandem

@@ -2,10 +2,13 @@
 // sentence that says so.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/run/fork_hook.hpp"
 #include "core/run/wisdom.hpp"
 
 namespace tandem {
@@ -17,7 +20,10 @@ struct PlanChoice {
     bool tuned = false;    // now
 };
 
-/// Thread-safe. Tuning holds no lock of this class.
+/// All, from least to most.
+inline constexpr std::array all_efforts{Effort::estimate, Effort::measure, Effort::exhaustive};
+
+/// Thread-safe. Tuning and reading files hold no lock of this class.
 class Planner {
 public:
     PlanChoice choose(const Problem& problem, const Machine& machine, int threads, Effort effort);
@@ -36,10 +42,17 @@ private:
     void add(const Wisdom& wisdom);
     void note(std::string sentence);
 
+    friend class HeldOverFork<Planner>;
+    template <class Each>
+    void for_each_mutex(Each each) {
+        each(mutex_);
+    }
+
     mutable std::mutex mutex_;  // of what follows
     Wisdom wisdom_;
     std::vector<std::string> notes_;
-    std::once_flag default_loaded_;
+    std::atomic<bool> default_loaded_{false};
+    HeldOverFork<Planner> held_over_fork_{*this};  // the last member
 };
 
 }  // namespace tandem

@@ -8,13 +8,17 @@
 #include <functional>
 
 #include "core/plan/cost_model.hpp"
+#include "core/plan/eternal.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/body_timing.hpp"
+#include "core/run/fork_hook.hpp"
 #include "core/run/probes.hpp"
 #include "core/run/wisdom.hpp"
 
 namespace tandem {
 namespace {
+
+TurnMutex measuring;  // two at once would measure each other
 
 constexpr std::size_t largest_probe = std::size_t{1} << 27;  // 128 MB: filling it takes 50 ms
 
@@ -174,11 +178,13 @@ MeasuredRates measure_machine(const Machine& machine, int passes, Widths widths)
 }
 
 std::shared_ptr<const MeasuredRates> measured_host() {
-    static const std::shared_ptr<const MeasuredRates> rates = [] {
+    static constinit Eternal<const std::shared_ptr<const MeasuredRates>> rates;
+    if (const auto* const measured = rates.find()) return *measured;
+    const std::lock_guard lock(measuring);
+    return rates.get([] {
         const Result<Machine> host = host_machine();
         return host ? std::make_shared<const MeasuredRates>(measure_machine(*host, 1)) : nullptr;
-    }();
-    return rates;
+    });
 }
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/as_result.hpp"
 #include "core/plan/problem.hpp"
 #include "core/run/reference_chain.hpp"
 
@@ -246,11 +247,8 @@ Result<std::vector<double>> run(const Result<Problem>& resolved, const Reference
 
 }  // namespace
 
-Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args) try {
-    return run(make_problem(chain), args);
-} catch (const std::bad_alloc&) {
-    return Error{ErrorCode::system,
-                 "The reference ran out of memory; more is needed for its tensors of doubles."};
+Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args) noexcept {
+    return as_result([&] { return run(make_problem(chain), args); });
 }
 
 }  // namespace tandem

@@ -8,11 +8,12 @@
 
 #include <fmt/format.h>
 
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <span>
 
+#include "core/plan/as_result.hpp"
+#include "core/plan/limits.hpp"
 #include "core/run/fork_hook.hpp"
 #include "core/run/topology.hpp"
 #include "core/run/worker_affinity.hpp"
@@ -21,14 +22,16 @@
 namespace tandem {
 namespace {
 
-/// Well above the CPUs of any machine, and low enough that a wrong number is noticed before memory is gone.
-constexpr int max_threads = 4096;
-
 Status validate(const PoolOptions& options) {
     if (options.threads < 0 || options.threads > max_threads) {
         return Error{ErrorCode::invalid_argument,
                      fmt::format("threads is {}; accepted are 1 to {}, or 0 for one per physical core",
                                  options.threads, max_threads)};
+    }
+    if (!is_one_of(options.pinning, {Pinning::none, Pinning::avoid_caller, Pinning::one_core})) {
+        return Error{ErrorCode::invalid_argument,
+                     fmt::format("pinning is {}; 0 (none) to 2 (one_core) is accepted",
+                                 static_cast<int>(options.pinning))};
     }
     return {};
 }
@@ -58,6 +61,10 @@ Status check_outside() {
                  "compute in the part itself"};
 }
 
+Error moved_from() {
+    return {ErrorCode::invalid_argument, "the thread pool was moved from; use the one it was moved to"};
+}
+
 Status call_function(void* context, int part, Scratch&) {
     (*static_cast<const std::function<void(int)>*>(context))(part);
     return {};
@@ -80,7 +87,7 @@ struct ThreadPool::Impl {
     std::mutex run_mutex;              // held during a run; guards `team` and `shared`
     Scratch shared{shared_in_page};    // memory between the steps of a kernel
     std::unique_ptr<WorkerTeam> team;  // null in a forked child until its first run
-    ForkHook hook{&forget_team, this};
+    ForkHook hook{{.in_child = &forget_team}, this};
 };
 
 Status ThreadPool::Impl::run(const Job& job) {
@@ -125,53 +132,41 @@ ThreadPool::ThreadPool(ThreadPool&&) noexcept = default;
 ThreadPool& ThreadPool::operator=(ThreadPool&&) noexcept = default;
 ThreadPool::~ThreadPool() = default;
 
-Result<ThreadPool> ThreadPool::create(const PoolOptions& options) {
-    if (Status status = validate(options); !status) {
-        return status.error();
-    }
-    try {
+Result<ThreadPool> ThreadPool::create(const PoolOptions& options) noexcept {
+    return as_result([&]() -> Result<ThreadPool> {
+        if (Status status = validate(options); !status) return status.error();
         auto topology = load_topology();
-        if (!topology) {
-            return topology.error();
-        }
+        if (!topology) return topology.error();
         Placement placement = place_on_host(topology->get(), options.threads);
         auto impl = std::make_unique<Impl>(std::move(*topology), std::move(placement), options.pinning);
-        if (Status status = impl->start_team(); !status) {
-            return status.error();
-        }
+        if (Status status = impl->start_team(); !status) return status.error();
         return ThreadPool(std::move(impl));
-    } catch (const std::exception& error) {
-        return Error{ErrorCode::system,
-                     fmt::format("the thread pool could not be created: {}", error.what())};
-    }
+    });
 }
 
 int ThreadPool::threads() const noexcept {
     return impl_ ? static_cast<int>(impl_->placement.workers.size()) : 0;
 }
 
-Status ThreadPool::run(const Kernel& kernel, const Args& args) {
-    if (!impl_) {
-        return Error{ErrorCode::invalid_argument,
-                     "the thread pool was moved from; use the one it was moved to"};
-    }
-    if (!kernel) {
-        return Error{ErrorCode::invalid_argument, "kernel is empty; pass one that dispatch returned"};
-    }
-    KernelCall call{kernel, args, threads()};
-    if (kernel.steps() > 1 && threads() > 1) return impl_->run_steps(call);
-    return impl_->run({&call_kernel, &call});
+Status ThreadPool::run(const Kernel& kernel, const Args& args) noexcept {
+    return as_result([&]() -> Status {
+        if (!impl_) return moved_from();
+        if (!kernel)
+            return Error{ErrorCode::invalid_argument, "kernel is empty; pass one that dispatch returned"};
+        KernelCall call{kernel, args, threads()};
+        if (kernel.steps() > 1 && threads() > 1) return impl_->run_steps(call);
+        return impl_->run({&call_kernel, &call});
+    });
 }
 
-Status ThreadPool::parallel(const std::function<void(int part)>& fn) {
-    if (!impl_) {
-        return Error{ErrorCode::invalid_argument,
-                     "the thread pool was moved from; use the one it was moved to"};
-    }
-    if (!fn) {
-        return Error{ErrorCode::invalid_argument, "fn is empty; pass a function that takes a part number"};
-    }
-    return impl_->run({&call_function, const_cast<std::function<void(int)>*>(&fn)});
+Status ThreadPool::parallel(const std::function<void(int part)>& fn) noexcept {
+    return as_result([&]() -> Status {
+        if (!impl_) return moved_from();
+        if (!fn)
+            return Error{ErrorCode::invalid_argument,
+                         "fn is empty; pass a function that takes a part number"};
+        return impl_->run({&call_function, const_cast<std::function<void(int)>*>(&fn)});
+    });
 }
 
 }  // namespace tandem

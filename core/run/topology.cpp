@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <new>
 #include <limits>
 #include <set>
 
@@ -108,7 +109,7 @@ int default_worker_count(const Site& site) {
 }
 
 Worker make_worker(const Core& core, std::size_t which_cpu) {
-    Worker worker{core.index, Cpuset(hwloc_bitmap_alloc()), core.numa_node, core.kind};
+    Worker worker{core.index, new_cpuset(), core.numa_node, core.kind};
     hwloc_bitmap_only(worker.cpuset.get(), core.cpus[which_cpu]);
     return worker;
 }
@@ -135,7 +136,7 @@ std::vector<Cpuset> cores_in_use(const Site& site, const std::vector<Worker>& wo
     std::vector<Cpuset> used;
     for (const Core& core : site.cores) {
         if (core.kind > slowest) continue;
-        used.emplace_back(hwloc_bitmap_alloc());
+        used.push_back(new_cpuset());
         for (const unsigned cpu : core.cpus)
             hwloc_bitmap_set(used.back().get(), cpu);
     }
@@ -217,6 +218,18 @@ Placement place_workers(hwloc_topology_t topology, hwloc_const_bitmap_t allowed,
     return placement;
 }
 
+Cpuset new_cpuset() {
+    Cpuset set(hwloc_bitmap_alloc());
+    if (!set) throw std::bad_alloc();
+    return set;
+}
+
+Cpuset copy_of(hwloc_const_bitmap_t cpus) {
+    Cpuset set(hwloc_bitmap_dup(cpus));
+    if (!set) throw std::bad_alloc();
+    return set;
+}
+
 Result<Topology> load_topology() {
     hwloc_topology_t raw = nullptr;
     if (hwloc_topology_init(&raw) == 0) {
@@ -230,7 +243,7 @@ Result<Topology> load_topology() {
 }
 
 Cpuset thread_cpuset(hwloc_topology_t topology) {
-    Cpuset set(hwloc_bitmap_alloc());
+    Cpuset set = new_cpuset();
     if (hwloc_get_cpubind(topology, set.get(), HWLOC_CPUBIND_THREAD) != 0) {
         hwloc_bitmap_copy(set.get(), hwloc_topology_get_allowed_cpuset(topology));
     }

@@ -21,6 +21,9 @@ struct HwlocDeleter {
     void operator()(hwloc_topology_t topology) const noexcept { hwloc_topology_destroy(topology); }
 };
 using Cpuset = std::unique_ptr<hwloc_bitmap_s, HwlocDeleter>;
+/// Empty, and a copy. Throw std::bad_alloc.
+Cpuset new_cpuset();
+Cpuset copy_of(hwloc_const_bitmap_t cpus);
 using Topology = std::unique_ptr<hwloc_topology, HwlocDeleter>;
 
 /// Where one worker is at home: pinned to it or not, see WorkerAffinity.

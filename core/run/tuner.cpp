@@ -9,6 +9,7 @@
 #include "core/plan/candidates.hpp"
 #include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/run/fork_hook.hpp"
 
 namespace tandem {
 namespace {
@@ -159,6 +160,8 @@ private:
     Patience patience_;
 };
 
+TurnMutex turns;  // tunings that ran at once would time each other
+
 // The planner's plan, then the others, those first that the cost model thinks fastest. Its default rates
 // will do: only the order counts, and it is the same whatever the machine is busy with.
 std::vector<Plan> promising_first(const Problem& problem, const Machine& machine, int threads,
@@ -186,7 +189,6 @@ Result<TuneReport> tune(const Problem& problem, const Machine& machine, const Tu
     report.effort = options.effort;
     if (options.effort == Effort::estimate) return report;
 
-    static std::mutex turns;
     const std::lock_guard lock(turns);
     std::vector<Plan> candidates = promising_first(one, machine, options.threads, report.planner_plan);
     report.candidates = candidates.size();

@@ -6,14 +6,14 @@ namespace tandem {
 namespace {
 
 Cpuset all_cpus(const Placement& placement) {
-    Cpuset all(hwloc_bitmap_alloc());
+    Cpuset all = new_cpuset();
     for (const Cpuset& core : placement.cores)
         hwloc_bitmap_or(all.get(), all.get(), core.get());
     return all;
 }
 
 Cpuset only(int cpu) {
-    Cpuset set(hwloc_bitmap_alloc());
+    Cpuset set = new_cpuset();
     hwloc_bitmap_only(set.get(), static_cast<unsigned>(cpu));
     return set;
 }
@@ -38,7 +38,7 @@ void WorkerAffinity::add_zone(hwloc_const_bitmap_t cpus) {
     const int zone = static_cast<int>(outside_.size());
     for (int cpu = hwloc_bitmap_first(cpus); cpu >= 0; cpu = hwloc_bitmap_next(cpus, cpu))
         zones_[static_cast<std::size_t>(cpu)] = zone;
-    outside_.emplace_back(hwloc_bitmap_alloc());
+    outside_.push_back(new_cpuset());
     hwloc_bitmap_andnot(outside_.back().get(), range_.get(), cpus);
 }
 

@@ -9,6 +9,7 @@
 #include <exception>
 #include <new>
 
+#include "core/plan/as_result.hpp"
 #include "core/run/signal_block.hpp"
 
 namespace tandem {
@@ -40,15 +41,11 @@ void name_thread(int part) noexcept {
 
 Result<std::unique_ptr<WorkerTeam>> WorkerTeam::start(hwloc_topology_t topology, const Placement& placement,
                                                       const WorkerAffinity& affinity) {
-    try {
-        std::unique_ptr<WorkerTeam> team(new WorkerTeam(topology, placement, affinity));
-        if (Status status = team->start_threads(); !status) {
-            return status.error();
-        }
-        return team;
-    } catch (const std::bad_alloc&) {
-        return Error{ErrorCode::system, "there is no memory for the thread pool's workers"};
+    std::unique_ptr<WorkerTeam> team(new WorkerTeam(topology, placement, affinity));
+    if (Status status = team->start_threads(); !status) {
+        return status.error();
     }
+    return team;
 }
 
 WorkerTeam::WorkerTeam(hwloc_topology_t topology, const Placement& placement, const WorkerAffinity& affinity)
@@ -156,16 +153,17 @@ void WorkerTeam::work(Slot& slot) noexcept {
 
 void WorkerTeam::execute(Slot& slot) noexcept {
     in_part = true;
-    Status status;
-    try {
-        status = job_.call(job_.context, slot.part, slot.scratch);
-    } catch (const std::exception& error) {
-        status = Error{ErrorCode::invalid_argument,
-                       fmt::format("fn threw in part {}, which it must not: {}", slot.part, error.what())};
-    } catch (...) {
-        status = Error{ErrorCode::invalid_argument,
-                       fmt::format("fn threw in part {}, which it must not", slot.part)};
-    }
+    Status status = as_result([&]() -> Status {
+        try {
+            return job_.call(job_.context, slot.part, slot.scratch);
+        } catch (const std::exception& error) {
+            return Error{ErrorCode::invalid_argument,
+                         fmt::format("fn threw in part {}, which it must not: {}", slot.part, error.what())};
+        } catch (...) {
+            return Error{ErrorCode::invalid_argument,
+                         fmt::format("fn threw in part {}, which it must not", slot.part)};
+        }
+    });
     in_part = false;
     if (!status) {
         slot.status = std::move(status);

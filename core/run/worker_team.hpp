@@ -38,8 +38,8 @@ class WorkerTeam {
 public:
     /// Starts one thread per worker of `placement` but the first, whose part the caller of run() executes.
     /// Threads are named tandem-<part>, and run where `affinity` says; where the system refuses that they
-    /// keep the affinity they have. All arguments must outlive the team. Errors: the system gave no thread
-    /// or no memory.
+    /// keep the affinity they have. All arguments must outlive the team. Errors: the system gave no
+    /// thread. Throws std::bad_alloc.
     static Result<std::unique_ptr<WorkerTeam>> start(hwloc_topology_t topology, const Placement& placement,
                                                      const WorkerAffinity& affinity);
 

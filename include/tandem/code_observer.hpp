@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "tandem/code_symbol.hpp"
+#include "tandem/result.hpp"
 
 namespace tandem {
 
@@ -34,7 +35,7 @@ public:
 /// From now on `observer` is told of all code that is created in this process: that of every Context, and of
 /// the candidates that tuning times. An observer that is also a Context's is told once. Null is ignored.
 /// Thread-safe.
-void add_code_observer(std::shared_ptr<CodeObserver> observer);
+Status add_code_observer(std::shared_ptr<CodeObserver> observer) noexcept;
 /// It is told of no further code; of the release of what it was told of it still is, and it lives as long.
 void remove_code_observer(const std::shared_ptr<CodeObserver>& observer) noexcept;
 

@@ -18,7 +18,7 @@ enum class DataType : std::uint8_t {
 };
 const char* to_string(DataType type) noexcept;
 /// By name; int8 stands for u8.
-Result<DataType> parse_data_type(std::string_view text);
+Result<DataType> parse_data_type(std::string_view text) noexcept;
 
 constexpr bool is_quantized(DataType type) noexcept { return type == DataType::u8 || type == DataType::s8; }
 constexpr std::int64_t element_bytes(DataType type) noexcept {

@@ -177,7 +177,7 @@ struct ConvChain {
     /// The convolutions in use, in order.
     std::span<const Conv> stages() const noexcept;
 
-    static Result<ConvChain> parse(std::string_view text);
+    static Result<ConvChain> parse(std::string_view text) noexcept;
     bool operator==(const ConvChain&) const = default;
 };
 
@@ -194,11 +194,12 @@ struct ConvPair : ConvChain {
     const Conv& first() const noexcept { return convs[0]; }
     const Conv& second() const noexcept { return convs[1]; }
 
-    static Result<ConvPair> parse(std::string_view text);
+    static Result<ConvPair> parse(std::string_view text) noexcept;
 };
 
 /// Canonical text: parse(to_string(x)) == x up to what is written though it is the default, e.g. "same"
-/// padding. Layout, data types, math and views are left out where all are the defaults.
+/// padding. Layout, data types, math and views are left out where all are the defaults. Those that return a
+/// std::string may throw std::bad_alloc.
 std::string to_string(const ConvChain& chain);
 std::string to_string(const Conv& conv);
 const char* to_string(Layout layout) noexcept;
@@ -206,7 +207,7 @@ const char* to_string(Math math) noexcept;
 const char* to_string(PostOpKind kind) noexcept;
 
 /// Ok, or which field is wrong, its value and what is accepted. Every size computation is overflow-checked.
-Status validate(const ConvChain& chain);
+Status validate(const ConvChain& chain) noexcept;
 
 /// Convolution i of a valid chain on its own: it reads what the one before wrote, and what is the chain's
 /// input for +sum(in) is a residual like others.

@@ -122,10 +122,11 @@ inline constexpr Isa Isa::amx = Isa::avx512_fp16.with(IsaFeature::amx_bf16).with
 inline constexpr std::array isa_presets{Isa::avx2,        Isa::avx2_vnni,   Isa::avx512, Isa::avx512_vnni,
                                         Isa::avx512_bf16, Isa::avx512_fp16, Isa::amx};
 
-/// The last preset that the set includes, and "+feature" for each that is missing then.
+/// The last preset that the set includes, and "+feature" for each that is missing then. May throw
+/// std::bad_alloc.
 std::string to_string(Isa isa);
 /// A preset's name, then any number of "+feature".
-Result<Isa> parse_isa(std::string_view text);
+Result<Isa> parse_isa(std::string_view text) noexcept;
 
 /// zmm registers, masks and the 32 registers of EVEX.
 constexpr bool is_avx512(Isa isa) noexcept { return isa.has(IsaFeature::avx512); }

@@ -91,11 +91,13 @@ public:
     /// Packs both stages' plain weights of a pair (not quantised); spans are read during the call only.
     /// Errors name the span and the size it should have.
     Result<PackedWeights> pack(std::span<const float> w1, std::span<const float> b1,
-                               std::span<const float> w2, std::span<const float> b2) const;
+                               std::span<const float> w2, std::span<const float> b2) const noexcept;
     /// Packs one StageWeights a stage. `input`: what a quantised chain's input stands for.
-    Result<PackedWeights> pack(std::span<const StageWeights> stages, const Quantization& input = {}) const;
+    Result<PackedWeights> pack(std::span<const StageWeights> stages,
+                               const Quantization& input = {}) const noexcept;
 
-    /// Computes the whole output on the calling thread, in scratch of its own (one per thread, kept).
+    /// Computes the whole output on the calling thread, in scratch of its own (one per thread, kept until the
+    /// thread ends; a call from a destructor that runs later allocates).
     Status operator()(const Args& args) const noexcept;
 
     /// Computes part `part` of `nparts` (any nparts >= 1; parts past the number of tiles are empty). Parts
@@ -122,7 +124,7 @@ public:
     const Plan& plan() const noexcept;
     std::span<const std::byte> code() const noexcept;
     std::span<const CodeSymbol> symbols() const noexcept;
-    /// Why this kernel is the way it is, in sentences; names every fallback taken.
+    /// Why this kernel is the way it is, in sentences; names every fallback taken. May throw std::bad_alloc.
     std::string explain() const;
     /// All stages tile by tile, so that no intermediate is ever there as a whole. False: one convolution,
     /// or a stage is complete before the next begins, as if two kernels ran (the planner thought that

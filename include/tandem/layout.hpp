@@ -35,9 +35,9 @@ std::int64_t element_index(const TensorShape& shape, const TensorView& view, std
 /// Copies f32 NCHW (n*c*h*w elements) to where `view` has it; padding channels are set to zero, gaps left
 /// alone.
 Status from_nchw(std::span<const float> nchw, const TensorShape& shape, const TensorView& view,
-                 std::span<float> out);
+                 std::span<float> out) noexcept;
 /// The inverse; padding channels are dropped.
 Status to_nchw(std::span<const float> in, const TensorShape& shape, const TensorView& view,
-               std::span<float> nchw);
+               std::span<float> nchw) noexcept;
 
 }  // namespace tandem

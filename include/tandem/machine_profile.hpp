@@ -24,17 +24,17 @@ public:
     /// TANDEM_MACHINE set to the empty string no file is read); else the figures built in for CPUs of this
     /// kind; else what its features let expect. Errors: TANDEM_MACHINE names a file that cannot be read or is
     /// no profile; no ISA that Tandem generates for.
-    static Result<MachineProfile> of_this_machine();
+    static Result<MachineProfile> of_this_machine() noexcept;
 
     /// Measures the calling thread's core for about half a second, with small kernels of every kind. What
     /// others do to the machine meanwhile makes it look slower. Errors: no ISA that Tandem generates for.
-    static Result<MachineProfile> measure();
+    static Result<MachineProfile> measure() noexcept;
 
     /// Errors name the file and what is wrong.
-    static Result<MachineProfile> load(const std::string& path);
-    Status save(const std::string& path) const;
+    static Result<MachineProfile> load(const std::string& path) noexcept;
+    Status save(const std::string& path) const noexcept;
 
-    /// Where the rates are from, e.g. "measured 2026-11-28T22:00:00Z".
+    /// Where the rates are from, e.g. "measured 2026-11-28T22:00:00Z". May throw std::bad_alloc.
     std::string source() const;
 
     const Machine& machine() const noexcept { return *machine_; }

@@ -1,6 +1,7 @@
 // Result<T>: a value or an error that says, in one sentence, which field is wrong, its value, and what
-// would be accepted. Nothing in Tandem throws, prints or aborts across its API; every function that can
-// fail returns one of these.
+// would be accepted. Every function that can fail returns one of these, and nothing in Tandem prints, aborts
+// or throws across its API; but a function that returns a std::string or a std::vector, and copying an Error,
+// may throw std::bad_alloc.
 #pragma once
 
 #include <string>

@@ -22,7 +22,8 @@ enum class Pinning {
 };
 
 struct PoolOptions {
-    int threads = 0;  // 0: one per physical core in the process's cpuset, within the cgroup's CPU quota
+    int threads =
+        0;  // up to 4096; 0: one per physical core in the process's cpuset, within the cgroup's CPU quota
     Pinning pinning = Pinning::avoid_caller;
 };
 
@@ -32,7 +33,7 @@ struct PoolOptions {
 /// nest (a run() from inside a part is an error), or own scratch beyond one buffer a worker.
 class ThreadPool {
 public:
-    static Result<ThreadPool> create(const PoolOptions& options = {});
+    static Result<ThreadPool> create(const PoolOptions& options = {}) noexcept;
     ThreadPool(ThreadPool&&) noexcept;
     ThreadPool& operator=(ThreadPool&&) noexcept;
     ~ThreadPool();
@@ -40,11 +41,11 @@ public:
     int threads() const noexcept;
 
     /// Splits the kernel's output tiles into threads() balanced contiguous parts and computes them all.
-    Status run(const Kernel& kernel, const Args& args);
+    Status run(const Kernel& kernel, const Args& args) noexcept;
 
     /// Calls fn(part) for part = 0 .. threads()-1, each on its own worker, and returns when all have
     /// returned. fn must not throw.
-    Status parallel(const std::function<void(int part)>& fn);
+    Status parallel(const std::function<void(int part)>& fn) noexcept;
 
 private:
     struct Impl;
