@@ -11,6 +11,7 @@
 
 #include "tandem/code_observer.hpp"
 #include "tandem/descriptor.hpp"
+#include "tandem/export.h"
 #include "tandem/isa.hpp"
 #include "tandem/kernel.hpp"
 #include "tandem/machine_profile.hpp"
@@ -23,8 +24,8 @@ enum class Effort : std::uint8_t {
     measure,     // the same, but without wisdom the most promising plans are timed first: a second or two
     exhaustive,  // every candidate is timed, with more patience: up to half a minute
 };
-const char* to_string(Effort effort) noexcept;
-Result<Effort> parse_effort(std::string_view text);
+TANDEM_API const char* to_string(Effort effort) noexcept;
+TANDEM_API Result<Effort> parse_effort(std::string_view text);
 
 /// What dispatch may choose by itself is optional here.
 struct DispatchOptions {
@@ -42,8 +43,8 @@ struct CacheStats {
 };
 
 struct ContextOptions {
-    std::size_t cache_capacity = 0;  // kernels kept; 0: TANDEM_CACHE_CAPACITY, else 4096
-    std::size_t cache_bytes = 0;     // of machine code kept; 0: TANDEM_CACHE_BYTES, else 256 MB
+    std::size_t cache_capacity = 0;            // kernels kept; 0: TANDEM_CACHE_CAPACITY, else 4096
+    std::size_t cache_bytes = 0;               // of machine code kept; 0: TANDEM_CACHE_BYTES, else 256 MB
     std::shared_ptr<CodeObserver> observer{};  // told of the code of this context's kernels
     /// What to plan with, of the profile its rates; default: MachineProfile::of_this_machine(), or, where
     /// `measure_machine`, measured by the first dispatch that compiles under no plan of the caller's, once a
@@ -54,7 +55,7 @@ struct ContextOptions {
 };
 
 /// Thread-safe: any number of threads may dispatch at once; a key is compiled once however many ask.
-class Context {
+class TANDEM_API Context {
 public:
     explicit Context(const ContextOptions& options = {});
     ~Context();
@@ -66,9 +67,10 @@ public:
 
     Result<Kernel> dispatch(const ConvChain& chain, const DispatchOptions& options = {});
 
-    /// Compiles what later dispatches of these chains with these options will find, on up to `workers` threads
-    /// of its own at once (0: one per CPU that the caller may run on; 1: on the caller's thread alone). All
-    /// that can be compiled are, whatever fails; the error is that of the first chain that failed, by number.
+    /// Compiles what later dispatches of these chains with these options will find, on up to `workers`
+    /// threads of its own at once (0: one per CPU that the caller may run on; 1: on the caller's thread
+    /// alone). All that can be compiled are, whatever fails; the error is that of the first chain that
+    /// failed, by number.
     Status prewarm(std::span<const ConvChain> chains, const DispatchOptions& options = {}, int workers = 0);
 
     /// Wisdom: plans that measuring found best, by descriptor, machine and thread count (docs/tuning.md).
@@ -95,7 +97,7 @@ public:
     void clear_cache();
 
 private:
-    struct Impl;
+    struct TANDEM_HIDDEN Impl;
     std::unique_ptr<Impl> impl_;
 };
 

@@ -7,6 +7,8 @@
 #include <utility>
 #include <variant>
 
+#include "tandem/export.h"
+
 namespace tandem {
 
 enum class ErrorCode {
@@ -21,7 +23,7 @@ enum class ErrorCode {
 };
 
 /// Name of an error code as used in messages, e.g. "invalid_argument".
-const char* to_string(ErrorCode code) noexcept;
+TANDEM_API const char* to_string(ErrorCode code) noexcept;
 
 struct Error {
     ErrorCode code;
@@ -29,7 +31,7 @@ struct Error {
 };
 
 /// What error() of a result that is ok returns: `internal`, and a sentence that says so.
-const Error& no_error() noexcept;
+TANDEM_API const Error& no_error() noexcept;
 
 template <class T>
 class [[nodiscard]] Result {
