@@ -1,5 +1,6 @@
 # Holds what the shared library exports in C++ against the list beside this file; with -DBLESS=ON writes the list
 # anew. Needs -DLIBRARY=... -DNM=... C's symbols, all of them tandem_*, have a list of their own.
+cmake_policy(VERSION 3.25)
 execute_process(COMMAND ${NM} --dynamic --defined-only --demangle ${LIBRARY}
   OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
 string(REPLACE ";" "," symbols "${symbols}")
