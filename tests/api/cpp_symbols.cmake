@@ -10,7 +10,7 @@ list(FILTER symbols EXCLUDE REGEX "^(tandem_[a-z0-9_]+|TANDEM_[A-Z0-9_.]+)$")
 list(REMOVE_DUPLICATES symbols)  # two constructors or destructors of one class read alike
 list(SORT symbols)
 list(JOIN symbols "\n" text)
-set(file ${CMAKE_CURRENT_LIST_DIR}/cpp_symbols.txt)
+set(file ${CMAKE_CURRENT_LIST_DIR}/cpp_symbols.list)
 if(BLESS)
   file(WRITE ${file} "${text}\n")
   return()

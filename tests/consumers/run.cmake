@@ -1,5 +1,5 @@
-# Configures, builds and runs one of the projects here, against an installed prefix or, with -DSUBPROJECT=ON, with
-# Tandem's sources in it. Needs -DNAME=... -DWORK=... -DCOMPILER=..., -DGENERATOR=... and -DPREFIX=... or -DTANDEM_SOURCE_DIR=...
+# Configures, builds and runs one of the projects here: against an installed prefix, or with Tandem's sources in it.
+# Needs -DNAME=... -DWORK=... -DCOMPILER=... -DGENERATOR=... -DPREFIX=... -DLIBDIR=... -DTANDEM_SOURCE_DIR=...
 function(run)
   execute_process(COMMAND ${ARGN} COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
