@@ -75,7 +75,8 @@ bool names_symbol(const std::string& text, bool recipe) {
 
 /// The names in backticks of a document's text that nothing in the tree has.
 std::vector<std::string> missing_names(const Tree& tree, const std::string& document, bool recipe) {
-    static const std::regex quoted("`([^`\n]+)`"), variable("TANDEM_[A-Z0-9_]+");
+    static const std::regex quoted("`([^`\n]+)`"), variable("TANDEM_[A-Z0-9_]+"),
+        cmake_target("tandem::tandem_[a-z]+");
     std::vector<std::string> missing;
     for (std::sregex_iterator at(document.begin(), document.end(), quoted), end; at != end; ++at) {
         const std::string name = (*at)[1];
@@ -85,6 +86,8 @@ std::vector<std::string> missing_names(const Tree& tree, const std::string& docu
             found = file_exists(tree, name);
         } else if (std::regex_match(name, variable)) {
             found = tree.texts.contains(name);
+        } else if (std::regex_match(name, cmake_target)) {
+            found = tree.texts.contains(name.substr(name.rfind(':') + 1));
         } else if (names_symbol(name, recipe)) {
             add_words(words, name);
             found = std::ranges::includes(tree.symbols, words);

@@ -18,10 +18,11 @@ namespace fs = std::filesystem;
 
 const std::map<std::string, std::vector<std::string>> forbidden{
     {"include", {"core/", "jit/", "xbyak", "hwloc", "libxsmm", "fmt/", "nlohmann"}},
-    {"core/plan", {"jit/", "core/run/", "core/cpu/", "tools/", "tests/"}},
-    {"jit", {"core/run/", "core/cpu/", "tools/", "tests/", "hwloc"}},
-    {"core/run", {"core/cpu/", "tools/", "tests/"}},
-    {"core/cpu", {"tools/", "tests/"}},
+    {"core/plan", {"jit/", "core/run/", "core/cpu/", "core/c_api/", "tools/", "tests/"}},
+    {"jit", {"core/run/", "core/cpu/", "core/c_api/", "tools/", "tests/", "hwloc"}},
+    {"core/run", {"core/cpu/", "core/c_api/", "tools/", "tests/"}},
+    {"core/cpu", {"core/c_api/", "tools/", "tests/"}},
+    {"core/c_api", {"core/cpu/", "tools/", "tests/"}},
 };
 
 }  // namespace

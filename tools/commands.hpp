@@ -17,5 +17,6 @@ void add_model(CLI::App& app, int& exit_code);
 void add_tune(CLI::App& app, int& exit_code);
 void add_wisdom(CLI::App& app, int& exit_code);
 void add_cpu(CLI::App& app, int& exit_code);
+void add_man_page(CLI::App& app, int& exit_code);
 
 }  // namespace tandem::tool

@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
     add_model(app, exit_code);
     add_tune(app, exit_code);
     add_wisdom(app, exit_code);
+    add_man_page(app, exit_code);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

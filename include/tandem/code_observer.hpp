@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "tandem/code_symbol.hpp"
+#include "tandem/export.h"
 #include "tandem/result.hpp"
 
 namespace tandem {
@@ -25,7 +26,7 @@ struct GeneratedCode {
 /// pages are unmapped: when neither a cache nor a Kernel holds it any more, which may be after the Context
 /// has gone. Calls come from any thread, several at once for different code; they should be short, and may
 /// use Tandem but not wait for a dispatch on another thread.
-class CodeObserver {
+class TANDEM_API CodeObserver {
 public:
     virtual ~CodeObserver() = default;
     virtual void created(const GeneratedCode& code) noexcept = 0;
@@ -35,8 +36,8 @@ public:
 /// From now on `observer` is told of all code that is created in this process: that of every Context, and of
 /// the candidates that tuning times. An observer that is also a Context's is told once. Null is ignored.
 /// Thread-safe.
-Status add_code_observer(std::shared_ptr<CodeObserver> observer) noexcept;
+TANDEM_API Status add_code_observer(std::shared_ptr<CodeObserver> observer) noexcept;
 /// It is told of no further code; of the release of what it was told of it still is, and it lives as long.
-void remove_code_observer(const std::shared_ptr<CodeObserver>& observer) noexcept;
+TANDEM_API void remove_code_observer(const std::shared_ptr<CodeObserver>& observer) noexcept;
 
 }  // namespace tandem

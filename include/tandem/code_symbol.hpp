@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "tandem/export.h"
+
 namespace tandem {
 
 enum class CodeSymbolKind : std::uint8_t {
@@ -13,7 +15,7 @@ enum class CodeSymbolKind : std::uint8_t {
     constants,  // data
     note,       // part of a function or routine: what the instructions from here on do
 };
-const char* to_string(CodeSymbolKind kind) noexcept;
+TANDEM_API const char* to_string(CodeSymbolKind kind) noexcept;
 
 /// Symbols are sorted by offset, a function or routine before the notes in it. Functions, routines and
 /// constants do not overlap; padding between them belongs to none.

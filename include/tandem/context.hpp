@@ -13,6 +13,7 @@
 
 #include "tandem/code_observer.hpp"
 #include "tandem/descriptor.hpp"
+#include "tandem/export.h"
 #include "tandem/isa.hpp"
 #include "tandem/kernel.hpp"
 #include "tandem/machine_profile.hpp"
@@ -25,8 +26,8 @@ enum class Effort : std::uint8_t {
     measure,     // the same, but without wisdom the most promising plans are timed first: a second or two
     exhaustive,  // every candidate is timed, with more patience: up to half a minute
 };
-const char* to_string(Effort effort) noexcept;
-Result<Effort> parse_effort(std::string_view text) noexcept;
+TANDEM_API const char* to_string(Effort effort) noexcept;
+TANDEM_API Result<Effort> parse_effort(std::string_view text) noexcept;
 
 /// What dispatch may choose by itself is optional here.
 struct DispatchOptions {
@@ -62,7 +63,7 @@ struct ContextOptions {
 ///
 /// A Context that was moved from, or that there was no memory to make, is empty: every call on it returns an
 /// Error.
-class Context {
+class TANDEM_API Context {
 public:
     explicit Context(const ContextOptions& options = {}) noexcept;
     ~Context();
@@ -106,8 +107,8 @@ public:
     void clear_cache() noexcept;
 
 private:
-    struct Impl;
-    explicit Context(std::nullptr_t) noexcept;
+    struct TANDEM_HIDDEN Impl;
+    TANDEM_HIDDEN explicit Context(std::nullptr_t) noexcept;
     template <class Fn>
     auto with_impl(Fn&& fn) const noexcept -> decltype(fn(std::declval<Impl&>()));
     std::unique_ptr<Impl> impl_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "tandem/export.h"
 #include "tandem/result.hpp"
 
 namespace tandem {
@@ -16,9 +17,9 @@ enum class DataType : std::uint8_t {
     u8,    // quantised: see Quantization
     s8,
 };
-const char* to_string(DataType type) noexcept;
+TANDEM_API const char* to_string(DataType type) noexcept;
 /// By name; int8 stands for u8.
-Result<DataType> parse_data_type(std::string_view text) noexcept;
+TANDEM_API Result<DataType> parse_data_type(std::string_view text) noexcept;
 
 constexpr bool is_quantized(DataType type) noexcept { return type == DataType::u8 || type == DataType::s8; }
 constexpr std::int64_t element_bytes(DataType type) noexcept {
@@ -34,18 +35,18 @@ struct Quantization {
 };
 
 /// The nearest bf16 or f16 (ties to even), as bits. A NaN stays one.
-std::uint16_t to_bf16(float value) noexcept;
-std::uint16_t to_f16(float value) noexcept;
-float from_bf16(std::uint16_t bits) noexcept;
-float from_f16(std::uint16_t bits) noexcept;
+TANDEM_API std::uint16_t to_bf16(float value) noexcept;
+TANDEM_API std::uint16_t to_f16(float value) noexcept;
+TANDEM_API float from_bf16(std::uint16_t bits) noexcept;
+TANDEM_API float from_f16(std::uint16_t bits) noexcept;
 
 /// `value` as the type can hold it: the nearest number, ties to even; for u8 and s8 the nearest integer in
 /// range, 0 for NaN.
-float rounded(DataType type, float value) noexcept;
+TANDEM_API float rounded(DataType type, float value) noexcept;
 
 /// Element `index` of a tensor in memory; a quantised one as the integer that is stored.
-float load_element(DataType type, const void* tensor, std::size_t index) noexcept;
+TANDEM_API float load_element(DataType type, const void* tensor, std::size_t index) noexcept;
 /// Stores rounded(type, value).
-void store_element(DataType type, void* tensor, std::size_t index, float value) noexcept;
+TANDEM_API void store_element(DataType type, void* tensor, std::size_t index, float value) noexcept;
 
 }  // namespace tandem

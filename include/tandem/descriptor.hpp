@@ -34,6 +34,7 @@
 #include <string_view>
 
 #include "tandem/data_type.hpp"
+#include "tandem/export.h"
 #include "tandem/result.hpp"
 
 namespace tandem {
@@ -115,7 +116,7 @@ struct Padding {
 inline constexpr int max_post_ops = 4;
 inline constexpr int max_stages = 4;  // convolutions in a row
 
-struct Conv {
+struct TANDEM_API Conv {
     ConvKind kind = ConvKind::dense;
     Size2 kernel{};
     Size2 stride{};
@@ -154,7 +155,7 @@ struct InputShape {
 /// One to four convolutions, each of which reads what the one before wrote. By hand:
 ///
 ///   ConvChain::of({1, 32, 56, 56}).then(Conv::depthwise(3)).then(Conv::dense(1, 64))
-struct ConvChain {
+struct TANDEM_API ConvChain {
     InputShape input{};
     std::array<Conv, max_stages> convs{};
     int conv_count = 0;
@@ -182,7 +183,7 @@ struct ConvChain {
 };
 
 /// A chain of two.
-struct ConvPair : ConvChain {
+struct TANDEM_API ConvPair : ConvChain {
     ConvPair() { conv_count = 2; }
     ConvPair(const InputShape& input, const Conv& first, const Conv& second)
         : ConvChain(of(input, {first, second})) {}
@@ -200,17 +201,17 @@ struct ConvPair : ConvChain {
 /// Canonical text: parse(to_string(x)) == x up to what is written though it is the default, e.g. "same"
 /// padding. Layout, data types, math and views are left out where all are the defaults. Those that return a
 /// std::string may throw std::bad_alloc.
-std::string to_string(const ConvChain& chain);
-std::string to_string(const Conv& conv);
-const char* to_string(Layout layout) noexcept;
-const char* to_string(Math math) noexcept;
-const char* to_string(PostOpKind kind) noexcept;
+TANDEM_API std::string to_string(const ConvChain& chain);
+TANDEM_API std::string to_string(const Conv& conv);
+TANDEM_API const char* to_string(Layout layout) noexcept;
+TANDEM_API const char* to_string(Math math) noexcept;
+TANDEM_API const char* to_string(PostOpKind kind) noexcept;
 
 /// Ok, or which field is wrong, its value and what is accepted. Every size computation is overflow-checked.
-Status validate(const ConvChain& chain) noexcept;
+TANDEM_API Status validate(const ConvChain& chain) noexcept;
 
 /// Convolution i of a valid chain on its own: it reads what the one before wrote, and what is the chain's
 /// input for +sum(in) is a residual like others.
-ConvChain stage_of(const ConvChain& chain, int i);
+TANDEM_API ConvChain stage_of(const ConvChain& chain, int i);
 
 }  // namespace tandem

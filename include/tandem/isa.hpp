@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "tandem/export.h"
 #include "tandem/result.hpp"
 
 namespace tandem {
@@ -35,7 +36,7 @@ enum class IsaFeature : std::uint8_t {
     avx10_2,
 };
 inline constexpr int isa_feature_count = 14;
-const char* to_string(IsaFeature feature) noexcept;
+TANDEM_API const char* to_string(IsaFeature feature) noexcept;
 
 class Isa {
 public:
@@ -124,9 +125,9 @@ inline constexpr std::array isa_presets{Isa::avx2,        Isa::avx2_vnni,   Isa:
 
 /// The last preset that the set includes, and "+feature" for each that is missing then. May throw
 /// std::bad_alloc.
-std::string to_string(Isa isa);
+TANDEM_API std::string to_string(Isa isa);
 /// A preset's name, then any number of "+feature".
-Result<Isa> parse_isa(std::string_view text) noexcept;
+TANDEM_API Result<Isa> parse_isa(std::string_view text) noexcept;
 
 /// zmm registers, masks and the 32 registers of EVEX.
 constexpr bool is_avx512(Isa isa) noexcept { return isa.has(IsaFeature::avx512); }

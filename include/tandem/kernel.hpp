@@ -18,6 +18,7 @@
 
 #include "tandem/code_symbol.hpp"
 #include "tandem/descriptor.hpp"
+#include "tandem/export.h"
 #include "tandem/layout.hpp"
 
 namespace tandem {
@@ -49,7 +50,7 @@ struct StageWeights {
 
 /// Weights in the order one particular kernel reads them. Immutable, may be shared by threads, must outlive
 /// the calls.
-class PackedWeights {
+class TANDEM_API PackedWeights {
 public:
     std::size_t bytes() const noexcept;
     /// All of them, in the order of first use: for the Args::next of the call before.
@@ -82,7 +83,7 @@ struct Args {
     std::span<const std::byte> next{};
 };
 
-class Kernel {
+class TANDEM_API Kernel {
 public:
     Kernel() = default;  // empty; calls on it return an error
     explicit Kernel(std::shared_ptr<const KernelImpl> impl) : impl_(std::move(impl)) {}

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "tandem/descriptor.hpp"
+#include "tandem/export.h"
 
 namespace tandem {
 
@@ -22,22 +23,22 @@ constexpr std::int64_t channel_block(Layout layout) noexcept {
 }
 
 /// The view with every stride of a tensor of this shape filled in.
-TensorView filled(const TensorView& view, const TensorShape& shape) noexcept;
+TANDEM_API TensorView filled(const TensorView& view, const TensorShape& shape) noexcept;
 
 /// Elements from the first to the last of a tensor, padding channels of blocked layouts and gaps included; -1
 /// if that overflows.
-std::int64_t element_count(const TensorShape& shape, const TensorView& view) noexcept;
+TANDEM_API std::int64_t element_count(const TensorShape& shape, const TensorView& view) noexcept;
 
 /// Index of element (n, c, y, x) of a tensor of this shape, from its first.
-std::int64_t element_index(const TensorShape& shape, const TensorView& view, std::int64_t n, std::int64_t c,
-                           std::int64_t y, std::int64_t x) noexcept;
+TANDEM_API std::int64_t element_index(const TensorShape& shape, const TensorView& view, std::int64_t n,
+                                      std::int64_t c, std::int64_t y, std::int64_t x) noexcept;
 
 /// Copies f32 NCHW (n*c*h*w elements) to where `view` has it; padding channels are set to zero, gaps left
 /// alone.
-Status from_nchw(std::span<const float> nchw, const TensorShape& shape, const TensorView& view,
-                 std::span<float> out) noexcept;
+TANDEM_API Status from_nchw(std::span<const float> nchw, const TensorShape& shape, const TensorView& view,
+                            std::span<float> out) noexcept;
 /// The inverse; padding channels are dropped.
-Status to_nchw(std::span<const float> in, const TensorShape& shape, const TensorView& view,
-               std::span<float> nchw) noexcept;
+TANDEM_API Status to_nchw(std::span<const float> in, const TensorShape& shape, const TensorView& view,
+                          std::span<float> nchw) noexcept;
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "tandem/export.h"
 #include "tandem/result.hpp"
 
 namespace tandem {
@@ -17,7 +18,7 @@ namespace tandem {
 struct Machine;  // core/plan/machine.hpp
 
 /// An immutable value, cheap to copy. Thread-safe.
-class MachineProfile {
+class TANDEM_API MachineProfile {
 public:
     /// What a Context without a profile of its own plans with: the file that TANDEM_MACHINE names; else the
     /// one that `tandem cpu` saved for this CPU in $XDG_CACHE_HOME/tandem or ~/.cache/tandem (with

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tandem/descriptor.hpp"
+#include "tandem/export.h"
 #include "tandem/kernel.hpp"
 
 namespace tandem {
@@ -26,6 +27,6 @@ struct ReferenceArgs {
 /// The output as the descriptor's view has it, padding channels and gaps zero: for f32 not rounded, else
 /// numbers of the output's data type; for u8 and s8, the integers that are stored. Slow: for checking only.
 /// Thread-safe.
-Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args) noexcept;
+TANDEM_API Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args) noexcept;
 
 }  // namespace tandem

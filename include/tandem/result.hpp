@@ -8,6 +8,8 @@
 #include <utility>
 #include <variant>
 
+#include "tandem/export.h"
+
 namespace tandem {
 
 enum class ErrorCode {
@@ -22,7 +24,7 @@ enum class ErrorCode {
 };
 
 /// Name of an error code as used in messages, e.g. "invalid_argument".
-const char* to_string(ErrorCode code) noexcept;
+TANDEM_API const char* to_string(ErrorCode code) noexcept;
 
 struct Error {
     ErrorCode code;
@@ -30,7 +32,7 @@ struct Error {
 };
 
 /// What error() of a result that is ok returns: `internal`, and a sentence that says so.
-const Error& no_error() noexcept;
+TANDEM_API const Error& no_error() noexcept;
 
 template <class T>
 class [[nodiscard]] Result {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 
+#include "tandem/export.h"
 #include "tandem/kernel.hpp"
 
 namespace tandem {
@@ -31,7 +32,7 @@ struct PoolOptions {
 /// for it (see Pinning), spin briefly after work and then sleep. One run() at a time: a second caller waits.
 /// Survives fork(): the child starts its workers anew at its first run(). It does not: balance dynamically,
 /// nest (a run() from inside a part is an error), or own scratch beyond one buffer a worker.
-class ThreadPool {
+class TANDEM_API ThreadPool {
 public:
     static Result<ThreadPool> create(const PoolOptions& options = {}) noexcept;
     ThreadPool(ThreadPool&&) noexcept;
@@ -48,7 +49,7 @@ public:
     Status parallel(const std::function<void(int part)>& fn) noexcept;
 
 private:
-    struct Impl;
+    struct TANDEM_HIDDEN Impl;
     explicit ThreadPool(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };

@@ -1,5 +1,5 @@
-/* Version of the headers; tandem_version() tells that of the library. CMakeLists.txt reads it from here. C and
-   C++. */
+/* Version of the headers; tandem_version() tells that of the library. CMakeLists.txt reads it from here. C
+   and C++. */
 #ifndef TANDEM_VERSION_H
 #define TANDEM_VERSION_H
 

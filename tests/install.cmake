@@ -1,0 +1,3 @@
+# Installs what was built into a prefix of its own. Needs -DBUILD=... -DPREFIX=...
+file(REMOVE_RECURSE ${PREFIX})
+execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --prefix ${PREFIX} COMMAND_ERROR_IS_FATAL ANY)

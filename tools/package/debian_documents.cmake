@@ -1,0 +1,22 @@
+# Run by cpack on what it is about to package: adds each package's copyright and changelog.
+file(STRINGS ${CPACK_TANDEM_PACKAGE_DIRECTORY}/changelog newest LIMIT_COUNT 1)
+if(NOT newest MATCHES "^tandem \\(${CPACK_PACKAGE_VERSION}\\) ")
+  message(FATAL_ERROR "tools/package/changelog begins with '${newest}': version ${CPACK_PACKAGE_VERSION} is missing")
+endif()
+foreach(component ${CPACK_COMPONENTS_ALL})
+  string(TOUPPER ${component} name)
+  set(directory
+    ${CPACK_TEMPORARY_DIRECTORY}/${component}/usr/share/doc/${CPACK_DEBIAN_${name}_PACKAGE_NAME})
+  file(READ ${CPACK_TANDEM_LICENCE} licence)
+  string(REGEX REPLACE "^[^\n]*\n\n([^\n]*)\n\n" "" licence "${licence}")
+  set(holders "${CMAKE_MATCH_1}")
+  string(REGEX REPLACE "^Copyright \\(c\\) " "" holders "${holders}")
+  string(REGEX REPLACE "\n+$" "" licence "${licence}")
+  string(REPLACE "\n\n" "\n.\n" licence "${licence}")
+  string(REPLACE "\n" "\n " licence "${licence}")
+  configure_file(${CPACK_TANDEM_PACKAGE_DIRECTORY}/copyright.in ${directory}/copyright @ONLY)
+  configure_file(${CPACK_TANDEM_PACKAGE_DIRECTORY}/changelog ${directory}/changelog COPYONLY)
+  execute_process(COMMAND ${CPACK_TANDEM_GZIP} -9nf ${directory}/changelog COMMAND_ERROR_IS_FATAL ANY)
+  file(CHMOD ${directory}/copyright ${directory}/changelog.gz
+    PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
+endforeach()
