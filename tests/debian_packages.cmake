@@ -1,9 +1,10 @@
 # cpack -G DEB in the built tree, and lintian on what it makes. Needs -DBUILD=... -DWORK=...
 find_program(DPKG_SHLIBDEPS dpkg-shlibdeps)
 find_program(DPKG_DEB dpkg-deb)
+find_program(FILE_TYPE file)  # which cpack calls
 find_program(LINTIAN lintian)
-if(NOT DPKG_SHLIBDEPS OR NOT DPKG_DEB)
-  message("skipped: dpkg-dev is not installed")
+if(NOT DPKG_SHLIBDEPS OR NOT DPKG_DEB OR NOT FILE_TYPE)
+  message("skipped: dpkg-dev or file is not installed")
   return()
 endif()
 file(REMOVE_RECURSE ${WORK})
