@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <regex>
 #include <set>
 
 #include <fmt/format.h>
@@ -191,7 +192,7 @@ TEST_CASE("C ABI: functions are those of the list, and the library has just thes
     std::string text;
     std::set<std::string> names;
     for (const auto& [name, declaration] : c_header().functions) {
-        text += declaration + "\n";
+        text += std::regex_replace(declaration, std::regex(", "), ",\n    ") + "\n";
         names.insert(name);
     }
     CHECK(names.size() > 60);
