@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build pkg-config libxbyak-dev libxsmm-dev doctest-dev libhwloc-dev libdnnl-dev libzydis-dev
-          libcli11-dev nlohmann-json3-dev libfmt-dev gnuplot-nox dpkg-dev file)
+          libcli11-dev nlohmann-json3-dev libfmt-dev libtbb-dev gnuplot-nox dpkg-dev file)
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

@@ -71,11 +71,12 @@ Result<std::vector<StageWeights>> read_stages(const tandem_stage_weights* stages
         const std::string name = "stages[" + std::to_string(i) + "]";
         const auto* const at = reinterpret_cast<const tandem_stage_weights*>(
             reinterpret_cast<const char*>(stages) + i * stages->struct_size);
+        // Before the rest of it is read: the array is as long as the first one's size says.
+        if (at->struct_size != stages->struct_size)
+            return not_accepted((name + ".struct_size").c_str(), static_cast<std::int64_t>(at->struct_size),
+                                "that of stages[0] is");
         tandem_stage_weights stage;
         if (Status status = read_struct(name.c_str(), at, stage); !status) return status.error();
-        if (stage.struct_size != stages->struct_size)
-            return not_accepted((name + ".struct_size").c_str(), static_cast<std::int64_t>(stage.struct_size),
-                                "that of stages[0] is");
         if (Status status = read_stage(stage, result[i]); !status)
             return Error{status.error().code, name + ": " + status.error().message};
     }

@@ -36,4 +36,9 @@ Status check_tail(const char* name, const void* from, std::size_t known) {
     return {};
 }
 
+void clear_tail(void* to, std::size_t known) noexcept {
+    const std::size_t bytes = struct_size(to);
+    if (bytes > known) std::memset(static_cast<char*>(to) + known, 0, bytes - known);
+}
+
 }  // namespace tandem::c_api

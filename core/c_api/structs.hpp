@@ -51,6 +51,9 @@ Status check_struct(const char* name, const void* from, std::size_t first, std::
 /// Ok where what lies behind `known` bytes of the struct is zero.
 Status check_tail(const char* name, const void* from, std::size_t known);
 
+/// Sets to zero what lies behind `known` bytes of the struct.
+void clear_tail(void* to, std::size_t known) noexcept;
+
 /// Copies a struct that the caller passes; fields that it lacks become zero.
 template <class T>
 Status read_struct(const char* name, const T* from, T& to) {
@@ -76,7 +79,7 @@ Status write_struct(const char* name, T from, T* to) {
     const std::size_t bytes = to->struct_size;
     from.struct_size = bytes;
     std::memcpy(static_cast<void*>(to), &from, std::min(bytes, sizeof(T)));
-    if (bytes > sizeof(T)) std::memset(reinterpret_cast<char*>(to) + sizeof(T), 0, bytes - sizeof(T));
+    clear_tail(to, sizeof(T));
     return {};
 }
 
