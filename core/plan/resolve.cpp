@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/float_state.hpp"
 #include "core/plan/post_op_traits.hpp"
 
 namespace tandem {
@@ -360,6 +361,7 @@ Status resolve(const ConvChain& chain, Problem& problem) {
 }
 
 Status validate(const ConvChain& chain) {
+    const DefaultFloatState float_state;
     Problem problem;
     return resolve(chain, problem);
 }

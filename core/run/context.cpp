@@ -9,6 +9,7 @@
 
 #include "core/plan/machine_detail.hpp"
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/amx_permission.hpp"
 #include "core/run/code_cache.hpp"
@@ -141,6 +142,7 @@ Context& Context::shared() {
 }
 
 Result<Kernel> Context::dispatch(const ConvChain& chain, const DispatchOptions& options) {
+    const DefaultFloatState float_state;
     return impl_->dispatch(chain, options);
 }
 Status Context::prewarm(std::span<const ConvChain> chains, const DispatchOptions& options, int workers) {
@@ -160,11 +162,15 @@ Status Context::prewarm(std::span<const ConvChain> chains, const DispatchOptions
     return status;
 }
 Status Context::load_wisdom(const std::string& path) {
+    const DefaultFloatState float_state;
     Status status = impl_->planner.load(path);
     if (status) impl_->cache.clear();
     return status;
 }
-Status Context::save_wisdom(const std::string& path) const { return impl_->planner.save(path); }
+Status Context::save_wisdom(const std::string& path) const {
+    const DefaultFloatState float_state;
+    return impl_->planner.save(path);
+}
 std::vector<std::string> Context::wisdom_notes() const { return impl_->planner.notes(); }
 CacheStats Context::cache_stats() const { return impl_->cache.stats(); }
 void Context::clear_cache() { impl_->cache.clear(); }

@@ -1,5 +1,6 @@
 #include "tandem/machine_profile.hpp"
 
+#include "core/plan/float_state.hpp"
 #include "core/run/host_profile.hpp"
 #include "core/run/machine_json.hpp"
 #include "core/run/profile_measurement.hpp"
@@ -14,12 +15,14 @@ std::shared_ptr<const Machine> shared(Machine machine) {
 }  // namespace
 
 Result<MachineProfile> MachineProfile::of_this_machine() {
+    const DefaultFloatState float_state;
     Result<Machine> machine = profiled_machine();
     if (!machine) return machine.error();
     return MachineProfile(shared(std::move(*machine)));
 }
 
 Result<MachineProfile> MachineProfile::measure() {
+    const DefaultFloatState float_state;
     Result<Machine> machine = host_machine();
     if (!machine) return machine.error();
     machine->measured = std::make_shared<const MeasuredRates>(measure_machine(*machine, 1));
@@ -27,12 +30,16 @@ Result<MachineProfile> MachineProfile::measure() {
 }
 
 Result<MachineProfile> MachineProfile::load(const std::string& path) {
+    const DefaultFloatState float_state;
     Result<Machine> machine = read_machine(path);
     if (!machine) return machine.error();
     return MachineProfile(shared(std::move(*machine)));
 }
 
-Status MachineProfile::save(const std::string& path) const { return save_machine(path, *machine_); }
+Status MachineProfile::save(const std::string& path) const {
+    const DefaultFloatState float_state;
+    return save_machine(path, *machine_);
+}
 
 std::string MachineProfile::source() const { return rates_source(*machine_); }
 

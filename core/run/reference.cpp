@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/problem.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/run/reference_chain.hpp"
 
 namespace tandem {
@@ -247,6 +248,7 @@ Result<std::vector<double>> run(const Result<Problem>& resolved, const Reference
 }  // namespace
 
 Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args) try {
+    const DefaultFloatState float_state;
     return run(make_problem(chain), args);
 } catch (const std::bad_alloc&) {
     return Error{ErrorCode::system,

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <span>
 
+#include "core/plan/float_state.hpp"
 #include "core/run/fork_hook.hpp"
 #include "core/run/topology.hpp"
 #include "core/run/worker_affinity.hpp"
@@ -126,6 +127,7 @@ ThreadPool& ThreadPool::operator=(ThreadPool&&) noexcept = default;
 ThreadPool::~ThreadPool() = default;
 
 Result<ThreadPool> ThreadPool::create(const PoolOptions& options) {
+    const DefaultFloatState float_state;  // which the workers inherit
     if (Status status = validate(options); !status) {
         return status.error();
     }
