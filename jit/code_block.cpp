@@ -1,7 +1,6 @@
 #include "jit/code_block.hpp"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -19,12 +18,24 @@ namespace {
 constexpr std::size_t first_staging_bytes = 1u << 20;
 constexpr std::size_t last_staging_bytes = 1u << 26;
 
-Error system_error(const char* what, std::size_t bytes) {
-    return {ErrorCode::system,
-            fmt::format("{} of {} bytes for generated code failed: {}; a process that may map executable "
-                        "memory is needed.",
-                        what, bytes, std::strerror(errno))};
-}
+class Staging {
+public:
+    explicit Staging(std::size_t size) noexcept : size_(size) {
+        void* const memory =
+            mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory != MAP_FAILED) memory_ = memory;
+    }
+    ~Staging() {
+        if (memory_) munmap(memory_, size_);
+    }
+    Staging(const Staging&) = delete;
+    Staging& operator=(const Staging&) = delete;
+    void* memory() const noexcept { return memory_; }  // null: refused, errno says why
+
+private:
+    void* memory_ = nullptr;
+    std::size_t size_;
+};
 
 // Too much code is a limit; anything else the assembler refuses is a bug of an emitter.
 Error assembler_error(const Xbyak::Error& error) {
@@ -33,23 +44,32 @@ Error assembler_error(const Xbyak::Error& error) {
             fmt::format("Emitting the kernel failed in the assembler: {}.", error.what())};
 }
 
-}  // namespace
-
-Result<std::shared_ptr<const ExecutableMemory>> ExecutableMemory::create(std::span<const std::byte> code) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const std::size_t mapped = (code.size() + page - 1) / page * page;
-    void* base = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) return system_error("mmap", mapped);
-    std::memcpy(base, code.data(), code.size());
-    if (mprotect(base, mapped, PROT_READ | PROT_EXEC) != 0) {
-        Error error = system_error("mprotect(PROT_READ | PROT_EXEC)", mapped);
-        munmap(base, mapped);
-        return error;
+Result<EmittedCode> emit_within(const std::function<void(CodeBlock&)>& emit, std::size_t size) {
+    const Staging staging(size);
+    if (!staging.memory())
+        return Error{ErrorCode::system,
+                     fmt::format("mmap of {} bytes to write code into failed: {}; more memory is needed.",
+                                 size, std::strerror(errno))};
+    try {
+        CodeBlock code(staging.memory(), size);
+        emit(code);
+        code.emit_constants();
+        auto memory =
+            ExecutableMemory::create({static_cast<const std::byte*>(staging.memory()), code.getSize()});
+        if (!memory) return memory.error();
+        return EmittedCode{std::move(*memory), code.take_symbols()};
+    } catch (const Xbyak::Error& e) {
+        return assembler_error(e);
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (const std::overflow_error& e) {
+        return Error{ErrorCode::overflow, fmt::format("Emitting the kernel failed: {}.", e.what())};
+    } catch (const std::exception& e) {
+        return Error{ErrorCode::internal, fmt::format("Emitting the kernel failed: {}.", e.what())};
     }
-    return std::shared_ptr<const ExecutableMemory>(new ExecutableMemory(base, code.size(), mapped));
 }
 
-ExecutableMemory::~ExecutableMemory() { munmap(base_, mapped_); }
+}  // namespace
 
 std::size_t CodeBlock::begin(CodeSymbolKind kind, std::string name) {
     end_open();
@@ -118,31 +138,13 @@ void CodeBlock::emit_constants() {
     }
 }
 
-Result<EmittedCode> emit_code(const std::function<void(CodeBlock&)>& emit) {
+Result<EmittedCode> emit_code(const std::function<void(CodeBlock&)>& emit) try {
     for (std::size_t size = first_staging_bytes;; size *= 4) {
-        void* staging =
-            mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (staging == MAP_FAILED) return system_error("mmap", size);
-        const std::unique_ptr<void, std::function<void(void*)>> release(staging,
-                                                                        [size](void* p) { munmap(p, size); });
-        try {
-            CodeBlock code(staging, size);
-            emit(code);
-            code.emit_constants();
-            auto memory = ExecutableMemory::create({static_cast<const std::byte*>(staging), code.getSize()});
-            if (!memory) return memory.error();
-            return EmittedCode{std::move(*memory), code.take_symbols()};
-        } catch (const Xbyak::Error& e) {
-            if (static_cast<int>(e) == Xbyak::ERR_CODE_IS_TOO_BIG && size < last_staging_bytes) continue;
-            return assembler_error(e);
-        } catch (const std::overflow_error& e) {
-            return Error{ErrorCode::overflow, fmt::format("Emitting the kernel failed: {}.", e.what())};
-        } catch (const std::bad_alloc& e) {
-            return Error{ErrorCode::system, fmt::format("Emitting the kernel failed: {}.", e.what())};
-        } catch (const std::exception& e) {
-            return Error{ErrorCode::internal, fmt::format("Emitting the kernel failed: {}.", e.what())};
-        }
+        Result<EmittedCode> code = emit_within(emit, size);
+        if (code || code.error().code != ErrorCode::unsupported || size >= last_staging_bytes) return code;
     }
+} catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, "Out of memory."};
 }
 
 }  // namespace tandem::jit

@@ -1,6 +1,5 @@
-// CodeBlock: the one subclass of Xbyak::CodeGenerator. Emits into a staging buffer; finish() copies the
-// bytes into pages of their own, which are writable before and executable after, never both. Xbyak's errors
-// become Result here and nowhere else.
+// CodeBlock: the one subclass of Xbyak::CodeGenerator. Emits into a staging buffer; emit_code() copies
+// the bytes to where they can be run. Xbyak's errors become Result here and nowhere else.
 #pragma once
 
 #define XBYAK_NO_OP_NAMES
@@ -11,10 +10,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "jit/executable_memory.hpp"
 #include "tandem/code_symbol.hpp"
 #include "tandem/result.hpp"
 
@@ -25,24 +24,6 @@ using Vec = Xbyak::Xmm;
 using Gpr = Xbyak::Reg64;
 using Xbyak::Address;
 using Xbyak::Label;
-
-/// Executable pages: the bytes of one kernel. Unmapped with the last owner.
-class ExecutableMemory {
-public:
-    static Result<std::shared_ptr<const ExecutableMemory>> create(std::span<const std::byte> code);
-    ~ExecutableMemory();
-    ExecutableMemory(const ExecutableMemory&) = delete;
-    ExecutableMemory& operator=(const ExecutableMemory&) = delete;
-    std::span<const std::byte> bytes() const noexcept {
-        return {static_cast<const std::byte*>(base_), size_};
-    }
-
-private:
-    ExecutableMemory(void* base, std::size_t size, std::size_t mapped)
-        : base_(base), size_(size), mapped_(mapped) {}
-    void* base_;
-    std::size_t size_, mapped_;
-};
 
 class CodeBlock : public Xbyak::CodeGenerator {
 public:

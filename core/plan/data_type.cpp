@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/as_result.hpp"
+#include "core/plan/float_state.hpp"
 
 namespace tandem {
 namespace {
@@ -21,7 +22,11 @@ constexpr std::uint32_t shift_right_rounded(std::uint32_t bits, int count) noexc
     return (bits + half - 1 + odd) >> count;
 }
 
+// By its bits, which raises no flag.
+constexpr bool is_nan(std::uint32_t bits) noexcept { return (bits & 0x7fffffff) > 0x7f800000; }
+
 float nearest_in(float value, float low, float high) noexcept {
+    const DefaultMxcsr nearest_even;
     return std::isnan(value) ? 0 : std::nearbyint(std::clamp(value, low, high));
 }
 
@@ -51,7 +56,7 @@ Result<DataType> parse_data_type(std::string_view text) noexcept try {
 
 std::uint16_t to_bf16(float value) noexcept {
     const auto bits = std::bit_cast<std::uint32_t>(value);
-    if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
+    if (is_nan(bits)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
     return static_cast<std::uint16_t>(shift_right_rounded(bits, 16));
 }
 
@@ -61,13 +66,14 @@ std::uint16_t to_f16(float value) noexcept {
     constexpr std::uint32_t infinity = 0x7c00;
     const auto all = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t sign = all >> 16 & 0x8000, bits = all & 0x7fffffff;
-    if (std::isnan(value)) return static_cast<std::uint16_t>(sign | 0x7e00 | (bits >> 13 & 0x1ff));
+    if (is_nan(bits)) return static_cast<std::uint16_t>(sign | 0x7e00 | (bits >> 13 & 0x1ff));
     std::uint32_t result = 0;
     if (bits >= 0x38800000) {  // 2^-14 and above: normal numbers; the exponent's bias goes from 127 to 15
         result = std::min(shift_right_rounded(bits - (112u << 23), 13), infinity);
         if (bits >= 0x47800000) result = infinity;
-    } else {  // multiples of 2^-24
-        result = static_cast<std::uint32_t>(std::nearbyint(std::ldexp(std::abs(value), 24)));
+    } else if (bits >= 0x33000000) {  // 2^-25 and above: multiples of 2^-24
+        const int exponent = static_cast<int>(bits >> 23);
+        result = shift_right_rounded((bits & 0x7fffff) | 0x800000, 126 - exponent);
     }
     return static_cast<std::uint16_t>(sign | result);
 }

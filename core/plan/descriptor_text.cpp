@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/as_result.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/plan/isa_text.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "tandem/descriptor.hpp"
@@ -334,6 +335,7 @@ bool Parser::strides(TensorView& view, const char* first) {
 }  // namespace
 
 Result<StatedChain> parse_stated(std::string_view text, Layout layout) {
+    const DefaultFloatState float_state;
     StatedChain stated;
     stated.chain.layout = layout;
     Parser parser(text);

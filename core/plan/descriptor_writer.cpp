@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "core/plan/float_state.hpp"
 #include "core/plan/post_op_traits.hpp"
 
 namespace tandem {
@@ -120,6 +121,7 @@ std::string dtypes_text(const ConvChain& chain) {
 }  // namespace
 
 std::string to_string(const Conv& conv) {
+    const DefaultFloatState float_state;
     std::string out = conv.kind == ConvKind::depthwise ? "dw" : "conv";
     append(out, conv.kernel);
     if (conv.kind == ConvKind::dense) {

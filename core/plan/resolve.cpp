@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/as_result.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/plan/post_op_traits.hpp"
 
 namespace tandem {
@@ -361,6 +362,7 @@ Status resolve(const ConvChain& chain, Problem& problem) {
 }
 
 Status validate(const ConvChain& chain) noexcept {
+    const DefaultFloatState float_state;
     return as_result([&] {
         Problem problem;
         return resolve(chain, problem);

@@ -10,6 +10,7 @@
 #include "core/plan/arithmetic.hpp"
 #include "core/plan/as_result.hpp"
 #include "core/plan/eternal.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/plan/limits.hpp"
 #include "core/plan/machine_detail.hpp"
 #include "core/plan/tiling.hpp"
@@ -179,6 +180,7 @@ Status Context::Impl::prewarm(std::span<const ConvChain> chains, const DispatchO
     std::size_t failed = chains.size();  // the first that did, by number
     Result<Kernel> first = Kernel();
     for_each_index(chains.size(), workers > 0 ? workers : usable_cpus(), [&](std::size_t i) {
+        const DefaultFloatState float_state;  // of this thread
         Result<Kernel> kernel = as_result([&] { return dispatch(chains[i], options); });
         const std::lock_guard lock(mutex);
         if (kernel || i >= failed) return;
@@ -223,6 +225,7 @@ template <class Fn>
 auto Context::with_impl(Fn&& fn) const noexcept -> decltype(fn(std::declval<Impl&>())) {
     return as_result([&]() -> decltype(fn(std::declval<Impl&>())) {
         if (!impl_) return no_context();
+        const DefaultFloatState float_state;
         return fn(*impl_);
     });
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/plan/float_state.hpp"
 #include "core/plan/partition.hpp"
 
 namespace tandem {
@@ -250,12 +251,14 @@ private:
 
 void run_part(const KernelImpl& kernel, int part, int nparts, const Args& args, const PackedData& packed,
               std::byte* scratch) noexcept {
+    const DefaultMxcsr mxcsr;
     const StoredTensors stored(*kernel.code, scratch, 1);
     PartRunner(*kernel.code, args, packed, scratch, stored).run(part_range(kernel.tiles(), part, nparts));
 }
 
 void run_step(const KernelImpl& kernel, int step, int part, int nparts, const Args& args,
               const PackedData& packed, std::byte* scratch, std::byte* shared) noexcept {
+    const DefaultMxcsr mxcsr;
     const StoredTensors stored(*kernel.code, shared, kernel.problem.input.n);
     const auto segment = static_cast<std::size_t>(step);
     const std::int64_t tiles = kernel.problem.input.n * kernel.code->segments[segment].grid.count();

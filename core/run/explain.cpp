@@ -4,6 +4,7 @@
 
 #include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/run/explain_arithmetic.hpp"
 #include "core/run/probes.hpp"
 
@@ -261,6 +262,7 @@ std::string time_lines(const Subject& subject, std::optional<double> measured) {
 
 std::string explain(const KernelImpl& kernel, const Machine& machine,
                     std::optional<double> measured_seconds) {
+    const DefaultFloatState float_state;
     const Subject subject{kernel, machine, rates_of(machine)};
     return kernel.name + "\n" + fusion_lines(subject) + kernel.code->last().runner->explain() +
            tiling_lines(subject) + arithmetic_lines(kernel, subject.rates) + intensity_lines(subject) +

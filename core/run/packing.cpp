@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/float_state.hpp"
 #include "core/run/panel_writer.hpp"
 
 namespace tandem {
@@ -73,6 +74,7 @@ Status check_weights(const PanelSpecs& specs, std::span<const StageWeights> stag
 
 Result<PackedData> pack_weights(std::shared_ptr<const PanelSpecs> shared, std::span<const StageWeights> plain,
                                 const Quantization& input) {
+    const DefaultFloatState float_state;
     const PanelSpecs& specs = *shared;
     std::vector<StageWeights> stages(plain.begin(), plain.end());
     for (std::size_t i = 0; i < std::min(stages.size(), specs.size()); ++i)

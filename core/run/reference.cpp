@@ -12,6 +12,7 @@
 
 #include "core/plan/as_result.hpp"
 #include "core/plan/problem.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/run/reference_chain.hpp"
 
 namespace tandem {
@@ -248,6 +249,7 @@ Result<std::vector<double>> run(const Result<Problem>& resolved, const Reference
 }  // namespace
 
 Result<std::vector<double>> reference(const ConvChain& chain, const ReferenceArgs& args) noexcept {
+    const DefaultFloatState float_state;
     return as_result([&] { return run(make_problem(chain), args); });
 }
 

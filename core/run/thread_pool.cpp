@@ -13,6 +13,7 @@
 #include <span>
 
 #include "core/plan/as_result.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/plan/limits.hpp"
 #include "core/run/fork_hook.hpp"
 #include "core/run/topology.hpp"
@@ -133,6 +134,7 @@ ThreadPool& ThreadPool::operator=(ThreadPool&&) noexcept = default;
 ThreadPool::~ThreadPool() = default;
 
 Result<ThreadPool> ThreadPool::create(const PoolOptions& options) noexcept {
+    const DefaultFloatState float_state;  // which the workers inherit
     return as_result([&]() -> Result<ThreadPool> {
         if (Status status = validate(options); !status) return status.error();
         auto topology = load_topology();

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "core/plan/arithmetic.hpp"
+#include "core/plan/float_state.hpp"
 #include "core/plan/post_op_traits.hpp"
 #include "core/run/guarded_buffer.hpp"
 #include "core/run/magnitudes.hpp"
@@ -365,6 +366,7 @@ Error not_in_place(const Problem& problem) {
 }  // namespace
 
 Result<VerifyReport> verify(Context& context, const ConvChain& chain, const VerifyOptions& options) {
+    const DefaultFloatState float_state;
     if (options.threads < 1)
         return Error{ErrorCode::invalid_argument,
                      fmt::format("threads is {}; at least 1 is accepted", options.threads)};
