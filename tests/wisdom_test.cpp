@@ -15,9 +15,11 @@
 #include "core/plan/tiling.hpp"
 #include "core/run/planner.hpp"
 #include "core/run/wisdom_file.hpp"
+#include "support/temporary_directory.hpp"
 #include "tandem/tandem.hpp"
 
 using namespace tandem;
+using tandem::test::TemporaryDirectory;
 namespace fs = std::filesystem;
 
 namespace {
@@ -59,23 +61,6 @@ Wisdom wisdom_of(const WisdomEntry& entry) {
     wisdom.add(entry);
     return wisdom;
 }
-
-class TemporaryDirectory {
-public:
-    TemporaryDirectory() {
-        std::string name = (fs::temp_directory_path() / "tandem_wisdom_XXXXXX").string();
-        REQUIRE(mkdtemp(name.data()) != nullptr);
-        path_ = name;
-    }
-    ~TemporaryDirectory() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
-private:
-    fs::path path_;
-};
 
 void write(const std::string& path, const std::string& text) {
     std::ofstream(path, std::ios::binary) << text;
@@ -229,12 +214,12 @@ TEST_CASE("wisdom: one bad entry is put aside with a reason, and not lost") {
     };
     CHECK(contains(reason_after("\"threads\":1", "\"threads\":0"), "w.json, entry 1: threads is 0"));
     CHECK(contains(reason_after("\"threads\":1", "\"threads\":\"one\""),
-                   "w.json, entry 1: type must be number"));
+                   "w.json, entry 1: threads is \"one\"; a whole number"));
     CHECK(contains(reason_after("\"prefetch_next\"", "\"prefetch\""), "plan.prefetch_next is missing"));
     CHECK(contains(reason_after("\"ratio\":1.25", "\"ratio\":-1.25"), "ratio is -1.25"));
     CHECK(contains(reason_after("\"effort\":\"measure\"", "\"effort\":\"none\""),
                    "Effort 'none' is not known"));
-    CHECK(contains(reason_after("\"date\"", "\"day\""), "key 'date' not found"));
+    CHECK(contains(reason_after("\"date\"", "\"day\""), "entry.date is missing"));
 }
 
 TEST_CASE("wisdom: malformed files are errors that name file and position") {

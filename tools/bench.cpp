@@ -21,6 +21,7 @@
 #include "tools/cold_caches.hpp"
 #include "tools/commands.hpp"
 #include "tools/dispatch_bench.hpp"
+#include "tools/files.hpp"
 #include "tools/onednn_pair.hpp"
 #include "tools/openmp_environment.hpp"
 #include "tools/sequence_bench.hpp"
@@ -252,10 +253,10 @@ LayerResult bench_layer(const BenchReport& report, double seconds, const Item& i
 
 Status write_reports(const BenchReport& report, const BenchOptions& options) {
     if (!options.json.empty())
-        if (Status status = write_file("--json", options.json, to_json(report).dump(2) + "\n"); !status)
+        if (Status status = write_output({"--json", options.json}, to_json(report).dump(2) + "\n"); !status)
             return status;
     if (!options.csv.empty())
-        if (Status status = write_file("--csv", options.csv, to_csv(report)); !status) return status;
+        if (Status status = write_output({"--csv", options.csv}, to_csv(report)); !status) return status;
     if (!options.plot.empty()) return draw_plot(report, measure_roofs(report.setup), options.plot);
     return {};
 }
@@ -317,6 +318,10 @@ int run_bench(const BenchOptions& options, char** argv) {
     if (!settings) return complain(settings.error().message, exit_usage);
     const Result<std::vector<Item>> items = read_items(options.source);
     if (!items) return complain(items.error().message, exit_usage);
+    const Status writable =
+        check_outputs({{"--json", options.json}, {"--csv", options.csv}, {"--plot", options.plot}},
+                      {{"--file", options.source.file}});
+    if (!writable) return complain(writable.error().message, exit_failed);
     if (options.dispatch) return run_dispatch_bench(*settings, *items, options.json);
     Result<std::vector<std::string>> against = read_against(options.against);
     if (!against) return complain(against.error().message, exit_usage);
@@ -324,8 +329,6 @@ int run_bench(const BenchOptions& options, char** argv) {
         return complain(
             fmt::format("--onednn-algorithm is '{}'; accepted: direct, auto.", options.onednn_algorithm),
             exit_usage);
-    if (!(options.seconds >= 0))
-        return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
     if (const Result<Alignment> alignment = read_alignment(options.align); !alignment)
         return complain(alignment.error().message, exit_usage);
     if (!options.plot.empty()) {
@@ -355,8 +358,7 @@ void add_bench(CLI::App& app, char** argv, int& exit_code) {
     const auto options = std::make_shared<BenchOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
-    command->add_option("--seconds", options->seconds, "To spend on each layer, all contenders together")
-        ->capture_default_str();
+    add_seconds_option(*command, options->seconds, "To spend on each layer, all contenders together");
     command->add_option("--against", options->against,
                         "Comma-separated, a column each: onednn (a primitive for each convolution, direct), "
                         "onednn-auto (the same, Winograd where oneDNN "
@@ -366,11 +368,11 @@ void add_bench(CLI::App& app, char** argv, int& exit_code) {
         ->add_option("--onednn-algorithm", options->onednn_algorithm,
                      "Of contender onednn: direct, or auto: what onednn-auto does")
         ->capture_default_str();
-    command->add_option("--json", options->json, "File for every number, as JSON");
-    command->add_option("--csv", options->csv, "File for a table, one line a layer");
-    command->add_option("--plot", options->plot,
-                        "File (.svg or .png) for a roofline and a chart of the ratios; needs gnuplot, adds "
-                        "contender separate");
+    add_file_option(*command, "--json", options->json, "File for every number, as JSON");
+    add_file_option(*command, "--csv", options->csv, "File for a table, one line a layer");
+    add_file_option(*command, "--plot", options->plot,
+                    "File (.svg or .png) for a roofline and a chart of the ratios; needs gnuplot, adds "
+                    "contender separate");
     command
         ->add_option(
             "--align", options->align,
@@ -383,7 +385,7 @@ void add_bench(CLI::App& app, char** argv, int& exit_code) {
     command
         ->add_flag("--dispatch", options->dispatch,
                    "Time emission and warm dispatch instead of running kernels")
-        ->excludes("--cold");
+        ->excludes("--cold", "--plot", "--csv");
     command
         ->add_flag("--sequence", options->sequence,
                    "Time the layers one after the other, weights cold as in a network, without and with "

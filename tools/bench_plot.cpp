@@ -8,6 +8,7 @@
 
 #include "core/run/profile_measurement.hpp"
 #include "core/run/probes.hpp"
+#include "tools/files.hpp"
 #include "tools/gnuplot.hpp"
 
 namespace tandem::tool {
@@ -256,8 +257,7 @@ Status draw_plot(const BenchReport& report, const Roofs& measured_roofs, const s
             : fmt::format(
                   "set terminal svg size {},{} noenhanced font 'sans-serif,17' background rgb 'white'\n",
                   wide, high);
-    script += fmt::format("set output {}\n", quoted(path)) + roofs_data(roofs) + roofline_data(layers) +
-              bars_data(layers, names);
+    script += roofs_data(roofs) + roofline_data(layers) + bars_data(layers, names);
     script +=
         "set key outside right top vertical Left reverse samplen 2 spacing 1.2 width 2\nset grid back lt 1 "
         "lc rgb '#DDDDDD' lw 1\nset border 3\n"
@@ -267,7 +267,8 @@ Status draw_plot(const BenchReport& report, const Roofs& measured_roofs, const s
               roofline_chart(report, layers, roofs);
     if (bars)
         script += fmt::format("set origin 0,0\nset size 1,{}\n", split) + bars_chart(report, layers, names);
-    return run_gnuplot(script + "unset multiplot\nunset output\n");
+    const Result<std::string> picture = run_gnuplot(script + "unset multiplot\nunset output\n");
+    return picture ? write_output({"--plot", path}, *picture) : picture.error();
 }
 
 }  // namespace tandem::tool

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 
 #include "core/run/probes.hpp"
@@ -334,14 +333,6 @@ std::string to_csv(const BenchReport& report) {
         text += '\n';
     }
     return text;
-}
-
-Status write_file(const char* option, const std::string& path, const std::string& text) {
-    std::ofstream file(path, std::ios::binary);
-    file << text;
-    file.close();
-    if (file) return {};
-    return Error{ErrorCode::system, fmt::format("{} is '{}', which cannot be written.", option, path)};
 }
 
 }  // namespace tandem::tool

@@ -75,7 +75,4 @@ nlohmann::json machine_json(const Settings& settings);
 nlohmann::json to_json(const BenchReport& report);
 std::string to_csv(const BenchReport& report);
 
-/// Error: which option named a file that cannot be written.
-Status write_file(const char* option, const std::string& path, const std::string& text);
-
 }  // namespace tandem::tool

@@ -2,8 +2,10 @@
 // data. For quantised kernels these are extreme and random integers, and results have to be equal on both.
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <system_error>
 
 #include "core/run/verification.hpp"
 #include "tools/commands.hpp"
@@ -57,7 +59,7 @@ void print_item(const Item& item, const Settings& settings) {
                item.name == item.text ? "" : item.text, to_string(settings.isa()), to_string(settings.layout),
                dtypes_text(settings),
                states_fields(item) ? fmt::format(" {}", to_string(settings.math)) : "");
-    std::fflush(stdout);
+    if (std::fflush(stdout) != 0) throw std::system_error(errno, std::generic_category());
 }
 
 int run_check(const CheckOptions& options) {

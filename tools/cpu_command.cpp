@@ -1,13 +1,10 @@
 // tandem cpu: measures this CPU; tandem machine: the short form of the same.
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <sstream>
 
 #include "core/cpu/measure_cpu.hpp"
 #include "core/cpu/report_json.hpp"
@@ -15,12 +12,14 @@
 #include "core/run/machine_json.hpp"
 #include "core/run/profile_measurement.hpp"
 #include "core/run/topology.hpp"
+#include "core/run/whole_file.hpp"
 #include "tools/bench_report.hpp"
 #include "tools/commands.hpp"
 #include "tools/cpu_compare.hpp"
 #include "tools/cpu_html.hpp"
 #include "tools/cpu_layers.hpp"
 #include "tools/cpu_text.hpp"
+#include "tools/files.hpp"
 #include "tools/options.hpp"
 #include "tools/progress_bar.hpp"
 
@@ -51,15 +50,8 @@ struct CpuCommand {
 };
 
 Result<MeasuredMachine> read_measured(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file) return Error{ErrorCode::system, path + " cannot be read."};
-    std::ostringstream text;
-    text << file.rdbuf();
-    return measured_machine_from_text(text.str(), path);
-}
-
-bool has_report(const std::string& path) {
-    return nlohmann::json::parse(std::ifstream(path, std::ios::binary), nullptr, false).contains("report");
+    const Result<std::string> text = read_file(path);
+    return text ? measured_machine_from_text(*text, path) : text.error();
 }
 
 std::string placement_text(int threads) {
@@ -142,9 +134,11 @@ Result<MeasuredMachine> measure(const Machine& machine, CpuEffort effort, int th
 
 /// A profile without a report has its plans compared, and no figures.
 Result<MeasuredMachine> read_any(const std::string& path) {
-    Result<Machine> machine = read_machine(path);
+    const Result<std::string> text = read_file(path);
+    if (!text) return text.error();
+    Result<Machine> machine = machine_from_text(*text, path);
     if (!machine) return machine.error();
-    if (has_report(path)) return read_measured(path);
+    if (parse_json(*text, path)->contains("report")) return measured_machine_from_text(*text, path);
     return MeasuredMachine{std::move(*machine), {}};
 }
 
@@ -185,8 +179,8 @@ std::string save_profile(const Machine& machine, double difference) {
             "profile     not kept for plans: its best measurements differ by {:.0f} %, the machine "
             "is busy\n",
             difference * 100);
-    std::error_code error;
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+    std::error_code ignored;  // saving says it, too
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
     const Status saved = save_machine(path, machine);
     if (!saved) return fmt::format("profile     not kept for plans: {}\n", saved.error().message);
     const char* const named = std::getenv("TANDEM_MACHINE");
@@ -199,12 +193,12 @@ int show_measured(const CpuCommand& options, const MeasuredMachine& found, const
                              peaks_text(found.machine, found.report) + details_text(found.report);
     if (!options.json.empty())
         if (const Status saved =
-                write_file("--json", options.json, measured_machine_to_text(found.machine, found.report));
+                write_output({"--json", options.json}, measured_machine_to_text(found.machine, found.report));
             !saved)
             return complain(saved.error().message, exit_failed);
     if (!options.html.empty())
         if (const Status saved =
-                write_file("--html", options.html, cpu_page(found.machine, found.report, text));
+                write_output({"--html", options.html}, cpu_page(found.machine, found.report, text));
             !saved)
             return complain(saved.error().message, exit_failed);
     fmt::print("{}", text);
@@ -221,6 +215,9 @@ Result<Machine> bare_host(const CpuCommand& options) {
 
 int run_cpu(const CpuCommand& options) {
     if (!options.compare.empty()) return run_compare(options);
+    const Status writable =
+        check_outputs({{"--json", options.json}, {"--html", options.html}}, {{"--from", options.from}});
+    if (!writable) return complain(writable.error().message, exit_failed);
     if (!options.from.empty()) {
         const Result<MeasuredMachine> found = read_measured(options.from);
         return found ? show_measured(options, *found, "") : complain(found.error().message, exit_failed);
@@ -242,8 +239,8 @@ int run_machine(const CpuCommand& options) {
     if (!options.json.empty()) {
         const Result<Machine> known = profiled_machine(machine->isa);  // with the rates that plans here go by
         if (!known) return complain(known.error().message, exit_usage);
-        if (const Status saved = save_machine(options.json, *known); !saved)
-            return complain("--json: " + saved.error().message, exit_failed);
+        if (const Status saved = write_output({"--json", options.json}, machine_to_text(*known)); !saved)
+            return complain(saved.error().message, exit_failed);
     }
     double difference = 0;
     const Result<MeasuredMachine> found = measure(*machine, CpuEffort::brief, 0, difference);
@@ -270,14 +267,15 @@ void add_cpu(CLI::App& app, int& exit_code) {
         ->capture_default_str();
     command->add_flag("--quick", options->quick,
                       "What the planner needs, and peaks of one thread: about a second, not kept");
-    command->add_option("--json", options->json,
-                        "File for every figure with its spread, and for the machine, as --machine reads it");
-    command->add_option("--html", options->html, "File for one page with plots, which needs nothing else");
-    command->add_option("--from", options->from, "Measure nothing: show what such a file of --json has");
-    command
-        ->add_option("--compare", options->compare,
-                     "Two files of --json: print the figures that differ, and the layers of suite paper "
-                     "whose plans do")
+    add_file_option(*command, "--json", options->json,
+                    "File for every figure with its spread, and for the machine, as --machine reads it");
+    add_file_option(*command, "--html", options->html,
+                    "File for one page with plots, which needs nothing else");
+    add_file_option(*command, "--from", options->from,
+                    "Measure nothing: show what such a file of --json has");
+    add_file_option(*command, "--compare", options->compare,
+                    "Two files of --json: print the figures that differ, and the layers of suite paper "
+                    "whose plans do")
         ->expected(2);
     command->callback([options, &exit_code] { exit_code = run_cpu(*options); });
 }
@@ -289,8 +287,8 @@ void add_machine(CLI::App& app, int& exit_code) {
     const auto options = std::make_shared<CpuCommand>();
     command->add_option("--isa", options->common.isa,
                         "Instruction set to measure with (default: TANDEM_ISA, else the best here)");
-    command->add_option("--json", options->json,
-                        "File to describe the machine in, for --machine of plan, dump and explain");
+    add_file_option(*command, "--json", options->json,
+                    "File to describe the machine in, for --machine of plan, dump and explain");
     command->callback([options, &exit_code] { exit_code = run_machine(*options); });
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/run/measure.hpp"
 #include "tools/bench_report.hpp"
+#include "tools/files.hpp"
 
 namespace tandem::tool {
 
@@ -81,7 +82,7 @@ int run_dispatch_bench(const Settings& settings, const std::vector<Item>& items,
         fmt::print("median over layers: emission {:.1f} us, cold {:.1f} us, warm {:.1f} ns\n",
                    quantile(emission, 0.5), quantile(cold, 0.5), quantile(warm, 0.5));
     if (!json_path.empty())
-        if (const Status status = write_file("--json", json_path, json.dump(2) + "\n"); !status)
+        if (const Status status = write_output({"--json", json_path}, json.dump(2) + "\n"); !status)
             return complain(status.error().message, exit_failed);
     return exit_code;
 }

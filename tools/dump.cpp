@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <fstream>
 #include <memory>
 
 #include "core/plan/plan.hpp"
 #include "tools/commands.hpp"
 #include "tools/disassembly.hpp"
+#include "tools/files.hpp"
 #include "tools/problem_source.hpp"
 
 namespace tandem::tool {
@@ -41,6 +41,8 @@ int run_dump(const DumpOptions& options) {
     if (!settings) return complain(settings.error().message, exit_usage);
     if (options.raw && options.output.empty())
         return complain("--raw writes bytes and needs -o FILE to write them to.", exit_usage);
+    const Status writable = check_outputs({{"-o", options.output}}, {{"--machine", options.common.machine}});
+    if (!writable) return complain(writable.error().message, exit_failed);
     const Result<std::vector<Item>> items = read_items({{options.pair}, {}, {}});
     if (!items) return complain(items.error().message, exit_usage);
     const Result<Request> request = read_request(items->front(), *settings);
@@ -53,14 +55,11 @@ int run_dump(const DumpOptions& options) {
                                  ? std::string(reinterpret_cast<const char*>(code.data()), code.size())
                                  : listing(*kernel, options.bytes);
     if (options.output.empty()) {
-        std::fwrite(text.data(), 1, text.size(), stdout);
+        fmt::print("{}", text);
         return exit_ok;
     }
-    std::ofstream file(options.output, std::ios::binary);
-    file << text;
-    file.close();
-    return file ? exit_ok
-                : complain(fmt::format("-o is '{}', which cannot be written.", options.output), exit_failed);
+    const Status written = write_output({"-o", options.output}, text);
+    return written ? exit_ok : complain(written.error().message, exit_failed);
 }
 
 }  // namespace
@@ -77,7 +76,7 @@ void add_dump(CLI::App& app, int& exit_code) {
         ->required();
     add_common_options(*command, options->common);
     add_machine_option(*command, options->common);
-    command->add_option("-o,--output", options->output, "File to write to instead of the terminal");
+    add_file_option(*command, "-o,--output", options->output, "File to write to instead of the terminal");
     command->add_flag("--raw", options->raw,
                       "Write the bytes themselves, e.g. for objdump -D -b binary -m i386:x86-64");
     command->add_flag("--bytes", options->bytes, "Show each instruction's bytes");

@@ -74,8 +74,7 @@ void add_explain(CLI::App& app, int& exit_code) {
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
     add_machine_option(*command, options->common);
-    command->add_option("--seconds", options->seconds, "To spend on measuring (0: do not measure)")
-        ->capture_default_str();
+    add_seconds_option(*command, options->seconds, "To spend on measuring (0: do not measure)");
     command->callback([options, &exit_code] { exit_code = run_explain(*options); });
 }
 

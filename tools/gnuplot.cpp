@@ -7,8 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "core/run/whole_file.hpp"
 
 extern char** environ;
 
@@ -40,31 +43,42 @@ int file_of(const std::string& text) {
     return file;
 }
 
+Result<std::string> text_of(const File& file) {
+    std::string text(static_cast<std::size_t>(std::max<off_t>(0, lseek(file.get(), 0, SEEK_END))), '\0');
+    const ssize_t count = uninterrupted([&] { return pread(file.get(), text.data(), text.size(), 0); });
+    if (count == static_cast<ssize_t>(text.size())) return text;
+    return Error{ErrorCode::system,
+                 fmt::format("gnuplot's picture could not be read: {}.", std::strerror(errno))};
+}
+
 }  // namespace
 
-Status find_gnuplot() { return run_gnuplot(""); }
+Status find_gnuplot() {
+    const Result<std::string> nothing = run_gnuplot("");
+    return nothing ? Status() : nothing.error();
+}
 
-Status run_gnuplot(const std::string& script) {
-    const int file = file_of(script);
-    if (file < 0)
+Result<std::string> run_gnuplot(const std::string& script) {
+    const File file(file_of(script)), picture(file_of(""));
+    if (!file || !picture)
         return Error{ErrorCode::system,
                      fmt::format("gnuplot's script could not be stored: {}.", std::strerror(errno))};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, file, STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, file.get(), STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, picture.get(), STDOUT_FILENO);
     char name[] = "gnuplot";
     char* arguments[] = {name, nullptr};
     pid_t child = 0;
     const int error = posix_spawnp(&child, name, &actions, nullptr, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
-    close(file);
     if (error) return missing(error);
     int status = 0;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return missing(ENOENT);  // where the C library starts the child by fork()
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return text_of(picture);
     return Error{ErrorCode::system, "gnuplot did not succeed; it says why above."};
 }
 

@@ -10,7 +10,7 @@ namespace tandem::tool {
 
 /// Ok if there is a gnuplot that starts; otherwise what to install.
 Status find_gnuplot();
-/// Runs a script and waits for it. gnuplot's own complaints go to stderr.
-Status run_gnuplot(const std::string& script);
+/// Runs a script and waits for it: what it draws. gnuplot's own complaints go to stderr.
+Result<std::string> run_gnuplot(const std::string& script);
 
 }  // namespace tandem::tool

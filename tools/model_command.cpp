@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -13,7 +12,9 @@
 #include "core/plan/candidates.hpp"
 #include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
+#include "core/run/whole_file.hpp"
 #include "tools/commands.hpp"
+#include "tools/files.hpp"
 #include "tools/plan_timing.hpp"
 
 namespace tandem::tool {
@@ -136,10 +137,11 @@ struct SavedTime {
 using SavedTimes = std::map<std::string, SavedTime>;  // by "layer,plan"
 
 Result<SavedTimes> read_times(const std::string& path) {
-    std::ifstream file(path);
-    if (!file) return Error{ErrorCode::system, fmt::format("--times is '{}', which cannot be read.", path)};
+    const Result<std::string> text = read_file(path);
+    if (!text) return Error{text.error().code, "--times: " + text.error().message};
     SavedTimes times;
-    for (std::string line; std::getline(file, line);) {
+    std::istringstream lines(*text);
+    for (std::string line; std::getline(lines, line);) {
         const std::size_t plan = line.find('"'), end = line.rfind('"');
         if (plan == std::string::npos || end <= plan + 1) continue;
         std::istringstream numbers(line.substr(end + 2));
@@ -226,12 +228,14 @@ Result<std::vector<Prediction>> predict(BenchSetup setup, MachineRates rates, co
     return all;
 }
 
-void write_csv(std::ostream& out, const Item& item, const std::vector<Prediction>& all) {
+std::string csv_lines(const Item& item, const std::vector<Prediction>& all) {
+    std::string text;
     for (const Prediction& one : all)
-        out << fmt::format("{},\"{}\",{:.3f},{:.3f},{:.3f},{:.3f},{:.3f},{},{}\n", item.name,
-                           to_string(one.plan), one.measured * 1e6, one.even * 1e6, one.odd * 1e6,
-                           one.fresh * 1e6, one.cost.seconds * 1e6, one.unfused ? 1 : 0,
-                           to_string(one.cost.bound));
+        text += fmt::format("{},\"{}\",{:.3f},{:.3f},{:.3f},{:.3f},{:.3f},{},{}\n", item.name,
+                            to_string(one.plan), one.measured * 1e6, one.even * 1e6, one.odd * 1e6,
+                            one.fresh * 1e6, one.cost.seconds * 1e6, one.unfused ? 1 : 0,
+                            to_string(one.cost.bound));
+    return text;
 }
 
 void print_score(const Item& item, const LayerScore& s, std::size_t plans) {
@@ -252,8 +256,7 @@ int score_layers(const ModelOptions& options, const BenchSetup& setup, const std
                rates.gflops(), rates.gb_per_s[0], rates.gb_per_s[1], rates.gb_per_s[2], rates.gb_per_s[3]);
     fmt::print("{:<12} {:>4} {:>9} {:>11} {:>11} {:>11} {:>11} {:>11}  {}\n", "layer", "of", "Spearman",
                "repeatable", "pred./meas.", "model/best", "rules/best", "choice/best", "decision");
-    std::ofstream csv;
-    if (!options.csv.empty()) csv.open(options.csv);
+    std::string csv;
     std::vector<double> correlations, repeats, losses, rule_losses, choice_losses;
     int choices = 0, right = 0, exit_code = exit_ok;
     for (const Item& item : items) {
@@ -263,7 +266,7 @@ int score_layers(const ModelOptions& options, const BenchSetup& setup, const std
             continue;
         }
         const LayerScore layer = score(*all);
-        if (csv.is_open()) write_csv(csv, item, *all);
+        csv += csv_lines(item, *all);
         print_score(item, layer, all->size());
         correlations.push_back(layer.spearman);
         repeats.push_back(layer.repeatability);
@@ -281,7 +284,9 @@ int score_layers(const ModelOptions& options, const BenchSetup& setup, const std
     fmt::print("geomean model/best {:.3f}, rules/best {:.3f}, choice/best {:.3f}, decisions right {} of {}\n",
                geometric_mean(losses), geometric_mean(rule_losses), geometric_mean(choice_losses), right,
                choices);
-    return exit_code;
+    if (options.csv.empty()) return exit_code;
+    const Status written = write_output({"--csv", options.csv}, csv);
+    return written ? exit_code : complain(written.error().message, exit_failed);
 }
 
 int run_model(const ModelOptions& options) {
@@ -289,6 +294,9 @@ int run_model(const ModelOptions& options) {
     if (!settings) return complain(settings.error().message, exit_usage);
     const Result<std::vector<Item>> items = read_items(options.source);
     if (!items) return complain(items.error().message, exit_usage);
+    const Status writable = check_outputs({{"--csv", options.csv}},
+                                          {{"--times", options.times}, {"--file", options.source.file}});
+    if (!writable) return complain(writable.error().message, exit_failed);
     SavedTimes saved;
     if (!options.times.empty()) {
         Result<SavedTimes> read = read_times(options.times);
@@ -323,14 +331,13 @@ void add_model(CLI::App& app, int& exit_code) {
     const auto options = std::make_shared<ModelOptions>();
     add_problem_source(*command, options->source);
     add_common_options(*command, options->common);
-    command->add_option("--seconds", options->seconds, "To spend on each layer, all plans together")
-        ->capture_default_str();
-    command->add_option("--csv", options->csv,
-                        "File for every plan: layer, plan, us measured (all, even, odd rounds, "
-                        "afresh) and "
-                        "predicted, whether it is not fused, the bound");
-    command->add_option("--times", options->times,
-                        "A --csv file of an earlier run: score its times instead of measuring again");
+    add_seconds_option(*command, options->seconds, "To spend on each layer, all plans together");
+    add_file_option(*command, "--csv", options->csv,
+                    "File for every plan: layer, plan, us measured (all, even, odd rounds, "
+                    "afresh) and "
+                    "predicted, whether it is not fused, the bound");
+    add_file_option(*command, "--times", options->times,
+                    "A --csv file of an earlier run: score its times instead of measuring again");
     command->callback([options, &exit_code] { exit_code = run_model(*options); });
 }
 

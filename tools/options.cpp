@@ -8,6 +8,7 @@
 
 #include "core/run/host_profile.hpp"
 #include "core/run/machine_json.hpp"
+#include "tools/files.hpp"
 
 namespace tandem::tool {
 
@@ -88,10 +89,22 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
     app.add_option("--threads", options.threads, "Threads to run on (0: one)")->capture_default_str();
 }
 
+void add_seconds_option(CLI::App& app, double& seconds, const std::string& description) {
+    static constexpr double most = 86400;  // a day
+    const auto accepted = [](const std::string& text) -> std::string {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && value >= 0 && value <= most) return {};
+        return fmt::format("it is {}; accepted: 0 to {}", text, most);
+    };
+    app.add_option("--seconds", seconds, description)
+        ->check(CLI::Validator(accepted, ""))
+        ->capture_default_str();
+}
+
 void add_machine_option(CLI::App& app, CommonOptions& options) {
-    app.add_option("--machine", options.machine,
-                   "File that describes the machine to plan and emit for, as tandem machine --json wrote it "
-                   "there (default: this one). Without it, too, --isa may name what this machine lacks");
+    add_file_option(app, "--machine", options.machine,
+                    "File that describes the machine to plan and emit for, as tandem machine --json wrote it "
+                    "there (default: this one). Without it, too, --isa may name what this machine lacks");
 }
 
 Result<Machine> chosen_machine(const CommonOptions& options) {
@@ -170,7 +183,7 @@ std::string dtypes_text(const Settings& settings) {
 }
 
 int complain(const std::string& message, int code) {
-    fmt::print(stderr, "tandem: {}\n", message);
+    std::fputs(fmt::format("tandem: {}\n", message).c_str(), stderr);  // lost where stderr is: no exception
     return code;
 }
 

@@ -24,6 +24,8 @@ struct CommonOptions {
     int threads = 1;
 };
 void add_common_options(CLI::App& app, CommonOptions& options);
+/// --seconds, of subcommands that measure: 0 to a day.
+void add_seconds_option(CLI::App& app, double& seconds, const std::string& description);
 /// --machine, of subcommands that look at code and plans without running them: see resolve_anywhere().
 void add_machine_option(CLI::App& app, CommonOptions& options);
 

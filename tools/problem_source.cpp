@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
+#include <sstream>
 
 #include "core/plan/descriptor_text.hpp"
 #include "core/plan/descriptor_writer.hpp"
 #include "core/run/compile.hpp"
+#include "core/run/whole_file.hpp"
+#include "tools/files.hpp"
 #include "tools/suites.hpp"
 
 namespace tandem::tool {
@@ -27,13 +29,17 @@ std::string trimmed(const std::string& line) {
 }
 
 Status append_file(const std::string& path, std::vector<Item>& items) {
-    std::ifstream file(path);
-    if (!file) return Error{ErrorCode::system, fmt::format("--file is '{}', which cannot be read.", path)};
-    for (std::string line; std::getline(file, line);) {
-        const std::string text = trimmed(line.substr(0, line.find('#')));
-        if (!text.empty()) items.push_back(item_of(text));
+    const Result<std::string> text = read_file(path);
+    if (!text) return Error{text.error().code, "--file: " + text.error().message};
+    const std::size_t before = items.size();
+    std::istringstream lines(*text);
+    for (std::string line; std::getline(lines, line);) {
+        const std::string pair = trimmed(line.substr(0, line.find('#')));
+        if (!pair.empty()) items.push_back(item_of(pair));
     }
-    return {};
+    if (items.size() > before) return {};
+    return Error{ErrorCode::invalid_argument,
+                 fmt::format("--file: {} holds no pair; one pair a line is accepted.", path)};
 }
 
 Status append_suite(const std::string& name, std::vector<Item>& items) {
@@ -172,7 +178,7 @@ void add_problem_source(CLI::App& app, ProblemSource& source) {
     app.add_option(
         "pair", source.texts,
         "e.g. 1x32x112x112:dw3+bias+relu6:conv1o64+bias+relu6, or a suite layer's name, e.g. mv1_1");
-    app.add_option("--file", source.file, "File with one pair a line; '#' starts a comment");
+    add_file_option(app, "--file", source.file, "File with one pair a line; '#' starts a comment");
     app.add_option("--suite", source.suites,
                    "Every layer of a suite, or of several: NAME,NAME; see tandem suites")
         ->delimiter(',')
@@ -188,7 +194,7 @@ Result<std::vector<Item>> read_items(const ProblemSource& source) {
         if (const Status status = append_file(source.file, items); !status) return status.error();
     for (const std::string& suite : source.suites)
         if (const Status status = append_suite(suite, items); !status) return status.error();
-    if (items.empty() && source.file.empty())
+    if (items.empty())
         return Error{ErrorCode::invalid_argument,
                      "No pair was given; accepted: PAIR..., --file FILE, --suite NAME,..."};
     return source.separate ? separated(items) : items;

@@ -10,6 +10,7 @@
 #include "core/run/measure.hpp"
 #include "core/run/typed_tensor.hpp"
 #include "tools/bench_report.hpp"
+#include "tools/files.hpp"
 
 namespace tandem::tool {
 
@@ -191,7 +192,7 @@ int run_sequence_bench(const BenchSetup& setup, const std::vector<Item>& items, 
     const nlohmann::json results = print_layers(sequence.layers());
     if (json_path.empty()) return exit_ok;
     const nlohmann::json json{{"machine", machine_json(setup.settings)}, {"results", results}};
-    const Status written = write_file("--json", json_path, json.dump(2) + "\n");
+    const Status written = write_output({"--json", json_path}, json.dump(2) + "\n");
     return written ? exit_ok : complain(written.error().message, exit_failed);
 }
 

@@ -8,6 +8,7 @@
 #include "core/run/tuner.hpp"
 #include "core/run/wisdom_file.hpp"
 #include "tools/commands.hpp"
+#include "tools/files.hpp"
 #include "tools/problem_source.hpp"
 #include "tools/progress_bar.hpp"
 
@@ -103,6 +104,8 @@ bool tune_item(const Run& run, const Wisdom& known, const Item& item,
 }
 
 int run_items(const Run& run, const std::vector<Item>& items) {
+    if (const Status writable = save_wisdom(run.path, Wisdom{}); !writable)
+        return complain(writable.error().message, exit_failed);
     const Result<Wisdom> known = read_wisdom(run.path);
     if (!known) return complain(known.error().message, exit_failed);
     fmt::print(
@@ -135,8 +138,6 @@ int run_tune(const TuneCommandOptions& options) {
                         exit_usage);
     const Result<Shard> shard = read_shard(options.shard);
     if (!shard) return complain(shard.error().message, exit_usage);
-    if (!(options.seconds >= 0))
-        return complain(fmt::format("--seconds is {}; accepted: 0 and more.", options.seconds), exit_usage);
     const std::string path = options.wisdom.empty() ? default_wisdom_path() : options.wisdom;
     if (path.empty())
         return complain(
@@ -162,12 +163,11 @@ void add_tune(CLI::App& app, int& exit_code) {
         ->add_option("--effort", options->effort,
                      "measure (a second or two a layer) or exhaustive (every candidate)")
         ->capture_default_str();
-    command->add_option("--seconds", options->seconds, "To aim for on each layer (0: as the effort has it)")
-        ->capture_default_str();
+    add_seconds_option(*command, options->seconds, "To aim for on each layer (0: as the effort has it)");
     command->add_option("--shard", options->shard,
                         "I/N: every Nth layer from the Ith on, counted from 0, to share the work");
-    command->add_option(
-        "--wisdom", options->wisdom,
+    add_file_option(
+        *command, "--wisdom", options->wisdom,
         "File to add to (default: TANDEM_WISDOM, else tandem/wisdom.json in the cache directory)");
     command->add_flag("--again", options->again, "Also layers that the file has already");
     command->callback([options, &exit_code] { exit_code = run_tune(*options); });

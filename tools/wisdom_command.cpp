@@ -5,6 +5,7 @@
 
 #include "core/run/wisdom_file.hpp"
 #include "tools/commands.hpp"
+#include "tools/files.hpp"
 #include "tools/options.hpp"
 
 namespace tandem::tool {
@@ -81,13 +82,13 @@ void add_wisdom(CLI::App& app, int& exit_code) {
     const auto options = std::make_shared<WisdomOptions>();
     CLI::App* const show_command = command->add_subcommand(
         "show", "Print every entry, and why those of other machines are not used here");
-    show_command->add_option("files", options->files, "Default: the file at the default location");
+    add_file_option(*show_command, "files", options->files, "Default: the file at the default location");
     show_command->callback([options, &exit_code] { exit_code = show(*options); });
     CLI::App* const merge_command =
         command->add_subcommand("merge", "Add files to another: of two entries for a layer the better stays");
-    merge_command->add_option("files", options->files, "Files to add")->required();
-    merge_command->add_option("-o,--output", options->output,
-                              "File to add to (default: the one at the default location)");
+    add_file_option(*merge_command, "files", options->files, "Files to add")->required();
+    add_file_option(*merge_command, "-o,--output", options->output,
+                    "File to add to (default: the one at the default location)");
     merge_command->callback([options, &exit_code] { exit_code = merge(*options); });
 }
 

@@ -162,10 +162,11 @@ std::string measured_machine_to_text(const Machine& machine, const CpuReport& re
 }
 
 Result<MeasuredMachine> measured_machine_from_text(const std::string& text, const std::string& source) {
-    Json json = Json::parse(text, nullptr, false);
-    if (json.is_discarded() || !json.is_object())
-        return Error{ErrorCode::parse_error,
-                     fmt::format("{} is malformed: it is not an object of JSON.", source)};
+    Result<Json> parsed = parse_json(text, source);
+    if (!parsed) return parsed.error();
+    Json& json = *parsed;
+    if (!json.is_object())
+        return Error{ErrorCode::parse_error, fmt::format("{} is malformed: it is no object.", source)};
     if (!json.contains("report"))
         return Error{
             ErrorCode::parse_error,
@@ -173,7 +174,8 @@ Result<MeasuredMachine> measured_machine_from_text(const std::string& text, cons
     Result<CpuReport> report = report_from_json(source + ": report", json["report"]);
     if (!report) return report.error();
     json.erase("report");
-    Result<Machine> machine = machine_from_text(json.dump(), source);
+    Result<Machine> machine =
+        machine_from_text(json.dump(-1, ' ', false, Json::error_handler_t::replace), source);
     if (!machine) return machine.error();
     return MeasuredMachine{std::move(*machine), std::move(*report)};
 }

@@ -2,11 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <sstream>
-
 #include "core/plan/isa_text.hpp"
 #include "core/run/rates_json.hpp"
 #include "core/run/whole_file.hpp"
@@ -153,10 +148,9 @@ std::string machine_to_text(const Machine& machine) {
 }
 
 Result<Machine> machine_from_text(std::string_view text, const std::string& source) {
-    const Json json = Json::parse(text, nullptr, false);
-    if (json.is_discarded())
-        return Error{ErrorCode::parse_error, fmt::format("{} is malformed: it is not JSON.", source)};
-    Result<Machine> machine = machine_from_json(json);
+    const Result<Json> json = parse_json(text, source);
+    if (!json) return json.error();
+    Result<Machine> machine = machine_from_json(*json);
     if (!machine) return Error{machine.error().code, fmt::format("{}: {}", source, machine.error().message)};
     return machine;
 }
@@ -166,15 +160,9 @@ Status save_machine(const std::string& path, const Machine& machine) {
 }
 
 Result<Machine> read_machine(const std::string& path) {
-    const auto unreadable = [&] {
-        return Error{ErrorCode::system, fmt::format("{} cannot be read: {}.", path, std::strerror(errno))};
-    };
-    std::ifstream file(path, std::ios::binary);
-    if (!file) return unreadable();
-    std::ostringstream text;
-    text << file.rdbuf();
-    if (!file || !text) return unreadable();  // a directory, say
-    return machine_from_text(text.str(), path);
+    const Result<std::string> text = read_file(path);
+    if (!text) return text.error();
+    return machine_from_text(*text, path);
 }
 
 }  // namespace tandem

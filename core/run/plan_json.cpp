@@ -229,4 +229,11 @@ Result<Plan> plan_from_json(const Json& json) {
     return plan;
 }
 
+std::string plan_to_text(const Plan& plan) { return plan_to_json(plan).dump(); }
+
+Result<Plan> plan_from_text(std::string_view text, const std::string& source) {
+    const Result<Json> json = parse_json(text, source);
+    return json ? plan_from_json(*json) : json.error();
+}
+
 }  // namespace tandem

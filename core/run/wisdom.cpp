@@ -7,25 +7,16 @@
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
-#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "core/run/cache_directory.hpp"
+#include "core/run/json_reader.hpp"
 #include "core/run/plan_json.hpp"
 
 namespace tandem {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr int format_version = 1;
-
-// nlohmann's messages begin with "[json.exception.type_error.302] ".
-std::string plain(const Json::exception& error) {
-    const std::string_view text = error.what();
-    const std::size_t end = text.find("] ");
-    return std::string(end == std::string_view::npos ? text : text.substr(end + 2));
-}
 
 std::string dump(const Json& json, int indent = -1) {
     return json.dump(indent, ' ', false, Json::error_handler_t::replace);
@@ -63,39 +54,39 @@ Result<WisdomEntry> checked(WisdomEntry entry) {
     return entry;
 }
 
-// May throw Json::exception for missing or mistyped members.
-Result<WisdomEntry> entry_from_json(const Json& json) {
+Result<WisdomEntry> read_entry(const Json& json) {
     WisdomEntry entry;
     WisdomKey& key = entry.key;
-    json.at("problem").get_to(key.problem);
-    json.at("threads").get_to(key.threads);
-    json.at("cpu").get_to(key.cpu);
-    json.at("core_kind").get_to(key.core_kind);
-    json.at("l1").get_to(key.l1);
-    json.at("l2").get_to(key.l2);
-    json.at("l3").get_to(key.l3);
-    json.at("emitter").get_to(key.emitter);
-    json.at("microseconds").get_to(entry.microseconds);
-    json.at("ratio").get_to(entry.ratio);
-    json.at("date").get_to(entry.date);
-    const Result<Isa> isa = parse_isa(json.at("isa").get<std::string>());
-    if (!isa) return isa.error();
-    key.isa = *isa;
-    const Result<Effort> effort = parse_effort(json.at("effort").get<std::string>());
-    if (!effort) return effort.error();
-    entry.effort = *effort;
-    const Result<Plan> plan = plan_from_json(json.at("plan"));
+    std::string isa, effort;
+    ObjectReader reader(json, "entry");
+    const auto read = [&](const char* name, auto& value) {
+        if (const Json* const member = reader.member(name)) reader.fail(read_value(name, *member, value));
+    };
+    read("problem", key.problem);
+    read("threads", key.threads);
+    read("cpu", key.cpu);
+    read("core_kind", key.core_kind);
+    read("l1", key.l1);
+    read("l2", key.l2);
+    read("l3", key.l3);
+    read("emitter", key.emitter);
+    read("microseconds", entry.microseconds);
+    read("ratio", entry.ratio);
+    read("date", entry.date);
+    read("isa", isa);
+    read("effort", effort);
+    const Json* const plan_json = reader.member("plan");
+    if (const Status status = reader.so_far(); !status) return status.error();
+    const Result<Isa> parsed_isa = parse_isa(isa);
+    if (!parsed_isa) return parsed_isa.error();
+    key.isa = *parsed_isa;
+    const Result<Effort> parsed_effort = parse_effort(effort);
+    if (!parsed_effort) return parsed_effort.error();
+    entry.effort = *parsed_effort;
+    const Result<Plan> plan = plan_from_json(*plan_json);
     if (!plan) return plan.error();
     entry.plan = *plan;
     return checked(std::move(entry));
-}
-
-Result<WisdomEntry> read_entry(const Json& json) {
-    try {
-        return entry_from_json(json);
-    } catch (const Json::exception& error) {
-        return Error{ErrorCode::parse_error, plain(error) + "."};
-    }
 }
 
 // The entries of a file of our format.
@@ -154,13 +145,9 @@ std::optional<std::string> why_unused(const WisdomEntry& entry, const Machine& m
 }
 
 Result<Wisdom> Wisdom::parse(std::string_view text, const std::string& source) {
-    Json file;
-    try {
-        file = Json::parse(text);
-    } catch (const Json::exception& error) {  // the message names line and column
-        return Error{ErrorCode::parse_error, fmt::format("{} is malformed: {}.", source, plain(error))};
-    }
-    const Result<const Json*> entries = entries_of(file, source);
+    const Result<Json> file = parse_json(text, source);
+    if (!file) return file.error();
+    const Result<const Json*> entries = entries_of(*file, source);
     if (!entries) return entries.error();
     Wisdom wisdom;
     for (std::size_t i = 0; i < (*entries)->size(); ++i) {
