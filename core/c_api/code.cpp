@@ -80,7 +80,7 @@ tandem_error* tandem_observe(const tandem_code_observer* observer,
         const auto made = make_observer(observer);
         if (!made) return made.error();
         auto handle = std::make_unique<tandem_observation>(tandem_observation{*made});
-        add_code_observer(*made);
+        if (Status status = add_code_observer(*made); !status) return status;
         (*made)->accept();
         *observation = handle.release();
         return {};

@@ -7,7 +7,7 @@
 #include "core/c_api/code.hpp"
 #include "core/c_api/handles.hpp"
 #include "core/c_api/structs.hpp"
-#include "core/run/json_reader.hpp"
+#include "core/plan/as_result.hpp"
 #include "core/run/plan_json.hpp"
 
 using namespace tandem;
@@ -19,11 +19,7 @@ static_assert(TANDEM_EFFORT_EXHAUSTIVE == static_cast<int>(Effort::exhaustive));
 namespace {
 
 Result<std::shared_ptr<const Plan>> read_plan(const char* text) {
-    const Json json = Json::parse(text, nullptr, false);
-    if (json.is_discarded())
-        return Error{ErrorCode::parse_error,
-                     "options->plan is not JSON; what tandem_kernel_plan() gives is accepted."};
-    const Result<Plan> plan = plan_from_json(json);
+    const Result<Plan> plan = plan_from_text(text, "the text");
     if (!plan) return Error{plan.error().code, "options->plan: " + plan.error().message};
     return std::make_shared<const Plan>(*plan);
 }
@@ -92,7 +88,10 @@ tandem_error* tandem_context_create(const tandem_context_options* options,
             if (!told) return told.error();
             made.observer = observer = *told;
         }
-        *context = new tandem_context{std::make_unique<Context>(made)};
+        auto handle = std::make_unique<tandem_context>();
+        handle->own = std::make_unique<Context>(made);
+        if (!*handle->own) return tandem::out_of_memory();
+        *context = handle.release();
         if (observer) observer->accept();
         return {};
     });

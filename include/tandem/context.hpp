@@ -69,6 +69,8 @@ public:
     ~Context();
     Context(Context&&) noexcept;
     Context& operator=(Context&&) noexcept;
+    /// Is it not empty?
+    explicit operator bool() const noexcept { return impl_ != nullptr; }
 
     /// A process-wide context, made at first use, which lives until the process has ended: static
     /// destructors may use it.
