@@ -108,7 +108,7 @@ TEST_CASE(
 }
 
 TEST_CASE("code cache: ISAs that differ in one feature are different keys") {
-    CodeCache cache(8);
+    CodeCache cache({.kernels = 8, .bytes = std::size_t{1} << 30});
     CacheKey key = key_of(numbered_pair(16));
     int compiles = 0;
     const auto compile = [&] {
@@ -209,7 +209,7 @@ TEST_CASE("code cache: threads that dispatch, evict, clear and count at once") {
 }
 
 TEST_CASE("code cache: a failed compile is told to all who wait and is not kept") {
-    CodeCache cache(8);
+    CodeCache cache({.kernels = 8, .bytes = std::size_t{1} << 30});
     const ConvPair pair = numbered_pair(3);
     std::atomic<int> errors{0};
     run_at_once(4, [&](int) {

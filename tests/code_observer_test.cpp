@@ -82,9 +82,9 @@ TEST_CASE("code observer: a context's, from creation to the last handle") {
 
 TEST_CASE("code observer: a context's is told of no other context's code, the process's of both") {
     const auto own = std::make_shared<Recorder>(), all = std::make_shared<Recorder>();
-    add_code_observer(all);
-    add_code_observer(all);
-    add_code_observer(nullptr);
+    REQUIRE(add_code_observer(all).ok());
+    REQUIRE(add_code_observer(all).ok());
+    REQUIRE(add_code_observer(nullptr).ok());
     {
         Context context({.observer = own}), both({.observer = all}), other;
         REQUIRE(context.dispatch(pair_of(8)).ok());
@@ -109,7 +109,7 @@ TEST_CASE("code observer: it lives as long as code that it was told of") {
     {
         auto recorder = std::make_shared<Recorder>();
         watched = recorder;
-        add_code_observer(recorder);
+        REQUIRE(add_code_observer(recorder).ok());
         Context context;
         kept = *context.dispatch(pair_of(8));
         remove_code_observer(recorder);
@@ -128,7 +128,7 @@ TEST_CASE("code observer: threads that dispatch, evict and register at once") {
         for (int t = 0; t < 4; ++t)
             threads.emplace_back([&, t] {
                 for (int i = 0; i < 12; ++i) {
-                    if (t == 0) add_code_observer(passing);
+                    if (t == 0) static_cast<void>(add_code_observer(passing));
                     failures += !context.dispatch(pair_of(8 + (i + t) % 5)).ok();
                     if (t == 0) remove_code_observer(passing);
                 }
