@@ -42,7 +42,7 @@ std::optional<std::string> why_refused(const struct stat& info) {
 
 Result<std::string> read_all(const File& file, const std::string& path) {
     std::string text;
-    std::array<char, 65536> buffer;
+    std::array<char, 4096> buffer;  // threads may have small stacks
     for (;;) {
         const ssize_t count = uninterrupted([&] { return ::read(file.get(), buffer.data(), buffer.size()); });
         if (count < 0) return unreadable(path, std::strerror(errno));

@@ -31,7 +31,7 @@ struct Error {
     std::string message;
 };
 
-/// What error() of a result that is ok returns: `internal`, and a sentence that says so.
+/// What error() of a result that is ok returns: `internal`, "Not an error.".
 TANDEM_API const Error& no_error() noexcept;
 
 template <class T>

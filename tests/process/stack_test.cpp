@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <span>
@@ -61,6 +62,9 @@ void dispatch_and_run(const std::string& text, const DispatchOptions& options = 
 }  // namespace
 
 TEST_CASE("dispatch and run need less than 64 KB of stack") {
+    const std::string wisdom = "stack_test_wisdom.json";  // is read, too
+    REQUIRE(Context().save_wisdom(wisdom).ok());
+    setenv("TANDEM_WISDOM", wisdom.c_str(), 1);
     for (const std::string& text : chains_of_all_kinds()) {
         const std::size_t used = stack_used([&] { dispatch_and_run(text); });
         CAPTURE(text);
@@ -70,6 +74,7 @@ TEST_CASE("dispatch and run need less than 64 KB of stack") {
 }
 
 TEST_CASE("effort measure needs less than 64 KB of stack") {
+    setenv("TANDEM_WISDOM", "", 1);
     const std::size_t used =
         stack_used([] { dispatch_and_run("1x8x6x6:dw3:conv1o16", {.effort = Effort::measure}); });
     MESSAGE(used << " bytes of stack");
