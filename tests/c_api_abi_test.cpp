@@ -180,7 +180,7 @@ std::set<std::string> exported() {
     while (std::fgets(line, sizeof line, pipe) != nullptr) {
         const std::string text = line;
         const std::size_t at = text.find(" T tandem_");
-        if (at != std::string::npos) names.insert(text.substr(at + 3, text.find('\n') - at - 3));
+        if (at != std::string::npos) names.insert(text.substr(at + 3, text.find_first_of("@\n") - at - 3));
     }
     pclose(pipe);
     return names;

@@ -160,7 +160,7 @@ TEST_CASE("scratch is aligned, grows, keeps what it has, and says when there is 
     std::memset(large->data(), 1, large->size());
     const auto impossible = scratch.reserve(SIZE_MAX);
     REQUIRE(!impossible.ok());
-    CHECK(impossible.error().code == tandem::ErrorCode::system);
+    CHECK(impossible.error().code == tandem::ErrorCode::out_of_memory);
     CHECK(scratch.reserve(64).ok());
 }
 

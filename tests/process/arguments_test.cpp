@@ -1,5 +1,5 @@
 // What callers may get wrong is answered by an Error, at once.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <chrono>
 #include <climits>

@@ -1,5 +1,5 @@
 // A cache that lives for weeks: bounded by kernels and by bytes, whatever is asked of it by however many.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <sys/resource.h>
 

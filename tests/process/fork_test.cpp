@@ -1,5 +1,5 @@
 // fork() at random moments, while other threads dispatch, tune, run and forget.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <atomic>
 #include <chrono>

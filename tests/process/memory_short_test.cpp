@@ -1,6 +1,6 @@
 // Every single allocation of every kind of call fails, one after the other: an Error each time, never an
 // exception, an abort or a wait; and afterwards the same call works.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <cstdlib>
 #include <functional>

@@ -1,5 +1,5 @@
 // How much stack a host's threads need.
-#include <doctest/doctest.h>
+#include "support/doctest.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>
