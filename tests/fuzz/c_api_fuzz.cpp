@@ -105,8 +105,9 @@ void dispatch(Handles& all, Bytes& bytes) {
     options.effort = bytes.next() % 8 == 0 ? 7 : TANDEM_EFFORT_ESTIMATE;
     if (bytes.next() % 16 == 0) options.struct_size = bytes.next() % sizeof options;
     tandem_kernel* made = nullptr;
-    tandem_error* const error =
-        tandem_dispatch(bytes.maybe(all.context), bytes.maybe(all.chain), bytes.maybe(&options), &made);
+    tandem_context* const context = bytes.maybe(all.context);
+    tandem_chain* const chain = bytes.maybe(all.chain);
+    tandem_error* const error = tandem_dispatch(context, chain, bytes.maybe(&options), &made);
     replace<tandem_kernel>(all.kernel, tandem_kernel_free, error, made);
 }
 
@@ -128,8 +129,10 @@ void pack(Handles& all, Bytes& bytes) {
     tandem_quantization input = TANDEM_QUANTIZATION_INIT;
     input.zero_point = bytes.number();
     tandem_weights* made = nullptr;
-    tandem_error* const error = tandem_kernel_pack(bytes.maybe(all.kernel), bytes.maybe(stages),
-                                                   bytes.next() % 6, bytes.maybe(&input), &made);
+    tandem_kernel* const kernel = bytes.maybe(all.kernel);
+    tandem_stage_weights* const some = bytes.maybe(stages);
+    const auto count = bytes.next() % 6;
+    tandem_error* const error = tandem_kernel_pack(kernel, some, count, bytes.maybe(&input), &made);
     replace<tandem_weights>(all.weights, tandem_weights_free, error, made);
 }
 
@@ -149,15 +152,17 @@ void call(Handles& all, Bytes& bytes) {
     if (bytes.next() % 16 == 0) args.struct_size = bytes.next();
     const std::int32_t step = bytes.number(), part = bytes.number(), nparts = bytes.number();
     const std::size_t size = sizeof scratch >> bytes.next() % 20;
-    switch (bytes.next() % 3) {
-        case 0: expect(tandem_kernel_call(bytes.maybe(all.kernel), bytes.maybe(&args))); break;
-        case 1:
-            expect(tandem_kernel_run(bytes.maybe(all.kernel), part, nparts, bytes.maybe(&args),
-                                     bytes.maybe(scratch), size));
-            break;
+    const unsigned choice = bytes.next() % 3;
+    tandem_kernel* const kernel = bytes.maybe(all.kernel);
+    tandem_args* const some = bytes.maybe(&args);
+    char* const own = bytes.maybe(scratch);
+    char* const common = bytes.maybe(shared);
+    switch (choice) {
+        case 0: expect(tandem_kernel_call(kernel, some)); break;
+        case 1: expect(tandem_kernel_run(kernel, part, nparts, some, own, size)); break;
         default:
-            expect(tandem_kernel_run_step(bytes.maybe(all.kernel), step, part, nparts, bytes.maybe(&args),
-                                          bytes.maybe(scratch), size, bytes.maybe(shared), sizeof shared));
+            expect(
+                tandem_kernel_run_step(kernel, step, part, nparts, some, own, size, common, sizeof shared));
     }
 }
 
@@ -166,9 +171,12 @@ void ask(Handles& all, Bytes& bytes) {
     tandem_tensor tensor = TANDEM_TENSOR_INIT;
     tandem_symbol symbol = TANDEM_SYMBOL_INIT;
     if (bytes.next() % 8 == 0) info.struct_size = tensor.struct_size = symbol.struct_size = bytes.next() % 64;
-    expect(tandem_kernel_get_info(bytes.maybe(all.kernel), bytes.maybe(&info)));
-    expect(tandem_kernel_tensor(bytes.maybe(all.kernel), bytes.number(), bytes.maybe(&tensor)));
-    expect(tandem_kernel_symbol(bytes.maybe(all.kernel), bytes.next(), bytes.maybe(&symbol)));
+    tandem_kernel* const kernel = bytes.maybe(all.kernel);
+    expect(tandem_kernel_get_info(kernel, bytes.maybe(&info)));
+    const std::int32_t which = bytes.number();
+    expect(tandem_kernel_tensor(kernel, which, bytes.maybe(&tensor)));
+    const unsigned index = bytes.next();
+    expect(tandem_kernel_symbol(kernel, index, bytes.maybe(&symbol)));
     char* text = nullptr;
     expect(tandem_kernel_explain(bytes.maybe(all.kernel), &text));
     tandem_string_free(text);
