@@ -1,6 +1,7 @@
 #include "jit/code_arena.hpp"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,6 +79,11 @@ SystemFailure CodeArena::map_private() noexcept {
 SystemFailure CodeArena::map_views() noexcept {
     const Descriptor memory(make_memfd());
     if (memory.number() < 0) return failed("memfd_create");
+    rlimit most{};  // of a file's size: beyond it there is a signal
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < size()) {
+        errno = EFBIG;
+        return failed("ftruncate of a memfd");
+    }
     if (ftruncate(memory.number(), static_cast<off_t>(size())) != 0) return failed("ftruncate of a memfd");
     base_ = map(size(), PROT_READ | PROT_EXEC, MAP_SHARED, memory.number());
     if (!base_) return failed("mmap(PROT_READ | PROT_EXEC) of a memfd");

@@ -164,7 +164,7 @@ bool CodeCache::evict_oldest(const Entry& newest) noexcept {
     const std::lock_guard lock(shard->mutex);
     const auto at =
         std::ranges::find(shard->entries, oldest, [](const auto& item) { return item.second.get(); });
-    if (at == shard->entries.end()) return true;  // somebody else was faster
+    if (at == shard->entries.end() || !at->second->kernel) return true;  // somebody else was faster
     node = take(*shard, at);
     evictions_.fetch_add(1, std::memory_order_relaxed);
     return true;

@@ -45,11 +45,14 @@ Status read_limit(const char* variable, const char* unit, std::size_t& limit) {
 
 Result<CacheLimits> limits_of(const ContextOptions& options) {
     CacheLimits limits = default_limits;
-    if (auto status = read_limit("TANDEM_CACHE_CAPACITY", "kernels", limits.kernels); !status)
+    if (options.cache_capacity > 0)
+        limits.kernels = options.cache_capacity;
+    else if (auto status = read_limit("TANDEM_CACHE_CAPACITY", "kernels", limits.kernels); !status)
         return status.error();
-    if (auto status = read_limit("TANDEM_CACHE_BYTES", "bytes", limits.bytes); !status) return status.error();
-    if (options.cache_capacity > 0) limits.kernels = options.cache_capacity;
-    if (options.cache_bytes > 0) limits.bytes = options.cache_bytes;
+    if (options.cache_bytes > 0)
+        limits.bytes = options.cache_bytes;
+    else if (auto status = read_limit("TANDEM_CACHE_BYTES", "bytes", limits.bytes); !status)
+        return status.error();
     return limits;
 }
 

@@ -12,20 +12,21 @@
 #include <cstddef>
 #include <cstdlib>
 #include <span>
+#include <utility>
 
 #include "tandem/kernel.hpp"
 
 namespace tandem {
 
-/// Lives during one call, whose arguments it refers to. run() may be called for different parts at once.
+/// Lives during one call. run() may be called for different parts at once.
 class PartsOf {
 public:
     /// At most `most_parts` parts, and no more than there are tiles. Scratch for each is allocated here: one
     /// block a call, so that nested and concurrent calls have nothing in common, and nothing stays in the
     /// callers' threads.
-    PartsOf(const Kernel& kernel, const Args& args, int most_parts) noexcept
-        : kernel_(kernel), args_(args), parts_(parts_for(kernel, most_parts)),
-          scratch_(lines(kernel.scratch_bytes())), shared_(lines(kernel.shared_bytes())) {
+    PartsOf(Kernel kernel, const Args& args, int most_parts) noexcept
+        : kernel_(std::move(kernel)), args_(args), parts_(parts_for(kernel_, most_parts)),
+          scratch_(lines(kernel_.scratch_bytes())), shared_(lines(kernel_.shared_bytes())) {
         const std::size_t count = static_cast<std::size_t>(parts_);
         std::size_t bytes = 0;
         if (__builtin_mul_overflow(scratch_, count, &bytes) ||
@@ -45,7 +46,9 @@ public:
     /// At least 1, also of an empty kernel, whose error run() finds.
     int steps() const noexcept { return std::max(kernel_.steps(), 1); }
 
+    /// Does nothing where there was no memory.
     void run(int step, int part) noexcept {
+        if (memory_ == nullptr) return;
         std::byte* const scratch = memory_ + shared_ + scratch_ * static_cast<std::size_t>(part);
         Status status = kernel_.run_step(step, part, parts_, args_, {scratch, scratch_}, {memory_, shared_});
         if (!status) fail(std::move(status));
@@ -65,8 +68,8 @@ private:
         if (!failed_.exchange(true)) status_ = std::move(status);
     }
 
-    const Kernel& kernel_;
-    const Args& args_;
+    const Kernel kernel_;
+    const Args args_;
     int parts_;
     std::size_t scratch_, shared_;  // bytes, of a part and of all
     std::byte* memory_ = nullptr;   // shared, then each part's scratch

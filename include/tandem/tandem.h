@@ -7,8 +7,8 @@
    Rules that hold for every function:
 
    - Errors. A function that can fail returns NULL, or an error object that the caller frees with
-     tandem_error_free(); all out-parameters are then NULL, 0 or untouched structs. Nothing throws, prints or
-     aborts. NULL where a pointer is needed is an error. Making an error needs no memory.
+     tandem_error_free(); handles and texts given back are then NULL, other results untouched. Nothing throws,
+   prints or aborts. NULL where a pointer is needed is an error. Making an error needs no memory.
    - Handles. What an out-parameter `tandem_X**` gives is the caller's, to be freed once with tandem_X_free(),
      which accepts NULL. A handle needs none of those it was made with: each keeps what it uses alive.
    - Texts. `const char*` results are borrowed: they live as long as the handle they come from, or for ever

@@ -103,6 +103,9 @@ TEST_CASE("limits in the environment are whole numbers or Errors") {
         CHECK(refusal("TANDEM_CACHE_BYTES", bad).starts_with("TANDEM_CACHE_BYTES is"));
     }
     CHECK(refusal("TANDEM_CACHE_CAPACITY", "7") == "accepted");
+    setenv("TANDEM_CACHE_CAPACITY", "1k", 1);
+    CHECK(Context({.cache_capacity = 5}).dispatch(small_chain()).ok());  // the program's own word counts
+    unsetenv("TANDEM_CACHE_CAPACITY");
     CHECK(refusal("TANDEM_CACHE_BYTES", "1000000") == "accepted");
     CHECK(refusal("TANDEM_CACHE_CAPACITY", "") == "accepted");
 }

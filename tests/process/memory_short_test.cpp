@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "process/failing_allocations.hpp"
@@ -134,6 +135,26 @@ TEST_CASE("contexts, pools and profiles with every allocation failing") {
         return context.prewarm({&*chain, 1}, {}, 1);
     };
     fail_each("prewarm", prewarm, [&] { return prewarm().ok(); });
+}
+
+// What a thread keeps is made at its first call.
+TEST_CASE("a thread's first calls with every allocation failing") {
+    const auto chain = ConvChain::parse("1x16x8x8:dw3:conv1o16");
+    REQUIRE(chain.ok());
+    Context context;
+    const auto kernel = context.dispatch(*chain);
+    REQUIRE(kernel.ok());
+    SmallCall call(*kernel, *chain);
+    const Args args = call.args();
+    for (std::int64_t nth = 0; nth < 8; ++nth) {
+        bool worked = false;
+        std::thread([&] {
+            static_cast<void>(outcome_of([&] { return (*kernel)(args); }, nth, false));
+            static_cast<void>(outcome_of([&] { return to_status(context.dispatch(*chain)); }, nth, true));
+            worked = (*kernel)(args).ok() && context.dispatch(*chain).ok();
+        }).join();
+        CHECK(worked);
+    }
 }
 
 TEST_CASE("tuning with allocations failing") {
