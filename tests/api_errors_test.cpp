@@ -313,7 +313,7 @@ TEST_CASE("API errors: dispatch refuses descriptors and options that are out of 
     check_error(context.dispatch(pair).error(), ErrorCode::invalid_argument, {"convs[1].out_channels", "-1"});
     pair.second().out_channels = 9;
     check_error(context.dispatch(pair, {.threads = 0}).error(), ErrorCode::invalid_argument,
-                {"threads is 0", "1 or more"});
+                {"threads is 0", "1 to 4096"});
     Plan plan = context.dispatch(pair)->plan();
     plan.tile_w = 99;
     check_error(context.dispatch(pair, {.plan = std::make_shared<const Plan>(plan)}).error(),
