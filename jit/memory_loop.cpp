@@ -174,24 +174,25 @@ Result<ProbeLoop> prefetch_loop(int distance) {
         start_somewhere(code);
         code.mov(r11, factor);
     };
-    return emit_probe_loop(frame, 1, [&](CodeBlock& code) {
-        code.mov(rax, r9);
-        code.shl(rax, line_shift);
-        code.add(r9, code.ptr[probe_memory + rax]);  // 0, once it has arrived
-        if (distance > 0) {
-            code.mov(rax, factor_ahead);
-            code.imul(rax, r9);
-            code.mov(rcx, summand_ahead);
-            code.add(rax, rcx);
-            code.and_(rax, r10);
-            code.shl(rax, line_shift);
-            code.prefetcht0(code.ptr[probe_memory + rax]);
-        }
-        code.imul(r9, r11);
-        code.mov(rcx, summand);
-        code.add(r9, rcx);
-        code.and_(r9, r10);
-    });
+    return emit_probe_loop(frame, 1,
+                           [&, factor_ahead = factor_ahead, summand_ahead = summand_ahead](CodeBlock& code) {
+                               code.mov(rax, r9);
+                               code.shl(rax, line_shift);
+                               code.add(r9, code.ptr[probe_memory + rax]);  // 0, once it has arrived
+                               if (distance > 0) {
+                                   code.mov(rax, factor_ahead);
+                                   code.imul(rax, r9);
+                                   code.mov(rcx, summand_ahead);
+                                   code.add(rax, rcx);
+                                   code.and_(rax, r10);
+                                   code.shl(rax, line_shift);
+                                   code.prefetcht0(code.ptr[probe_memory + rax]);
+                               }
+                               code.imul(r9, r11);
+                               code.mov(rcx, summand);
+                               code.add(r9, rcx);
+                               code.and_(r9, r10);
+                           });
 }
 
 const char* to_string(AwkwardAccess access) noexcept {

@@ -216,7 +216,7 @@ Result<MachineRates> width_from_json(const std::string& name, const Json& json) 
         for (auto& [member, shares] : {std::pair{"near", &rates.near}, std::pair{"far", &rates.far}})
             if (const Json* const one = both.member(member)) {
                 both.fail(read_object(both.path(member), *one, *shares, visit_shares, Zero::accepted));
-                each_share(*shares, [&](const char* name, double share) {
+                each_share(*shares, [&, member = member](const char* name, double share) {
                     both.fail(check_share(both.path(member) + "." + name, share));
                 });
             }

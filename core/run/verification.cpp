@@ -269,9 +269,9 @@ void compare_with_reference(Check& check, const Output& bytes) {
     }
     check.report.exact = check.report.exact && largest == 0;
     check.report.max_error = std::max(check.report.max_error, scale > 0 ? largest / scale : largest);
-    const auto [absolute, relative] = check.tolerance();
+    const Tolerance tolerance = check.tolerance();
     const auto accepted = [&](std::size_t i, bool padding) {
-        return padding ? 0 : absolute + relative * std::abs(check.reference[i]);
+        return padding ? 0 : tolerance.absolute + tolerance.relative * std::abs(check.reference[i]);
     };
     bool in_padding = false;
     const auto difference =
