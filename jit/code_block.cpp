@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/as_result.hpp"
 namespace tandem::jit {
 namespace {
 
@@ -144,7 +145,7 @@ Result<EmittedCode> emit_code(const std::function<void(CodeBlock&)>& emit) try {
         if (code || code.error().code != ErrorCode::unsupported || size >= last_staging_bytes) return code;
     }
 } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "Out of memory."};
+    return out_of_memory();
 }
 
 }  // namespace tandem::jit

@@ -1,7 +1,5 @@
 #include "jit/executable_memory.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -15,6 +13,8 @@
 
 #include <fmt/format.h>
 
+#include "core/plan/as_result.hpp"
+#include "core/plan/fork_hook.hpp"
 #include "jit/code_arena.hpp"
 
 namespace tandem::jit {
@@ -73,19 +73,21 @@ public:
         unmap_empty(0);
     }
 
-    void before_fork() noexcept { mutex_.lock(); }
-    void after_fork_in_parent() noexcept {
-        for (const auto& arena : arenas_)
-            arena->share_with_child();
-        mutex_.unlock();
-    }
-    void after_fork_in_child() noexcept {
-        for (const auto& arena : arenas_)
-            arena->leave_to_parent();
-        mutex_.unlock();
+    static ForkFunctions around_fork() noexcept {
+        return {.before = [](void* arenas) noexcept { static_cast<CodeArenas*>(arenas)->mutex_.lock(); },
+                .in_parent = &after_fork<&CodeArena::share_with_child>,
+                .in_child = &after_fork<&CodeArena::leave_to_parent>};
     }
 
 private:
+    template <auto tell>
+    static void after_fork(void* arenas) noexcept {
+        auto& self = *static_cast<CodeArenas*>(arenas);
+        for (const auto& arena : self.arenas_)
+            (*arena.*tell)();
+        self.mutex_.unlock();
+    }
+
     SystemFailure write(std::span<const std::byte> code, CodeMapping mapping, Place& place) {
         const std::size_t pages = pages_of(code.size());
         for (const auto& arena : arenas_) {
@@ -134,12 +136,8 @@ constinit Process process;
 // When this is loaded, as no thread can be in the arenas before that; and when it is unloaded with the plugin
 // that it is part of.
 const struct Loaded {
-    Loaded() noexcept {
-        // Fails only where there is no memory for a few pointers; then children must not make code.
-        pthread_atfork([] { process.arenas.before_fork(); }, [] { process.arenas.after_fork_in_parent(); },
-                       [] { process.arenas.after_fork_in_child(); });
-    }
     ~Loaded() { process.arenas.unmap_spare(); }
+    ForkHook hook{CodeArenas::around_fork(), &process.arenas};
 } loaded;
 
 }  // namespace
@@ -153,8 +151,8 @@ Result<std::shared_ptr<const ExecutableMemory>> ExecutableMemory::create(
     memory->arena_ = place.arena;
     memory->bytes_ = place.arena->bytes(place.first, code.size());
     return std::shared_ptr<const ExecutableMemory>(memory);
-} catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "Out of memory."};
+} catch (...) {
+    return caught_error();
 }
 
 ExecutableMemory::~ExecutableMemory() {

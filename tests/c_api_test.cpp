@@ -121,9 +121,9 @@ TEST_CASE("C API: whatever is thrown is an error") {
     CHECK(said(guarded([]() -> tandem::Status { throw std::bad_alloc(); })) ==
           "out_of_memory: Out of memory.");
     CHECK(said(guarded([]() -> tandem::Status { throw std::runtime_error("reason"); })) ==
-          "internal: reason");
+          "internal: An exception was not expected: reason.");
     CHECK(said(guarded([]() -> tandem::Status { throw 1; })) ==
-          "internal: An exception of unknown type was caught.");
+          "internal: An exception was not expected: its type is not known.");
 }
 
 TEST_CASE("C API: elements and numbers") {

@@ -53,20 +53,10 @@ std::string path_of(const char* path) { return path == nullptr ? std::string() :
 
 }  // namespace
 
-const char* tandem_effort_name(std::int32_t effort) noexcept {
-    return effort >= TANDEM_EFFORT_ESTIMATE && effort <= TANDEM_EFFORT_EXHAUSTIVE
-               ? to_string(static_cast<Effort>(effort))
-               : "unknown";
-}
+const char* tandem_effort_name(std::int32_t effort) noexcept { return name_of(effort, Effort::exhaustive); }
 
 tandem_error* tandem_effort_parse(const char* text, std::int32_t* effort) noexcept {
-    return guarded([&]() -> Status {
-        if (Status status = check_given({{"text", text}, {"effort", effort}}); !status) return status;
-        const Result<Effort> parsed = parse_effort(text);
-        if (!parsed) return parsed.error();
-        *effort = static_cast<std::int32_t>(*parsed);
-        return {};
-    });
+    return parsed("effort", text, effort, &parse_effort);
 }
 
 tandem_error* tandem_context_create(const tandem_context_options* options,
@@ -90,7 +80,7 @@ tandem_error* tandem_context_create(const tandem_context_options* options,
         }
         auto handle = std::make_unique<tandem_context>();
         handle->own = std::make_unique<Context>(made);
-        if (!*handle->own) return tandem::out_of_memory();
+        if (!*handle->own) return out_of_memory();
         *context = handle.release();
         if (observer) observer->accept();
         return {};

@@ -39,7 +39,7 @@ const char* tandem_error_code_name(std::int32_t code) noexcept {
 }
 
 void tandem_error_free(tandem_error* error) noexcept {
-    if (error != out_of_memory()) std::free(error);
+    if (error != no_memory_error()) std::free(error);
 }
 
 void tandem_string_free(char* text) noexcept { std::free(text); }

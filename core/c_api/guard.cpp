@@ -14,13 +14,13 @@ tandem_error no_memory{TANDEM_OUT_OF_MEMORY, "Out of memory."};
 
 }  // namespace
 
-tandem_error* out_of_memory() noexcept { return &no_memory; }
+tandem_error* no_memory_error() noexcept { return &no_memory; }
 
 // The text lies behind the object.
 tandem_error* make_error(ErrorCode code, std::string_view message) noexcept {
-    if (code == ErrorCode::out_of_memory) return out_of_memory();
+    if (code == ErrorCode::out_of_memory) return no_memory_error();
     auto* const memory = static_cast<char*>(std::malloc(sizeof(tandem_error) + message.size() + 1));
-    if (memory == nullptr) return out_of_memory();
+    if (memory == nullptr) return no_memory_error();
     char* const text = memory + sizeof(tandem_error);
     std::memcpy(text, message.data(), message.size());
     text[message.size()] = '\0';

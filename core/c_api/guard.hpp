@@ -2,13 +2,12 @@
 // there.
 #pragma once
 
-#include <exception>
 #include <initializer_list>
-#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "core/plan/as_result.hpp"
 #include "tandem/result.hpp"
 #include "tandem/tandem.h"
 
@@ -16,19 +15,13 @@ namespace tandem::c_api {
 
 /// Allocates; where that fails, it is the static error of out_of_memory.
 tandem_error* make_error(ErrorCode code, std::string_view message) noexcept;
-tandem_error* out_of_memory() noexcept;
+tandem_error* no_memory_error() noexcept;
 
 /// Calls body(), which returns a Status, and hands its error over.
 template <class Body>
-tandem_error* guarded(Body&& body) noexcept try {
-    const Status status = body();
+tandem_error* guarded(Body&& body) noexcept {
+    const Status status = as_result(std::forward<Body>(body));
     return status ? nullptr : make_error(status.error().code, status.error().message);
-} catch (const std::bad_alloc&) {
-    return out_of_memory();
-} catch (const std::exception& exception) {
-    return make_error(ErrorCode::internal, exception.what());
-} catch (...) {
-    return make_error(ErrorCode::internal, "An exception of unknown type was caught.");
 }
 
 struct NamedPointer {
@@ -51,6 +44,35 @@ std::string joined(const Lines& lines) {
     for (const std::string& line : lines)
         text += (text.empty() ? "" : "\n") + line;
     return text;
+}
+
+/// A second owner of what the handle holds.
+template <class Handle>
+tandem_error* copied(const char* name, const Handle* handle, Handle** copy) noexcept {
+    return guarded([&]() -> Status {
+        if (Status status = check_given({{"copy", copy}}); !status) return status;
+        *copy = nullptr;
+        if (Status status = check_given({{name, handle}}); !status) return status;
+        *copy = new Handle(*handle);
+        return {};
+    });
+}
+
+/// An enumerator's name, and its number by name.
+template <class Enum>
+const char* name_of(std::int32_t number, Enum last) noexcept {
+    return number >= 0 && number <= static_cast<std::int32_t>(last) ? to_string(static_cast<Enum>(number))
+                                                                    : "unknown";
+}
+template <class Parse>
+tandem_error* parsed(const char* name, const char* text, std::int32_t* number, Parse parse) noexcept {
+    return guarded([&]() -> Status {
+        if (Status status = check_given({{"text", text}, {name, number}}); !status) return status;
+        const auto found = parse(text);
+        if (!found) return found.error();
+        *number = static_cast<std::int32_t>(*found);
+        return {};
+    });
 }
 
 /// A new handle that holds the value, or the result's error.

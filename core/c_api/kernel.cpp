@@ -86,13 +86,7 @@ Result<std::vector<StageWeights>> read_stages(const tandem_stage_weights* stages
 }  // namespace tandem::c_api
 
 tandem_error* tandem_kernel_copy(const tandem_kernel* kernel, tandem_kernel** copy) noexcept {
-    return guarded([&]() -> Status {
-        if (Status status = check_given({{"copy", copy}}); !status) return status;
-        *copy = nullptr;
-        if (Status status = check_given({{"kernel", kernel}}); !status) return status;
-        *copy = new tandem_kernel(*kernel);
-        return {};
-    });
+    return copied("kernel", kernel, copy);
 }
 
 void tandem_kernel_free(tandem_kernel* kernel) noexcept { delete kernel; }
@@ -168,13 +162,7 @@ tandem_error* tandem_kernel_pack(const tandem_kernel* kernel, const tandem_stage
 }
 
 tandem_error* tandem_weights_copy(const tandem_weights* weights, tandem_weights** copy) noexcept {
-    return guarded([&]() -> Status {
-        if (Status status = check_given({{"copy", copy}}); !status) return status;
-        *copy = nullptr;
-        if (Status status = check_given({{"weights", weights}}); !status) return status;
-        *copy = new tandem_weights(*weights);
-        return {};
-    });
+    return copied("weights", weights, copy);
 }
 
 void tandem_weights_free(tandem_weights* weights) noexcept { delete weights; }

@@ -110,28 +110,15 @@ Quantization quantization_of(float scale, std::int32_t zero_point) noexcept {
 }  // namespace tandem::c_api
 
 const char* tandem_data_type_name(std::int32_t data_type) noexcept {
-    return data_type >= TANDEM_F32 && data_type <= TANDEM_S8 ? to_string(static_cast<DataType>(data_type))
-                                                             : "unknown";
+    return name_of(data_type, DataType::s8);
 }
 
-const char* tandem_layout_name(std::int32_t layout) noexcept {
-    return layout >= TANDEM_NHWC && layout <= TANDEM_NCHW ? to_string(static_cast<Layout>(layout))
-                                                          : "unknown";
-}
+const char* tandem_layout_name(std::int32_t layout) noexcept { return name_of(layout, Layout::nchw); }
 
-const char* tandem_math_name(std::int32_t math) noexcept {
-    return math >= TANDEM_MATH_FAST && math <= TANDEM_MATH_F16 ? to_string(static_cast<Math>(math))
-                                                               : "unknown";
-}
+const char* tandem_math_name(std::int32_t math) noexcept { return name_of(math, Math::f16); }
 
 tandem_error* tandem_data_type_parse(const char* text, std::int32_t* data_type) noexcept {
-    return guarded([&]() -> Status {
-        if (Status status = check_given({{"text", text}, {"data_type", data_type}}); !status) return status;
-        const Result<DataType> parsed = parse_data_type(text);
-        if (!parsed) return parsed.error();
-        *data_type = static_cast<std::int32_t>(*parsed);
-        return {};
-    });
+    return parsed("data_type", text, data_type, &parse_data_type);
 }
 
 std::uint16_t tandem_to_bf16(float value) noexcept { return to_bf16(value); }

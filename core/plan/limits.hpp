@@ -2,7 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
+#include <iterator>
 
 namespace tandem {
 
@@ -13,10 +13,6 @@ inline constexpr int max_threads = 4096;
 template <class Enum, class Range>
 constexpr bool is_one_of(Enum value, const Range& accepted) noexcept {
     return std::find(std::begin(accepted), std::end(accepted), value) != std::end(accepted);
-}
-template <class Enum>
-constexpr bool is_one_of(Enum value, std::initializer_list<Enum> accepted) noexcept {
-    return std::find(accepted.begin(), accepted.end(), value) != accepted.end();
 }
 
 }  // namespace tandem

@@ -40,18 +40,24 @@ const Error& no_error() noexcept { return not_an_error.error; }
 
 Error out_of_memory() noexcept { return {ErrorCode::out_of_memory, "Out of memory."}; }
 
+namespace {
+
+Error unexpected(const char* what) noexcept try {
+    return {ErrorCode::internal, fmt::format("An exception was not expected: {}.", what)};
+} catch (...) {
+    return out_of_memory();
+}
+
+}  // namespace
+
 Error caught_error() noexcept try { throw; } catch (const std::bad_alloc&) {
     return out_of_memory();
 } catch (const std::length_error&) {  // more elements than a container can have
     return out_of_memory();
 } catch (const std::exception& error) {
-    try {
-        return {ErrorCode::internal, fmt::format("An exception was not expected: {}.", error.what())};
-    } catch (...) {
-        return out_of_memory();
-    }
+    return unexpected(error.what());
 } catch (...) {
-    return {ErrorCode::internal, "Not known."};
+    return unexpected("its type is not known");
 }
 
 }  // namespace tandem

@@ -6,7 +6,7 @@
 
 #include "core/plan/as_result.hpp"
 #include "core/plan/eternal.hpp"
-#include "core/run/fork_hook.hpp"
+#include "core/plan/fork_hook.hpp"
 
 namespace tandem {
 namespace {

@@ -12,7 +12,7 @@
 #include <optional>
 #include <unordered_map>
 
-#include "core/run/fork_hook.hpp"
+#include "core/plan/fork_hook.hpp"
 #include "core/run/kernel_code.hpp"
 #include "tandem/context.hpp"
 

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "core/run/fork_hook.hpp"
+#include "core/plan/fork_hook.hpp"
 
 namespace tandem::libxsmm {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/run/fork_hook.hpp"
+#include "core/plan/fork_hook.hpp"
 #include "core/run/wisdom.hpp"
 
 namespace tandem {

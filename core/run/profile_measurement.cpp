@@ -11,7 +11,7 @@
 #include "core/plan/eternal.hpp"
 #include "core/plan/tiling.hpp"
 #include "core/run/body_timing.hpp"
-#include "core/run/fork_hook.hpp"
+#include "core/plan/fork_hook.hpp"
 #include "core/run/probes.hpp"
 #include "core/run/wisdom.hpp"
 

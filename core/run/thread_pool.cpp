@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -15,7 +16,7 @@
 #include "core/plan/as_result.hpp"
 #include "core/plan/float_state.hpp"
 #include "core/plan/limits.hpp"
-#include "core/run/fork_hook.hpp"
+#include "core/plan/fork_hook.hpp"
 #include "core/run/topology.hpp"
 #include "core/run/worker_affinity.hpp"
 #include "core/run/worker_team.hpp"
@@ -29,7 +30,7 @@ Status validate(const PoolOptions& options) {
                      fmt::format("threads is {}; accepted are 1 to {}, or 0 for one per physical core",
                                  options.threads, max_threads)};
     }
-    if (!is_one_of(options.pinning, {Pinning::none, Pinning::avoid_caller, Pinning::one_core})) {
+    if (!is_one_of(options.pinning, std::array{Pinning::none, Pinning::avoid_caller, Pinning::one_core})) {
         return Error{ErrorCode::invalid_argument,
                      fmt::format("pinning is {}; 0 (none) to 2 (one_core) is accepted",
                                  static_cast<int>(options.pinning))};

@@ -9,7 +9,7 @@
 #include "core/plan/candidates.hpp"
 #include "core/plan/choice.hpp"
 #include "core/plan/cost_model.hpp"
-#include "core/run/fork_hook.hpp"
+#include "core/plan/fork_hook.hpp"
 
 namespace tandem {
 namespace {

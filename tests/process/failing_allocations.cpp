@@ -18,7 +18,7 @@ namespace {
 
 // Of the calling thread.
 struct Plan {
-    bool armed = false, forever = false, reached = false;
+    bool armed = false, forever = false;
     std::int64_t nth = 0, count = 0;
     Allocator allocator = Allocator::any;
 };
@@ -28,7 +28,6 @@ bool fails() noexcept {
     if (!plan.armed) return false;
     const std::int64_t number = plan.count++;
     if (plan.forever ? number < plan.nth : number != plan.nth) return false;
-    plan.reached = true;
     errno = ENOMEM;
     return true;
 }
@@ -41,12 +40,11 @@ FailingAllocations::FailingAllocations(std::int64_t nth, bool forever, Allocator
     plan = {.armed = true, .forever = forever, .nth = nth, .allocator = allocator};
 }
 FailingAllocations::~FailingAllocations() { plan.armed = false; }
-bool FailingAllocations::reached() const noexcept { return plan.reached; }
 std::int64_t FailingAllocations::count() const noexcept { return plan.count; }
 
 }  // namespace tandem::test
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef TANDEM_SANITIZED
 using tandem::test::c_fails;
 using tandem::test::fails;
 

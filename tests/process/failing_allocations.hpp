@@ -17,8 +17,6 @@ public:
     FailingAllocations(const FailingAllocations&) = delete;
     FailingAllocations& operator=(const FailingAllocations&) = delete;
 
-    /// Was there one to fail?
-    bool reached() const noexcept;
     /// Allocations so far, those that failed included.
     std::int64_t count() const noexcept;
 };

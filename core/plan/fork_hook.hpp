@@ -6,6 +6,8 @@
 //   to bring (a half-made cache entry)      makes it anew
 //   what is found out once                  Eternal (core/plan/eternal.hpp): has no lock
 //   threads                                 ForkHook: forgotten, and started anew (thread_pool.cpp)
+//   executable memory                       ForkHook: never written where the other process runs it
+//                                           (jit/executable_memory.cpp)
 //   a thread's own memory                   of the forking thread: its child's; of others: leaked, once a
 //   fork
 //

@@ -1,4 +1,4 @@
-#include "core/run/fork_hook.hpp"
+#include "core/plan/fork_hook.hpp"
 
 #include <pthread.h>
 
