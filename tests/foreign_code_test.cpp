@@ -21,7 +21,7 @@ struct Layer {
 };
 
 constexpr Layer layers[] = {
-    {"1x32x14x14:dw3+bias+relu6:conv1o64+bias", DataType::f32, Math::fast},
+    {"1x64x14x14:dw3+bias+relu6:conv1o64+bias", DataType::f32, Math::fast},
     {"1x64x12x12:conv3o64+bias+relu:conv3o64+bias", DataType::f32, Math::fast},
     {"1x64x12x12:conv1o128+bias+swish:dw3s2", DataType::bf16, Math::fast},
     {"1x64x12x12:conv1o64:conv3o64+relu", DataType::f16, Math::f16},
@@ -93,7 +93,7 @@ TEST_CASE(
     REQUIRE(kernel.ok());
     CHECK(kernel->name().ends_with("/amx"));
     CHECK(kernel->explain().find("amx_x3") != std::string::npos);
-    std::vector<float> x(32 * 14 * 14), y(64 * 14 * 14), w1(32 * 9), b1(32), w2(64 * 32), b2(64);
+    std::vector<float> x(64 * 14 * 14), y(64 * 14 * 14), w1(64 * 9), b1(64), w2(64 * 64), b2(64);
     const auto weights = kernel->pack(w1, b1, w2, b2);
     REQUIRE(weights.ok());
     const Args args{.input = x.data(), .output = y.data(), .weights = &*weights};

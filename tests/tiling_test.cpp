@@ -118,6 +118,7 @@ TEST_CASE("tiling: arithmetic that this machine or shape makes slow is not chose
     CHECK(dot_of("1x64x8x8:dw3:conv1o64", DataType::bf16, Math::fast, amx) == Dot::amx_bf16);
     CHECK(dot_of("1x64x8x8:dw3:conv1o24", DataType::f32, Math::fast, amx) == Dot::amx_x3);
     CHECK(dot_of("1x64x8x8:dw3:conv1o16", DataType::f32, Math::fast, amx) == Dot::f32);
+    CHECK(dot_of("1x32x8x8:dw3:conv1o64", DataType::f32, Math::fast, amx) == Dot::f32);  // sums of 32 terms
     CHECK(dot_of("1x64x8x8:dw3:conv1o64", DataType::f32, Math::strict, amx) == Dot::f32);
     CHECK(dot_of("1x64x8x8:dw3:conv3o64", DataType::f32, Math::strict, amx) == Dot::amx_x6);
     CHECK(dot_of("1x128x8x8:dw3:conv1o128", DataType::f32, Math::strict, amx) == Dot::amx_x6);

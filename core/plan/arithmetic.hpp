@@ -154,6 +154,9 @@ constexpr bool has_dot(Isa isa, Dot dot) noexcept {
 bool dot_applies(const Problem& problem, Isa isa, int i, Dot dot) noexcept;
 /// Those that apply, the fastest by instruction count first.
 std::vector<Dot> dots(const Problem& problem, Isa isa, int i);
+/// Whether a dot keeps what math `fast` promises in such a stage, so that the rules and the tuner may take
+/// it.
+bool is_accurate(const Stage& stage, Dot dot) noexcept;
 
 /// Channels that lie next to each other in what a dense stage reads in scratch.
 std::int64_t source_block(Dot dot, std::int64_t lanes) noexcept;

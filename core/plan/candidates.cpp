@@ -416,6 +416,7 @@ std::vector<StagePlan> stage_ways(const Problem& problem, const Plan& base, int 
     if (i >= problem.stage_count) return {stage};
     std::vector<StagePlan> ways;
     for (const Dot dot : dots(problem, base.isa, i)) {
+        if (!is_accurate(problem.stage(i), dot)) continue;
         StagePlan way = stage;
         way.algorithm = Algorithm::direct;
         way.dot = dot;

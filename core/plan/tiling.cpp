@@ -103,6 +103,7 @@ bool fills_tile_row(const Stage& stage, Dot dot) {
 Dot choose_dot(const Problem& problem, const Machine& machine, int i) {
     const std::vector<Dot> applicable = dots(problem, machine.isa, i);
     const auto pays = [&](Dot dot) {
+        if (!is_accurate(problem.stage(i), dot)) return false;
         if (dot_parts(dot) > 1) return splitting_pays(problem.stage(i), dot);
         return fills_tile_row(problem.stage(i), dot) && (dot != Dot::bf16 || !machine.slow_bf16);
     };
